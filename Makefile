@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# sudo drops the usual places of Go from PATH.
+export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin
+
+MODULE   := github.com/holdfast-project/holdfast
+CLANG    := clang-19
+CLANG_IS := 19.1.7
+FUZZTIME ?= 20s
+ARGS     ?=
+
+# Agent, collector and CLI: no cgo, no build paths, version from the commit.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+
+# Packages whose tests run under the race detector: those that own goroutines.
+RACE := ./agent/... ./collector/... ./rules/...
+
+.PHONY: help build generate check test demo test-kernel bench fuzz clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+build: ## Build holdfast-agent, holdfast-collector and holdfast into bin/
+	$(GO_BUILD) -o bin/ ./agent/cmd/holdfast-agent ./collector/cmd/holdfast-collector ./collector/cmd/holdfast
+
+generate: ## Compile bpf/ with the pinned clang and generate Go from it and from the protobuf files
+	@have=$$($(CLANG) --version 2>/dev/null | sed -nE '1s/.*version ([0-9.]+).*/\1/p' || true); \
+	if [ "$$have" != "$(CLANG_IS)" ]; then \
+		echo "generate: needs clang $(CLANG_IS), found $${have:-none}: install Debian's packages clang-19 and llvm-19" >&2; exit 1; \
+	fi
+	@command -v protoc >/dev/null || { echo "generate: needs protoc: install Debian's package protobuf-compiler" >&2; exit 1; }
+	go generate ./...
+
+check: ## Format, vet, lint, and the rules of tests/arch (generated code is fresh among them)
+	@.ci/prepare generate
+	@bad=$$(gofmt -l agent collector rules tests); [ -z "$$bad" ] || { echo "gofmt would change:" $$bad >&2; exit 1; }
+	@find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 --dry-run -Werror
+	go vet ./...
+	go tool -modfile=.ci/lint.mod staticcheck ./...
+	go test ./tests/arch
+
+test: ## Install what is missing, then check, unit, race, end-to-end and kernel tests (root)
+	@.ci/prepare generate test kernel
+	@$(MAKE) --no-print-directory check build
+	go run ./tests/tally \
+		"unit: ./agent/... ./collector/... ./rules/... ./tests/arch ./tests/tally" \
+		"race: -race -short $(RACE)" \
+		"end to end: -v -p 1 -timeout 15m ./tests/e2e/..." \
+		"kernels: -v -p 1 -timeout 15m ./tests/kernel/..."
+
+test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root)
+	@.ci/prepare kernel
+	go run ./tests/tally "kernels: -v -p 1 -timeout 30m ./tests/kernel/..."
+
+demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
+	@.ci/prepare demo
+	@$(MAKE) --no-print-directory build
+	go run ./tests/demo $(ARGS)
+
+bench: ## Run every benchmark with its allocations
+	go test -run '^$$' -bench . -benchmem ./agent/... ./collector/... ./rules/...
+
+fuzz: ## Run every fuzz target for FUZZTIME (20s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' agent collector rules | sort | while read -r file; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+		done; \
+	done
+
+clean: ## Remove what the targets above built
+	rm -rf bin

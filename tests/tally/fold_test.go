@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+)
+
+// stream is what go test -json writes for one package with a test of every
+// outcome, one package that does not build, and one that panics.
+const stream = `
+{"Action":"start","Package":"p"}
+{"Action":"run","Package":"p","Test":"TestGood"}
+{"Action":"output","Package":"p","Test":"TestGood","Output":"=== RUN   TestGood\n"}
+{"Action":"output","Package":"p","Test":"TestGood","Output":"    a_test.go:3: 12 seen\n"}
+{"Action":"output","Package":"p","Test":"TestGood","Output":"--- PASS: TestGood (0.00s)\n"}
+{"Action":"pass","Package":"p","Test":"TestGood"}
+{"Action":"output","Package":"p","Test":"TestBad","Output":"    a_test.go:9: got 1, want 2\n"}
+{"Action":"output","Package":"p","Test":"TestBad","Output":"--- FAIL: TestBad (0.00s)\n"}
+{"Action":"fail","Package":"p","Test":"TestBad"}
+{"Action":"output","Package":"p","Test":"TestNot","Output":"    a_test.go:20: needs root\n"}
+{"Action":"skip","Package":"p","Test":"TestNot"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+{"Action":"fail","Package":"p"}
+{"ImportPath":"q","Action":"build-output","Output":"q.go:1: undefined: x\n"}
+{"ImportPath":"q","Action":"build-fail"}
+{"Action":"output","Package":"q","Output":"FAIL\tq [build failed]\n"}
+{"Action":"fail","Package":"q"}
+{"Action":"output","Package":"r","Test":"TestPanics","Output":"panic: r\n"}
+{"Action":"fail","Package":"r"}
+`
+
+func fold(t *testing.T, verbose bool) (counts, string) {
+	t.Helper()
+	var out strings.Builder
+	f := newFolder(&out, verbose)
+	for l := range strings.SplitSeq(strings.TrimSpace(stream), "\n") {
+		f.line([]byte(l))
+	}
+	f.skips()
+	return f.counts, out.String()
+}
+
+func TestFoldCounts(t *testing.T) {
+	got, _ := fold(t, false)
+	want := counts{passed: 1, failed: 3, skipped: 1}
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestFoldPrintsFailuresAndReasons(t *testing.T) {
+	_, out := fold(t, false)
+	for _, want := range []string{
+		"got 1, want 2", "FAIL\tp\t0.1s", "undefined: x", "panic: r",
+		"skipped: p TestNot: a_test.go:20: needs root",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("output lacks %q:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "12 seen") {
+		t.Errorf("a passing test's log was printed without -v:\n%s", out)
+	}
+}
+
+func TestFoldVerbosePrintsPassingLogs(t *testing.T) {
+	if _, out := fold(t, true); !strings.Contains(out, "12 seen") {
+		t.Errorf("a passing test's log is missing with -v:\n%s", out)
+	}
+}
+
+func TestFoldPassesOnWhatIsNoEvent(t *testing.T) {
+	var out strings.Builder
+	newFolder(&out, false).line([]byte("go: warning"))
+	if out.String() != "go: warning\n" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestRunRefusesStagesItCannotRead(t *testing.T) {
+	for _, stages := range [][]string{nil, {"./agent/..."}} {
+		if err := run(t.Context(), stages, io.Discard); err == nil {
+			t.Errorf("stages %q: no error", stages)
+		}
+	}
+}
+
+func TestRunFailsWhenNothingRan(t *testing.T) {
+	var out strings.Builder
+	err := run(t.Context(), []string{"empty: -run ^$ ."}, &out)
+	if err == nil || !strings.Contains(err.Error(), "no test ran") {
+		t.Errorf("got error %v", err)
+	}
+	if !strings.HasSuffix(out.String(), "0 passed, 0 failed, 0 skipped\n") {
+		t.Errorf("closing line is missing:\n%s", out.String())
+	}
+}
