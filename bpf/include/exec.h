@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The parts of an exec record, shared by the exec program and the task iterator.
+
+#pragma once
+
+#include "path.h"
+
+#define ARGV_PART 4096
+
+// Brings the process map up to date: a process of the host that execs in a container's cgroup becomes the container's.
+__inline void exec_lineage(struct task_struct *task)
+{
+	__u32 tgid = READ1(task, tgid);
+	struct hf_process *known = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	struct hf_process process = {};
+
+	if (known)
+		process = *known;
+	else
+		count(HF_C_PROCESS_UNKNOWN);
+	process.start = task_start(task);
+	if (!process.origin)
+		process.origin = container_of_cgroup(task_cgroup(task));
+	process.exec_time = bpf_ktime_get_boot_ns();
+	process.nsmnt = READ3(task, nsproxy, mnt_ns, ns.inum);
+	process.caps = READ2(task, cred, cap_effective.val);
+	if (bpf_map_update_elem(&process_by_tgid, &tgid, &process, BPF_ANY) < 0)
+		count(HF_C_PROCESS_MAP_FULL);
+}
+
+// What descriptor n is: 1 socket, 8 pipe (as hf_stdio wants it, before the shift by n), 0 anything else.
+__inline __u32 stdio_kind(struct task_struct *task, __u32 n)
+{
+	struct fdtable *table = READ2(task, files, fdt);
+	struct file **slots = READ1(table, fd), *file = NULL;
+	__u16 kind;
+
+	if (READ1(table, max_fds) <= n)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[n]);
+	if (!file)
+		return 0;
+	kind = READ2(file, f_inode, i_mode) & S_IFMT;
+	if (kind == S_IFSOCK)
+		return HF_STDIN_SOCKET;
+	return kind == S_IFIFO ? HF_STDIN_PIPE : 0;
+}
+
+// The fixed part that does not come from the program's arguments.
+__inline void exec_fill(struct scratch *s, struct task_struct *task)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	struct task_struct *parent = READ1(task, real_parent);
+
+	read_cred(&record->cred, READ1(task, cred), task);
+	read_spaces(&record->spaces, task);
+	record->ppid = (__u32)READ1(parent, tgid);
+	record->parent_start = task_start(parent);
+	record->stdio = stdio_kind(task, 0) | stdio_kind(task, 1) << 1 | stdio_kind(task, 2) << 2;
+	record->pad = 0;
+	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &task->comm);
+	__builtin_memset(record->tty, 0, sizeof(record->tty));
+	bpf_probe_read_kernel_str(record->tty, sizeof(record->tty), READ2(task, signal, tty)->name);
+}
+
+__inline bool is_memfd(struct dentry *dentry)
+{
+	char name[8] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), READ1(dentry, d_name.name));
+	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' &&
+	       name[5] == ':';
+}
+
+// The file that runs and the texts before argv. filename and interp are the kernel's own copies and may be NULL.
+__inline void exec_names(struct scratch *s, struct task_struct *task, const char *filename, const char *interp)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	struct file *exe = READ2(task, mm, exe_file);
+	struct fs_struct *fs = READ1(task, fs);
+
+	read_file(&record->file, READ1(exe, f_inode));
+	if (record->file.nlink == 0 && is_memfd(READ1(exe, f_path.dentry)))
+		record->file.flags |= HF_FILE_MEMFD;
+	record->exe_len = (__u16)text_path(s, &exe->f_path);
+	record->filename_len = filename ? (__u16)text_kernel_str(s, filename, TEXT_MAX) : 0;
+	record->interp_len = interp && interp != filename ? (__u16)text_kernel_str(s, interp, TEXT_MAX) : 0;
+	record->cwd_len = (__u16)text_path(s, &fs->pwd);
+}
+
+// The argument vector as it stands in the new image: nothing but the kernel has written there yet.
+__inline void exec_argv(struct scratch *s, struct task_struct *task)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	struct mm_struct *mm = READ1(task, mm);
+	unsigned long from = READ1(mm, arg_start), to = READ1(mm, arg_end);
+	__u64 size = to > from ? to - from : 0;
+	__u32 head = size > ARGV_PART ? ARGV_PART : (__u32)size, rest = 0, got;
+
+	record->argv_size = (__u32)size;
+	record->argv_hash = 0;
+	got = text_user(s, (void *)from, head);
+	if (got != head)
+		goto unread;
+	if (size > ARGV_PART) {
+		rest = size > 2 * ARGV_PART ? ARGV_PART : (__u32)(size - ARGV_PART);
+		if (text_user(s, (void *)(to - rest), rest) != rest)
+			goto unread;
+	}
+	if (size > 2 * ARGV_PART)
+		record->head.flags |= HF_F_TRUNCATED;
+	record->argv_len = (__u16)(got + rest);
+	return;
+unread:
+	count(HF_C_ARGV_READ);
+	record->head.flags |= HF_F_PARTIAL;
+	record->argv_len = (__u16)got;
+}

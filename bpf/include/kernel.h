@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The kernel types that Holdfast reads, with only the fields it reads. Each access is relocated at load against the
+// BTF of the running kernel (CO-RE), so order, offsets and the fields left out do not matter. Names and types follow
+// include/linux/ of the kernel; a field that some kernel from 5.10 on lacks says so.
+
+#pragma once
+
+#include "bpf.h"
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
+struct qstr {
+	// hash and len share a 64-bit word in an anonymous union.
+	__u32 len;
+	const unsigned char *name;
+} __core;
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+} __core;
+
+struct inode {
+	__u16 i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	__u32 i_nlink;
+	__u32 i_generation;
+	__u32 i_rdev;
+} __core;
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+} __core;
+
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+} __core;
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+} __core;
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+} __core;
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	__u32 f_flags;
+	// fmode_t; moved within the structure over time.
+	__u32 f_mode;
+	void *private_data;
+} __core;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+} __core;
+
+struct files_struct {
+	struct fdtable *fdt;
+} __core;
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+} __core;
+
+struct mm_struct {
+	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
+	unsigned long env_start;
+	unsigned long env_end;
+} __core;
+
+struct ns_common {
+	unsigned int inum;
+} __core;
+
+struct mnt_namespace {
+	struct ns_common ns;
+} __core;
+
+struct pid_namespace {
+	struct ns_common ns;
+} __core;
+
+struct net {
+	struct ns_common ns;
+} __core;
+
+struct user_namespace {
+	struct ns_common ns;
+	int level;
+} __core;
+
+struct ipc_namespace {
+	struct ns_common ns;
+} __core;
+
+struct uts_namespace {
+	struct ns_common ns;
+} __core;
+
+struct cgroup_namespace {
+	struct ns_common ns;
+} __core;
+
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
+} __core;
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+} __core;
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+} __core;
+
+// One 64-bit word before 6.3 was two 32-bit ones; both are eight bytes in the same order on little-endian machines.
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+
+struct cred {
+	kuid_t uid;
+	kgid_t gid;
+	kuid_t suid;
+	kgid_t sgid;
+	kuid_t euid;
+	kgid_t egid;
+	kuid_t fsuid;
+	kernel_cap_t cap_inheritable;
+	kernel_cap_t cap_permitted;
+	kernel_cap_t cap_effective;
+	kernel_cap_t cap_bset;
+	kernel_cap_t cap_ambient;
+	struct user_namespace *user_ns;
+} __core;
+
+struct tty_struct {
+	char name[64];
+} __core;
+
+struct signal_struct {
+	struct tty_struct *tty;
+	int group_exit_code;
+	atomic_t live;
+} __core;
+
+struct kernfs_node {
+	__u64 id;
+	const char *name;
+} __core;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+} __core;
+
+struct cgroup_root {
+	int hierarchy_id;
+} __core;
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	int level;
+	struct cgroup_root *root;
+} __core;
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+} __core;
+
+struct task_struct {
+	int pid;
+	int tgid;
+	unsigned int flags;
+	int exit_code;
+	__u64 start_boottime;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	const struct cred *real_cred;
+	const struct cred *cred;
+	char comm[16];
+	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	struct css_set *cgroups;
+	struct pid *thread_pid;
+	// CONFIG_AUDIT.
+	kuid_t loginuid;
+} __core;
+
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+	const char *interp;
+	const struct cred *cred;
+} __core;
+
+// include/linux/sched.h
+#define PF_KTHREAD 0x00200000
+#define PF_IO_WORKER 0x00000010
+
+// include/uapi/linux/stat.h
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFREG 0100000
+#define S_IFIFO 0010000
+#define S_ISUID 0004000
+#define S_ISGID 0002000
+
+// include/uapi/linux/magic.h
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define TMPFS_MAGIC 0x01021994

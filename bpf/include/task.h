@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Who a task is: its identity, its cgroup, and the container that its lineage was born in.
+//
+// Lineage: a child has its parent's origin. A process of the host takes the origin of the container cgroup it is in at
+// fork or exec, which is how runtimes start containers and exec sessions; a process that has an origin keeps it
+// wherever it moves. So leaving the cgroup, CLONE_INTO_CGROUP, setns and containers within containers change nothing.
+
+#pragma once
+
+#include "record.h"
+
+__inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+__inline __u64 task_cgroup(struct task_struct *task)
+{
+	return READ4(task, cgroups, dfl_cgrp, kn, id);
+}
+
+__inline __u64 task_start(struct task_struct *task)
+{
+	return READ2(task, group_leader, start_boottime);
+}
+
+__inline __u64 container_of_cgroup(__u64 cgroup)
+{
+	__u64 *container = bpf_map_lookup_elem(&container_by_cgroup, &cgroup);
+
+	return container ? *container : 0;
+}
+
+// The container that the process belongs to, 0 for the host.
+__inline __u64 origin_of(__u32 tgid, __u64 cgroup)
+{
+	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+
+	if (likely(process && process->origin))
+		return process->origin;
+	return container_of_cgroup(cgroup);
+}
+
+__inline void read_cred(struct hf_cred *to, const struct cred *cred, struct task_struct *task)
+{
+	to->uid = READ1(cred, uid.val);
+	to->gid = READ1(cred, gid.val);
+	to->euid = READ1(cred, euid.val);
+	to->egid = READ1(cred, egid.val);
+	to->suid = READ1(cred, suid.val);
+	to->fsuid = READ1(cred, fsuid.val);
+	to->loginuid = field_exists(struct task_struct, loginuid) ? READ1(task, loginuid.val) : ~0u;
+	to->userns = READ2(cred, user_ns, ns.inum);
+	to->effective = READ1(cred, cap_effective.val);
+	to->permitted = READ1(cred, cap_permitted.val);
+	to->inheritable = READ1(cred, cap_inheritable.val);
+}
+
+// The pid that the task has in the innermost pid namespace, and that namespace.
+__inline __u32 read_ns_pid(struct task_struct *task, __u32 *space)
+{
+	struct pid *pid = READ2(task, group_leader, thread_pid);
+	unsigned int level = READ1(pid, level);
+	struct upid upid = {};
+
+	bpf_probe_read_kernel(&upid, sizeof(upid), &pid->numbers[level & 31]);
+	*space = READ1(upid.ns, ns.inum);
+	return (__u32)upid.nr;
+}
+
+__inline void read_spaces(struct hf_spaces *to, struct task_struct *task)
+{
+	struct nsproxy *spaces = READ1(task, nsproxy);
+
+	to->mnt = READ2(spaces, mnt_ns, ns.inum);
+	to->net = READ2(spaces, net_ns, ns.inum);
+	to->ipc = READ2(spaces, ipc_ns, ns.inum);
+	to->uts = READ2(spaces, uts_ns, ns.inum);
+	to->cgroup = READ2(spaces, cgroup_ns, ns.inum);
+	to->user = READ3(task, cred, user_ns, ns.inum);
+	to->ns_pid = read_ns_pid(task, &to->pid);
+}
+
+// Fills the head for a record about the current task. The record's fixed part must be size bytes.
+__inline void head_fill(struct scratch *s, __u32 type, __u32 size)
+{
+	struct hf_head *head = (struct hf_head *)s->bytes;
+	struct task_struct *task = current_task();
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	s->size = size;
+	head->type = (__u16)type;
+	head->flags = 0;
+	head->result = 0;
+	head->time = bpf_ktime_get_boot_ns();
+	head->tgid = ids >> 32;
+	head->tid = (__u32)ids;
+	head->start = task_start(task);
+	head->cgroup = task_cgroup(task);
+	head->origin = origin_of(head->tgid, head->cgroup);
+	if (head->origin && container_of_cgroup(head->cgroup) != head->origin)
+		head->flags |= HF_F_STRAYED;
+}
+
+// Claims a buffer and fills the head for the current task; NULL (counted) when none is free.
+__inline struct scratch *record_begin(__u32 type, __u32 size)
+{
+	struct scratch *s = scratch_claim();
+
+	if (s)
+		head_fill(s, type, size);
+	return s;
+}
+
+enum wanted { WANT_NOT, WANT_WATCHED, WANT_ALL };
+
+// Whether events of a type are wanted of a container, all of them or those that match something watched. The caller
+// counts what it does not send, by count_normal.
+__inline enum wanted wanted_of(__u32 type, __u64 origin)
+{
+	struct hf_interest *interest = NULL;
+	__u32 index = origin != 0;
+	__u64 bit = 1ull << (type & 63);
+
+	if (origin)
+		interest = bpf_map_lookup_elem(&interest_by_container, &origin);
+	if (!interest)
+		interest = bpf_map_lookup_elem(&interest_default, &index);
+	if (!interest)
+		return WANT_NOT;
+	if (interest->all & bit)
+		return WANT_ALL;
+	return interest->watched & bit ? WANT_WATCHED : WANT_NOT;
+}
+
+// The same for the current task, by its lineage.
+__inline enum wanted wanted(__u32 type)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return wanted_of(type, origin_of(tgid, task_cgroup(current_task())));
+}

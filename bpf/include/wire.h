@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The contract between the programs and the agent: every record that crosses a ring and every map value that both
+// sides read. Go types are generated from it (bpf/wire.bpf.c). Fixed-width fields only, padding explicit, sizes
+// asserted. All times are nanoseconds of the boot clock; all integers are little-endian; addresses and ports in
+// network structures are as on the wire.
+//
+// A record is a head, the fixed part of its type and, where the type has texts, their bytes one after the other in the
+// order of the *_len fields. Texts are bytes as the kernel has them, without NUL unless said otherwise.
+
+#pragma once
+
+#include "bpf.h"
+
+// Raised with every change of this file; each object carries it and the loader refuses another.
+#define WIRE_VERSION 1
+
+enum hf_type {
+	HF_FORK = 1,
+	HF_EXEC = 2,
+	HF_EXIT = 3,
+	// A process that was there before the agent, from the task iterator.
+	HF_TASK = 4,
+	HF_CGROUP_MKDIR = 5,
+	HF_CGROUP_RMDIR = 6,
+	HF_CGROUP_ATTACH = 7,
+
+	HF_OPEN = 10,
+	HF_CREATE = 11,
+	HF_UNLINK = 12,
+	HF_RENAME = 13,
+	HF_LINK = 14,
+	HF_SYMLINK = 15,
+	HF_CHMOD = 16,
+	HF_CHOWN = 17,
+	HF_TRUNCATE = 18,
+	HF_MOUNT = 19,
+	HF_MMAP_EXEC = 20,
+
+	HF_CONNECT = 25,
+	HF_SENDTO = 26,
+	HF_BIND = 27,
+	HF_LISTEN = 28,
+	HF_ACCEPT = 29,
+	HF_SOCKET = 30,
+	HF_DNS = 31,
+	HF_FLOW = 32,
+	HF_PASSED_SOCKET = 33,
+
+	HF_PTRACE = 40,
+	HF_SETNS = 41,
+	HF_UNSHARE = 42,
+	HF_MODULE = 43,
+	HF_BPF = 44,
+	HF_CRED = 45,
+	HF_MEMFD = 46,
+	HF_IO_URING = 47,
+
+	HF_TYPES = 64,
+};
+
+// Flags of hf_head.
+enum hf_flag {
+	// The call came through the 32-bit entry of a 64-bit kernel.
+	HF_F_COMPAT = 1,
+	// The call came through io_uring.
+	HF_F_URING = 2,
+	// The task is not in the cgroup of the container that its lineage was born in.
+	HF_F_STRAYED = 4,
+	// A text was longer than what is kept.
+	HF_F_TRUNCATED = 8,
+	// Something could not be read; the matching counter says what.
+	HF_F_PARTIAL = 16,
+	// The texts were read from the caller's memory, not from what the kernel acted on.
+	HF_F_USER_TEXT = 32,
+	// result holds the outcome; without it the hook runs before the outcome is known.
+	HF_F_RESULT = 64,
+	// The record matched a watched path, name or address; else it is here because its class is recorded.
+	HF_F_WATCHED = 128,
+};
+
+// hf_head begins every record: 64 bytes.
+struct hf_head {
+	__u16 type;
+	__u16 flags;
+	// Bytes of the whole record, this head included.
+	__u32 size;
+	// Consecutive within (cpu, slot, ring); a number that is missing is a record that was dropped.
+	__u64 seq;
+	__u64 time;
+	__u16 cpu;
+	__u8 slot;
+	__u8 ring;
+	__s32 result;
+	__u32 tgid;
+	__u32 tid;
+	// Start of the thread group leader; (tgid, start) is the identity of a process.
+	__u64 start;
+	// cgroup2 the task is in now.
+	__u64 cgroup;
+	// cgroup2 of the container that the lineage was born in; 0 for the host.
+	__u64 origin;
+};
+_Static_assert(sizeof(struct hf_head) == 64, "hf_head");
+
+// Where a file stands, beside its path.
+enum hf_file_flag {
+	HF_FILE_UPPER = 1,
+	HF_FILE_MEMFD = 2,
+	HF_FILE_DELETED = 4,
+	HF_FILE_SETUID = 8,
+	HF_FILE_SETGID = 16,
+	HF_FILE_OVERLAY = 32,
+	HF_FILE_TMPFS = 64,
+};
+
+// hf_file identifies a file: 32 bytes.
+struct hf_file {
+	__u64 inode;
+	__u32 device;
+	__u32 generation;
+	__u32 magic;
+	__u32 flags;
+	__u16 mode;
+	__u16 nlink;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct hf_file) == 32, "hf_file");
+
+// hf_cred is who a task acts as: 56 bytes.
+struct hf_cred {
+	__u32 uid;
+	__u32 gid;
+	__u32 euid;
+	__u32 egid;
+	__u32 suid;
+	__u32 fsuid;
+	__u32 loginuid;
+	__u32 userns;
+	__u64 effective;
+	__u64 permitted;
+	__u64 inheritable;
+};
+_Static_assert(sizeof(struct hf_cred) == 56, "hf_cred");
+
+// hf_spaces are the inode numbers of a task's namespaces: 32 bytes.
+struct hf_spaces {
+	__u32 mnt;
+	__u32 pid;
+	__u32 net;
+	__u32 user;
+	__u32 ipc;
+	__u32 uts;
+	__u32 cgroup;
+	__u32 ns_pid;
+};
+_Static_assert(sizeof(struct hf_spaces) == 32, "hf_spaces");
+
+// hf_fork: the head names the parent, the body the child. Only processes are reported, not threads.
+struct hf_fork {
+	struct hf_head head;
+	__u32 child_tgid;
+	__u32 child_ns_pid;
+	__u64 child_start;
+	__u64 child_cgroup;
+	__u64 child_origin;
+};
+_Static_assert(sizeof(struct hf_fork) == 96, "hf_fork");
+
+// Bits of stdio in hf_exec: what descriptors 0 to 2 were at exec.
+enum hf_stdio {
+	HF_STDIN_SOCKET = 1,
+	HF_STDOUT_SOCKET = 2,
+	HF_STDERR_SOCKET = 4,
+	HF_STDIN_PIPE = 8,
+	HF_STDOUT_PIPE = 16,
+	HF_STDERR_PIPE = 32,
+};
+
+// hf_exec, for HF_EXEC and HF_TASK. Texts: exe, filename (as given to exec: the script when there is an interpreter),
+// interp (the interpreter's path, when not filename), cwd, argv (NUL between arguments).
+struct hf_exec {
+	struct hf_head head;
+	struct hf_file file;
+	struct hf_cred cred;
+	struct hf_spaces spaces;
+	__u32 ppid;
+	__u32 stdio;
+	__u64 parent_start;
+	// Length of the whole argument vector in the process, and a hash of all of it: for each 8-byte little-endian
+	// word w, the last padded with zeros, h = (h ^ w) * 1099511628211, from 14695981039346656037. When argv is
+	// truncated, its text is the first 4096 and the last 4096 bytes.
+	__u64 argv_hash;
+	__u32 argv_size;
+	__u16 exe_len;
+	__u16 filename_len;
+	__u16 interp_len;
+	__u16 cwd_len;
+	__u16 argv_len;
+	__u16 pad;
+	__u8 comm[16];
+	__u8 tty[24];
+};
+_Static_assert(sizeof(struct hf_exec) == 264, "hf_exec");
+
+// hf_exit: the head names the process; reported when its last thread ends.
+struct hf_exit {
+	struct hf_head head;
+	// As wait(2) gives it.
+	__u32 status;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct hf_exit) == 72, "hf_exit");
+
+// hf_cgroup, for HF_CGROUP_MKDIR, _RMDIR and _ATTACH. Text: name, the last component of the path (for ATTACH, none).
+struct hf_cgroup {
+	struct hf_head head;
+	__u64 id;
+	__u64 parent;
+	// The container cgroup that this one is or is within; 0 for none.
+	__u64 container;
+	__u32 level;
+	// ATTACH: the task that was moved.
+	__u32 tgid;
+	__u16 name_len;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct hf_cgroup) == 104, "hf_cgroup");
+
+// hf_file_op, for HF_OPEN … HF_MMAP_EXEC. Texts: path, target (new path of a rename or link, text of a symlink, source
+// of a mount).
+struct hf_file_op {
+	struct hf_head head;
+	struct hf_file file;
+	// OPEN: open(2) flags. MOUNT: mount flags. MMAP_EXEC: protection. RENAME: renameat2 flags.
+	__u32 flags;
+	// CREATE, CHMOD: mode. CHOWN: uid, gid.
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	// TRUNCATE: new length.
+	__u64 length;
+	__u16 path_len;
+	__u16 target_len;
+	// MOUNT: file system type, NUL-terminated if shorter.
+	__u8 fstype[20];
+};
+_Static_assert(sizeof(struct hf_file_op) == 144, "hf_file_op");
+
+// hf_net, for HF_CONNECT … HF_ACCEPT, HF_SOCKET, HF_FLOW and HF_PASSED_SOCKET. v4-mapped addresses are given as IPv4.
+// Addresses are 16 bytes, IPv4 in the first four. For AF_UNIX, the text is the path (a leading NUL for abstract ones).
+struct hf_net {
+	struct hf_head head;
+	__u64 cookie;
+	__u8 local[16];
+	__u8 remote[16];
+	// Host byte order.
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u16 kind;
+	__u16 protocol;
+	__u16 backlog;
+	// hf_net_flag
+	__u16 net_flags;
+	__u16 path_len;
+	// FLOW: since the last report of this flow. PASSED_SOCKET: out.
+	__u64 bytes_out;
+	__u64 bytes_in;
+	__u64 packets_out;
+	__u64 packets_in;
+	// PASSED_SOCKET: cgroup2 that the socket belongs to, and its container.
+	__u64 socket_cgroup;
+	__u64 socket_origin;
+};
+_Static_assert(sizeof(struct hf_net) == 168, "hf_net");
+
+enum hf_net_flag {
+	// The program gave a v4-mapped IPv6 address.
+	HF_NET_MAPPED = 1,
+	// The flow has ended.
+	HF_NET_CLOSED = 2,
+	// The process began the flow (else it was accepted).
+	HF_NET_OUTBOUND = 4,
+	// The process named is the socket's owner, found from the socket; the hook ran in another context.
+	HF_NET_OWNER = 8,
+};
+
+// hf_dns: a DNS message on port 53 as it stands in the packet, to be parsed in the agent. Text: the message (without
+// the TCP length prefix), cut at 4096 bytes.
+struct hf_dns {
+	struct hf_head head;
+	__u64 cookie;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u16 protocol;
+	// 1: from the container.
+	__u16 outbound;
+	__u16 message_len;
+	// Length of the message in the packet.
+	__u32 message_size;
+};
+_Static_assert(sizeof(struct hf_dns) == 120, "hf_dns");
+
+// hf_security, for HF_PTRACE … HF_IO_URING. Text: name (memfd name, module name).
+//   PTRACE: op 1 ptrace attach or seize, 2 process_vm_readv/writev, 3 /proc/pid/mem and others that ask for access;
+//           target_tgid, target_start; mode is the access mode.
+//   SETNS, UNSHARE: flags are CLONE_NEW*; before and after.
+//   MODULE: name; op 1 from a file, 2 from memory.
+//   BPF: op is the command of bpf(2); kind the program or map type.
+//   CRED: old and new credentials.
+//   MEMFD: name, flags. IO_URING: op entries, flags.
+struct hf_security {
+	struct hf_head head;
+	__u32 op;
+	__u32 kind;
+	__u64 flags;
+	__u32 mode;
+	__u32 target_tgid;
+	__u64 target_start;
+	__u64 target_origin;
+	struct hf_cred before;
+	struct hf_cred after;
+	struct hf_spaces spaces_before;
+	struct hf_spaces spaces_after;
+	__u16 name_len;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct hf_security) == 288, "hf_security");
+
+// What went wrong in the kernel, by cause; a per-CPU array of __u64 read by the agent.
+enum hf_counter {
+	HF_C_RING_URGENT_FULL = 0,
+	HF_C_RING_BULK_FULL = 1,
+	// No scratch buffer was free: more programs were nested on a CPU than there are slots.
+	HF_C_SCRATCH_BUSY = 2,
+	HF_C_PROCESS_MAP_FULL = 3,
+	HF_C_CGROUP_MAP_FULL = 4,
+	HF_C_SOCKET_MAP_FULL = 5,
+	HF_C_FLOW_MAP_FULL = 6,
+	// Caller's memory could not be read: not resident, or not there.
+	HF_C_USER_READ = 7,
+	HF_C_PATH_TOO_DEEP = 8,
+	HF_C_PATH_READ = 9,
+	HF_C_ARGV_READ = 10,
+	// A packet's payload could not be loaded.
+	HF_C_PACKET_READ = 11,
+	// A process was not in the process map: lineage fell back on the current cgroup.
+	HF_C_PROCESS_UNKNOWN = 12,
+	// A socket's owner was not known.
+	HF_C_SOCKET_UNKNOWN = 13,
+	// The hash of a truncated argument vector covers only its first part.
+	HF_C_ARGV_HASH_PARTIAL = 14,
+	HF_COUNTERS = 32,
+};
+
+// hf_interest says which classes of a container's events go to the agent: bit 1 << hf_type.
+struct hf_interest {
+	// Every event of the class.
+	__u64 all;
+	// Only those that match a watched path, name or address.
+	__u64 watched;
+};
+
+// hf_process is what the kernel side remembers of a process: 40 bytes.
+struct hf_process {
+	__u64 start;
+	__u64 origin;
+	__u64 exec_time;
+	__u32 flags;
+	__u32 nsmnt;
+	__u64 caps;
+};
+
+// hf_watch_key is a key of the watched path trie: bits of prefix, then the path.
+struct hf_watch_key {
+	__u32 bits;
+	__u8 path[124];
+};
+_Static_assert(sizeof(struct hf_watch_key) == 128, "hf_watch_key");
+
+enum hf_watch {
+	HF_WATCH_READ = 1,
+	HF_WATCH_WRITE = 2,
+};
+
+// hf_watch_addr is a key of the watched address trie: bits of prefix, then the address; IPv4 as v4-mapped IPv6.
+struct hf_watch_addr {
+	__u32 bits;
+	__u8 addr[16];
+};
