@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// Source is Falco's name for what alerts of an agent come from.
+const Source = "syscall"
+
+// Origin says where a stored record came from and how it is called.
+type Origin struct {
+	// ID names the record in the API; it is stable and unique over all nodes.
+	ID       string
+	Node     string
+	Epoch    uint64
+	Sequence uint64
+	// Received is when the collector stored the record; zero where that is unknown.
+	Received time.Time
+}
+
+// Alert is a stored alert: Falco's keys first, then Holdfast's own.
+type Alert struct {
+	Time         time.Time      `json:"time"`
+	Rule         string         `json:"rule"`
+	Priority     string         `json:"priority"`
+	Source       string         `json:"source"`
+	Tags         []string       `json:"tags"`
+	Hostname     string         `json:"hostname"`
+	Output       string         `json:"output"`
+	OutputFields map[string]any `json:"output_fields"`
+
+	ID       string    `json:"id"`
+	Node     string    `json:"node"`
+	Epoch    uint64    `json:"epoch,string"`
+	Sequence uint64    `json:"sequence"`
+	Received time.Time `json:"received,omitzero"`
+	// Action is alerted, would_block, blocked or killed.
+	Action string `json:"action"`
+	// Count is how many equal deeds the alert stands for.
+	Count     uint64     `json:"count"`
+	Event     Occurrence `json:"event"`
+	Process   *Process   `json:"process,omitempty"`
+	Container *Container `json:"container,omitempty"`
+	Workload  Workload   `json:"workload"`
+}
+
+// NewAlert gives a stored alert its outside shape. An alert without an event is possible on the wire; its time is then
+// the one at which it was received.
+func NewAlert(origin Origin, a *apiv1.Alert) Alert {
+	e := a.GetEvent()
+	alert := Alert{
+		Time:         eventTime(e),
+		Rule:         a.GetRule(),
+		Priority:     PriorityName(a.GetPriority()),
+		Source:       Source,
+		Tags:         append([]string{}, a.GetTags()...),
+		Hostname:     origin.Node,
+		Output:       a.GetOutput(),
+		OutputFields: outputFields(a),
+		ID:           origin.ID,
+		Node:         origin.Node,
+		Epoch:        origin.Epoch,
+		Sequence:     origin.Sequence,
+		Received:     origin.Received.UTC(),
+		Action:       actionName(a.GetAction()),
+		Count:        max(a.GetCount(), 1),
+		Event:        newOccurrence(e),
+		Process:      newProcess(e.GetProcess()),
+		Container:    newContainer(e.GetContainer()),
+		Workload:     newWorkload(e.GetContainer()),
+	}
+	if e == nil {
+		alert.Time = alert.Received
+	}
+	return alert
+}
+
+// PriorityName returns Falco's name of a priority, such as Warning. An unspecified one is Debug: the lowest, since
+// nothing is known about it.
+func PriorityName(p apiv1.Priority) string {
+	if p == apiv1.Priority_PRIORITY_UNSPECIFIED {
+		p = apiv1.Priority_PRIORITY_DEBUG
+	}
+	name := strings.TrimPrefix(p.String(), "PRIORITY_")
+	return name[:1] + strings.ToLower(name[1:])
+}
+
+// ParsePriority returns the priority of a name as people write it: any case, and info for informational.
+func ParsePriority(name string) (apiv1.Priority, error) {
+	upper := strings.ToUpper(name)
+	if upper == "INFO" {
+		upper = "INFORMATIONAL"
+	}
+	p, ok := apiv1.Priority_value["PRIORITY_"+upper]
+	if !ok || p == int32(apiv1.Priority_PRIORITY_UNSPECIFIED) {
+		return 0, fmt.Errorf("priority %q: want one of %s", name, strings.ToLower(strings.Join(PriorityNames(), ", ")))
+	}
+	return apiv1.Priority(p), nil
+}
+
+// PriorityNames returns the names of all priorities, the most severe first.
+func PriorityNames() []string {
+	var names []string
+	for p := apiv1.Priority_PRIORITY_EMERGENCY; p >= apiv1.Priority_PRIORITY_DEBUG; p-- {
+		names = append(names, PriorityName(p))
+	}
+	return names
+}
+
+// actionName returns what was done in the words of the API. An unspecified action is one of which nothing more is known
+// than that there is an alert.
+func actionName(a apiv1.Action) string {
+	if a == apiv1.Action_ACTION_UNSPECIFIED {
+		a = apiv1.Action_ACTION_ALERTED
+	}
+	return enumName(a.String(), "ACTION_")
+}
+
+// enumName turns the protobuf name of an enum value into the word of the API: ACTION_WOULD_BLOCK becomes would_block.
+func enumName(name, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(name, prefix))
+}

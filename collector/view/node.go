@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// Node is one node as the collector knows it.
+type Node struct {
+	Node string `json:"node"`
+	// Connected says whether the agent's stream is open now.
+	Connected bool `json:"connected"`
+	// LastSeen is when the agent last sent anything.
+	LastSeen     time.Time `json:"last_seen,omitzero"`
+	FirstSeen    time.Time `json:"first_seen,omitzero"`
+	AgentVersion string    `json:"agent_version"`
+	Kernel       string    `json:"kernel"`
+	Machine      string    `json:"machine"`
+	BootID       string    `json:"boot_id"`
+	// Health is what the agent said of itself last; it is missing until it has.
+	Health       *Health      `json:"health,omitempty"`
+	Capabilities []Capability `json:"capabilities"`
+}
+
+// Health is an agent's account of itself. Counters run since the agent started.
+type Health struct {
+	Time    time.Time `json:"time"`
+	Started time.Time `json:"started"`
+	// Events were taken from the rings, Counted went no further than a counter in the kernel, both by class; Losses are by
+	// cause.
+	Events     map[string]uint64 `json:"events"`
+	Counted    map[string]uint64 `json:"counted"`
+	Losses     map[string]uint64 `json:"losses"`
+	Lag        Lag               `json:"lag"`
+	Containers uint32            `json:"containers"`
+	Processes  uint32            `json:"processes"`
+	RSSBytes   uint64            `json:"rss_bytes"`
+	Spools     []Spool           `json:"spools"`
+}
+
+// Lag is the delay from the kernel's time stamp to user space over the last period.
+type Lag struct {
+	P50Nanoseconds uint64 `json:"p50_ns"`
+	P99Nanoseconds uint64 `json:"p99_ns"`
+}
+
+// Spool is how full a lane of an agent's disk spool is.
+type Spool struct {
+	// Lane is alerts or records.
+	Lane    string `json:"lane"`
+	Records uint64 `json:"records"`
+	Bytes   uint64 `json:"bytes"`
+	Epoch   uint64 `json:"epoch,string"`
+	// Last is the sequence written last, Acked the one up to which the collector has acknowledged.
+	Last  uint64 `json:"last"`
+	Acked uint64 `json:"acked"`
+}
+
+// Pending is how many records the collector has not acknowledged yet.
+func (s Spool) Pending() uint64 {
+	return s.Last - min(s.Acked, s.Last)
+}
+
+// Capability says what an agent can do for one signal on its kernel.
+type Capability struct {
+	Signal string `json:"signal"`
+	// See and Block are yes, no or unknown.
+	See       string `json:"see"`
+	Block     string `json:"block"`
+	Mechanism string `json:"mechanism"`
+	Reason    string `json:"reason"`
+}
+
+// The words of Capability.See and Capability.Block.
+const (
+	SupportYes     = "yes"
+	SupportNo      = "no"
+	SupportUnknown = "unknown"
+)
+
+// Lost is how many events the agent has lost since it started, whatever the cause.
+func (h *Health) Lost() uint64 {
+	if h == nil {
+		return 0
+	}
+	return sum(h.Losses)
+}
+
+// Seen is how many events the agent has taken from the rings since it started.
+func (h *Health) Seen() uint64 {
+	if h == nil {
+		return 0
+	}
+	return sum(h.Events)
+}
+
+func sum(counts map[string]uint64) uint64 {
+	var total uint64
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
+
+// NewHealth gives an agent's health its outside shape; nil stays nil.
+func NewHealth(h *apiv1.Health) *Health {
+	if h == nil {
+		return nil
+	}
+	health := &Health{
+		Time:       time.Unix(0, h.GetTimeNs()).UTC(),
+		Started:    time.Unix(0, h.GetStartNs()).UTC(),
+		Events:     counts(h.GetEvents()),
+		Counted:    counts(h.GetCounted()),
+		Losses:     counts(h.GetLosses()),
+		Lag:        Lag{P50Nanoseconds: h.GetLagP50Ns(), P99Nanoseconds: h.GetLagP99Ns()},
+		Containers: h.GetContainers(),
+		Processes:  h.GetProcesses(),
+		RSSBytes:   h.GetRssBytes(),
+		Spools:     []Spool{},
+	}
+	for _, s := range h.GetSpools() {
+		health.Spools = append(health.Spools, Spool{
+			Lane: enumName(s.GetLane().String(), "LANE_"), Records: s.GetRecords(), Bytes: s.GetBytes(),
+			Epoch: s.GetEpoch(), Last: s.GetLast(), Acked: s.GetAcked(),
+		})
+	}
+	return health
+}
+
+// counts makes an absent map an empty one, so that readers find {} rather than null.
+func counts(m map[string]uint64) map[string]uint64 {
+	if m == nil {
+		return map[string]uint64{}
+	}
+	return m
+}
+
+// NewCapabilities gives an agent's capabilities their outside shape, in the agent's order.
+func NewCapabilities(capabilities []*apiv1.Capability) []Capability {
+	all := make([]Capability, 0, len(capabilities))
+	for _, c := range capabilities {
+		all = append(all, Capability{
+			Signal: c.GetSignal(), See: supportName(c.GetSee()), Block: supportName(c.GetBlock()),
+			Mechanism: c.GetMechanism(), Reason: c.GetReason(),
+		})
+	}
+	return all
+}
+
+// supportName never turns ignorance into a yes: what is not said is unknown.
+func supportName(s apiv1.Support) string {
+	switch s {
+	case apiv1.Support_SUPPORT_YES:
+		return SupportYes
+	case apiv1.Support_SUPPORT_NO:
+		return SupportNo
+	default:
+		return SupportUnknown
+	}
+}
+
+// RecordRule says which event classes of which workloads are recorded.
+type RecordRule struct {
+	// Workload is a shell pattern over namespace/workload/container; empty means every one, the host too.
+	Workload string   `json:"workload"`
+	Types    []string `json:"types"`
+}

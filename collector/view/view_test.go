@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package view_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/prototext"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/view"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+
+func origin() view.Origin {
+	return view.Origin{
+		ID: "record-7", Node: "node-1", Epoch: 1795000000000000001, Sequence: 7,
+		Received: time.Date(2026, 11, 18, 12, 26, 41, 0, time.FixedZone("CET", 3600)),
+	}
+}
+
+// encode writes v as the API does, indented for people who read the golden files.
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+// TestShapes holds every alert of testdata, and its event, against the JSON beside it.
+func TestShapes(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.txtpb")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("inputs: %v, %v", inputs, err)
+	}
+	for _, input := range inputs {
+		name := strings.TrimSuffix(filepath.Base(input), ".txtpb")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var alert apiv1.Alert
+			if err := prototext.Unmarshal(text, &alert); err != nil {
+				t.Fatal(err)
+			}
+			event := view.NewEvent(origin(), alert.GetEvent())
+			golden(t, name+".alert.json", encode(t, view.NewAlert(origin(), &alert)))
+			golden(t, name+".event.json", encode(t, event))
+			golden(t, name+".summary.txt", []byte(event.Summary()+"\n"))
+		})
+	}
+}
+
+// TestShapesReadBack makes sure that a program which reads the JSON into these types, as the CLI does, loses nothing.
+func TestShapesReadBack(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.alert.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files: %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		decoder.DisallowUnknownFields()
+		var alert view.Alert
+		if err := decoder.Decode(&alert); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if got := encode(t, alert); !bytes.Equal(got, text) {
+			t.Errorf("%s reads back as\n%s", file, got)
+		}
+	}
+}
+
+func TestPriorities(t *testing.T) {
+	want := "Emergency Alert Critical Error Warning Notice Informational Debug"
+	if got := strings.Join(view.PriorityNames(), " "); got != want {
+		t.Errorf("names are %q, want Falco's %q", got, want)
+	}
+	for _, name := range append(view.PriorityNames(), "warning", "WARNING") {
+		p, err := view.ParsePriority(name)
+		if err != nil {
+			t.Errorf("ParsePriority(%q): %v", name, err)
+		}
+		if !strings.EqualFold(view.PriorityName(p), name) {
+			t.Errorf("ParsePriority(%q) = %v", name, p)
+		}
+	}
+	if p, err := view.ParsePriority("info"); err != nil || p != apiv1.Priority_PRIORITY_INFORMATIONAL {
+		t.Errorf("ParsePriority(info) = %v, %v", p, err)
+	}
+	for _, name := range []string{"", "unspecified", "high", "4"} {
+		if p, err := view.ParsePriority(name); err == nil {
+			t.Errorf("ParsePriority(%q) = %v, want an error", name, p)
+		}
+	}
+}
+
+func TestWorkload(t *testing.T) {
+	for _, test := range []struct {
+		workload view.Workload
+		want     string
+	}{
+		{view.Workload{Namespace: "shop", Kind: "Deployment", Name: "web", Container: "app"}, "shop/web/app"},
+		{view.Workload{Namespace: "shop", Name: "web"}, "shop/web"},
+		{view.Workload{Kind: "Host", Name: "node-1"}, "host"},
+		{view.Workload{Name: "db", Container: "db"}, "/db/db"},
+		{view.Workload{}, ""},
+	} {
+		if got := test.workload.String(); got != test.want {
+			t.Errorf("%+v is %q, want %q", test.workload, got, test.want)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	if view.NewHealth(nil) != nil {
+		t.Error("a health that was never sent is shown")
+	}
+	health := view.NewHealth(&apiv1.Health{
+		TimeNs: 1795000000000000000, StartNs: 1794990000000000000,
+		Events: map[string]uint64{"exec": 10, "open": 32}, Losses: map[string]uint64{"ring_full": 3},
+		LagP50Ns: 1_000_000, LagP99Ns: 9_000_000, Containers: 3, Processes: 40, RssBytes: 50 << 20,
+		Spools: []*apiv1.SpoolState{{Lane: apiv1.Lane_LANE_ALERTS, Records: 5, Bytes: 4096, Last: 12, Acked: 7, Epoch: 1}},
+	})
+	golden(t, "health.json", encode(t, health))
+	if health.Seen() != 42 || health.Lost() != 3 || health.Spools[0].Pending() != 5 {
+		t.Errorf("seen %d, lost %d, pending %d", health.Seen(), health.Lost(), health.Spools[0].Pending())
+	}
+	if lost := (*view.Health)(nil).Lost(); lost != 0 {
+		t.Errorf("no health lost %d", lost)
+	}
+	if pending := (view.Spool{Last: 1, Acked: 2}).Pending(); pending != 0 {
+		t.Errorf("a spool acknowledged beyond its end has %d pending", pending)
+	}
+}
+
+func TestCapabilitiesNeverTurnIgnoranceIntoYes(t *testing.T) {
+	got := view.NewCapabilities([]*apiv1.Capability{
+		{Signal: "exec", See: apiv1.Support_SUPPORT_YES, Block: apiv1.Support_SUPPORT_NO, Mechanism: "tp_btf", Reason: "no bpf in lsm="},
+		{Signal: "open"},
+		{Signal: "dns", See: apiv1.Support_SUPPORT_UNKNOWN, Block: apiv1.Support(99)},
+	})
+	golden(t, "capabilities.json", encode(t, got))
+	if got := encode(t, view.NewCapabilities(nil)); string(got) != "[]\n" {
+		t.Errorf("no capabilities are %s", got)
+	}
+}
