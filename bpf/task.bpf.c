@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The processes that were there before the agent: an iterator that enters each into the process map and reports it as
+// HF_TASK, in the shape of an exec. The argument vector is in another process's memory, which an iterator of 5.10
+// cannot read; the agent takes it from /proc, this once.
+
+#include "exec.h"
+
+struct bpf_iter_meta {
+	__u64 seq_num;
+} __core;
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __core;
+
+SEC("iter/task")
+int on_task(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct hf_process process = {};
+	struct hf_exec *record;
+	struct scratch *s;
+	__u32 tgid;
+
+	if (!task)
+		return 0;
+	tgid = READ1(task, tgid);
+	if ((__u32)READ1(task, pid) != tgid || READ1(task, flags) & PF_KTHREAD)
+		return 0;
+	// 1. the process map, unless a fork or exec was quicker
+	process.start = task_start(task);
+	process.origin = container_of_cgroup(task_cgroup(task));
+	process.nsmnt = READ3(task, nsproxy, mnt_ns, ns.inum);
+	process.caps = READ2(task, cred, cap_effective.val);
+	bpf_map_update_elem(&process_by_tgid, &tgid, &process, BPF_NOEXIST);
+	// 2. the report
+	s = record_begin(HF_TASK, sizeof(*record));
+	if (!s)
+		return 0;
+	record = (struct hf_exec *)s->bytes;
+	record->head.tgid = tgid;
+	record->head.tid = tgid;
+	record->head.start = process.start;
+	record->head.cgroup = task_cgroup(task);
+	record->head.origin = origin_of(tgid, record->head.cgroup);
+	record->head.flags = 0;
+	record->argv_hash = 0;
+	record->argv_size = 0;
+	record->argv_len = 0;
+	exec_fill(s, task);
+	exec_names(s, task, NULL, NULL);
+	record_send(s, RING_BULK);
+	return 0;
+}
+
+char __license[] SEC("license") = "Dual BSD/GPL";
