@@ -7,9 +7,11 @@ SHELL       := /bin/bash
 # sudo drops the usual places of Go from PATH.
 export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin
 
-MODULE   := github.com/holdfast-project/holdfast
-CLANG    := clang-19
-CLANG_IS := 19.1.7
+# Generated code is byte-identical only from these two.
+CLANG     := clang-19
+CLANG_IS  := 19.1.7
+PROTOC_IS := 3.21.12
+
 FUZZTIME ?= 20s
 ARGS     ?=
 
@@ -19,7 +21,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 # Packages whose tests run under the race detector: those that own goroutines.
 RACE := ./agent/... ./collector/... ./rules/...
 
-.PHONY: help build generate check test demo test-kernel bench fuzz clean
+.PHONY: help build toolchain generate check test demo test-kernel bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,16 +29,23 @@ help: ## Show this list
 build: ## Build holdfast-agent, holdfast-collector and holdfast into bin/
 	$(GO_BUILD) -o bin/ ./agent/cmd/holdfast-agent ./collector/cmd/holdfast-collector ./collector/cmd/holdfast
 
-generate: ## Compile bpf/ with the pinned clang and generate Go from it and from the protobuf files
+toolchain: ## Check that the pinned clang and protoc are here
 	@have=$$($(CLANG) --version 2>/dev/null | sed -nE '1s/.*version ([0-9.]+).*/\1/p' || true); \
 	if [ "$$have" != "$(CLANG_IS)" ]; then \
-		echo "generate: needs clang $(CLANG_IS), found $${have:-none}: install Debian's packages clang-19 and llvm-19" >&2; exit 1; \
+		echo "needs clang $(CLANG_IS), found $${have:-none}: install Debian's clang-19 and llvm-19" >&2; exit 1; \
 	fi
-	@command -v protoc >/dev/null || { echo "generate: needs protoc: install Debian's package protobuf-compiler" >&2; exit 1; }
-	go generate ./...
+	@have=$$(protoc --version 2>/dev/null | sed -nE 's/^libprotoc //p' || true); \
+	if [ "$$have" != "$(PROTOC_IS)" ]; then \
+		echo "needs protoc $(PROTOC_IS), found $${have:-none}: install Debian's protobuf-compiler" >&2; exit 1; \
+	fi
 
-check: ## Format, vet, lint, and the rules of tests/arch (generated code is fresh among them)
+generate: toolchain ## Compile bpf/ with the pinned clang, generate Go from it and from the protobuf files
+	@go build -o bin/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$$PWD/bin/tools:$$PATH" go generate ./...
+
+check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and compares
 	@.ci/prepare generate
+	@$(MAKE) --no-print-directory toolchain
 	@bad=$$(gofmt -l agent collector rules tests); [ -z "$$bad" ] || { echo "gofmt would change:" $$bad >&2; exit 1; }
 	@find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 --dry-run -Werror
 	go vet ./...
