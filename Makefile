@@ -21,7 +21,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
 # Packages whose tests run under the race detector: those that own goroutines.
 RACE := ./agent/... ./collector/... ./rules/...
 
-.PHONY: help build toolchain generate check test demo test-kernel bench fuzz clean
+.PHONY: help build toolchain generate fmt check test demo test-kernel bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ toolchain: ## Check that the pinned clang and protoc are here
 generate: toolchain ## Compile bpf/ with the pinned clang, generate Go from it and from the protobuf files
 	@go build -o bin/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH="$$PWD/bin/tools:$$PATH" go generate ./...
+
+fmt: ## Format Go and C
+	gofmt -w agent collector rules tests
+	find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 -i
 
 check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and compares
 	@.ci/prepare generate
