@@ -21,8 +21,8 @@ type importRule struct {
 	tests bool
 }
 
-// importRules is who may import whom. agent/wire holds the Go side of the
-// compiled programs, which is generated code over cilium/ebpf.
+// importRules is who may import whom. agent/wire generates the Go side of the
+// contract with the programs from their BTF, hence its place beside the sensor.
 var importRules = []importRule{
 	{
 		why:   "agent and collector share collector/api/v1 and nothing else",
@@ -50,7 +50,7 @@ var importRules = []importRule{
 	{
 		why:   "only these touch BPF",
 		in:    []string{"agent/...", "collector/...", "rules/..."},
-		not:   []string{"agent/probe", "agent/sensor", "agent/enforce", "agent/wire/..."},
+		not:   []string{"agent/probe/...", "agent/sensor/...", "agent/enforce/...", "agent/wire/..."},
 		never: []string{"github.com/cilium/ebpf/..."},
 	},
 	{

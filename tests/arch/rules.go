@@ -27,5 +27,6 @@ func Rules() []Rule {
 		{"no path of a machine", ownPaths},
 		{"Makefile help", makeHelp},
 		{"documentation links", links},
+		{"dependencies explained", modules},
 	}
 }

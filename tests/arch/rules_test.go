@@ -131,6 +131,25 @@ var samples = map[string][]sample{
 		one("docs/a.md", "see [b](b.md) or [c](../c.md#d)", "b.md", "../c.md"),
 		one("docs/a.md", "see [a](a.md#x), [docs](../docs) and [out](https://example.com/x)"),
 	},
+	"dependencies explained": {
+		{files: dependency("nothing"), want: []string{"no row for b.org/m v1.2.0"}},
+		{files: dependency("| `b.org/m` | v1.1.0 | x |"), want: []string{`b.org/m v1.1.0: go.mod has "v1.2.0"`}},
+		{
+			files: dependency("| `b.org/m` | v1.2.0 | x |\n| `d.org/n` | v1.0.0 | x |"),
+			want:  []string{`d.org/n v1.0.0: go.mod has ""`},
+		},
+		{files: dependency("| `b.org/m` | v1.2.0 | x |")},
+	},
+}
+
+// dependency is a tree that imports the package b.org/m/p, with a go.mod and a
+// table of dependencies.
+func dependency(table string) map[string]string {
+	return map[string]string{
+		"agent/a.go":           goFile("agent", "b.org/m/p"),
+		"go.mod":               "module x\n\nrequire (\n\tb.org/m v1.2.0\n\tc.org/n v1.0.0 // indirect\n)\n",
+		"docs/dependencies.md": table,
+	}
 }
 
 // goFile is a file of a package that imports one other.
