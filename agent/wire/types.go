@@ -28,22 +28,22 @@ const _ = -uint(unsafe.Sizeof(Cgroup{}) ^ 104)
 type Counter uint32
 
 const (
-	CRingUrgentFull  Counter = 0
-	CRingBulkFull    Counter = 1
-	CScratchBusy     Counter = 2
-	CProcessMapFull  Counter = 3
-	CCgroupMapFull   Counter = 4
-	CSocketMapFull   Counter = 5
-	CFlowMapFull     Counter = 6
-	CUserRead        Counter = 7
-	CPathTooDeep     Counter = 8
-	CPathRead        Counter = 9
-	CArgvRead        Counter = 10
-	CPacketRead      Counter = 11
-	CProcessUnknown  Counter = 12
-	CSocketUnknown   Counter = 13
-	CArgvHashPartial Counter = 14
-	Counters         Counter = 32
+	CounterRingUrgentFull  Counter = 0
+	CounterRingBulkFull    Counter = 1
+	CounterScratchBusy     Counter = 2
+	CounterProcessMapFull  Counter = 3
+	CounterCgroupMapFull   Counter = 4
+	CounterSocketMapFull   Counter = 5
+	CounterFlowMapFull     Counter = 6
+	CounterUserRead        Counter = 7
+	CounterPathTooDeep     Counter = 8
+	CounterPathRead        Counter = 9
+	CounterArgvRead        Counter = 10
+	CounterPacketRead      Counter = 11
+	CounterProcessUnknown  Counter = 12
+	CounterSocketUnknown   Counter = 13
+	CounterArgvHashPartial Counter = 14
+	Counters               Counter = 32
 )
 
 // Cred is hf_cred of bpf/include/wire.h, where it is documented.
@@ -165,14 +165,14 @@ const _ = -uint(unsafe.Sizeof(FileOp{}) ^ 144)
 type Flag uint32
 
 const (
-	FCompat    Flag = 1
-	FUring     Flag = 2
-	FStrayed   Flag = 4
-	FTruncated Flag = 8
-	FPartial   Flag = 16
-	FUserText  Flag = 32
-	FResult    Flag = 64
-	FWatched   Flag = 128
+	FlagCompat    Flag = 1
+	FlagUring     Flag = 2
+	FlagStrayed   Flag = 4
+	FlagTruncated Flag = 8
+	FlagPartial   Flag = 16
+	FlagUserText  Flag = 32
+	FlagResult    Flag = 64
+	FlagWatched   Flag = 128
 )
 
 // Fork is hf_fork of bpf/include/wire.h, where it is documented.
@@ -318,42 +318,42 @@ const (
 type Type uint32
 
 const (
-	Fork         Type = 1
-	Exec         Type = 2
-	Exit         Type = 3
-	Task         Type = 4
-	CgroupMkdir  Type = 5
-	CgroupRmdir  Type = 6
-	CgroupAttach Type = 7
-	Open         Type = 10
-	Create       Type = 11
-	Unlink       Type = 12
-	Rename       Type = 13
-	Link         Type = 14
-	Symlink      Type = 15
-	Chmod        Type = 16
-	Chown        Type = 17
-	Truncate     Type = 18
-	Mount        Type = 19
-	MmapExec     Type = 20
-	Connect      Type = 25
-	Sendto       Type = 26
-	Bind         Type = 27
-	Listen       Type = 28
-	Accept       Type = 29
-	Socket       Type = 30
-	Dns          Type = 31
-	Flow         Type = 32
-	PassedSocket Type = 33
-	Ptrace       Type = 40
-	Setns        Type = 41
-	Unshare      Type = 42
-	Module       Type = 43
-	Bpf          Type = 44
-	Cred         Type = 45
-	Memfd        Type = 46
-	IoUring      Type = 47
-	Types        Type = 64
+	TypeFork         Type = 1
+	TypeExec         Type = 2
+	TypeExit         Type = 3
+	TypeTask         Type = 4
+	TypeCgroupMkdir  Type = 5
+	TypeCgroupRmdir  Type = 6
+	TypeCgroupAttach Type = 7
+	TypeOpen         Type = 10
+	TypeCreate       Type = 11
+	TypeUnlink       Type = 12
+	TypeRename       Type = 13
+	TypeLink         Type = 14
+	TypeSymlink      Type = 15
+	TypeChmod        Type = 16
+	TypeChown        Type = 17
+	TypeTruncate     Type = 18
+	TypeMount        Type = 19
+	TypeMmapExec     Type = 20
+	TypeConnect      Type = 25
+	TypeSendto       Type = 26
+	TypeBind         Type = 27
+	TypeListen       Type = 28
+	TypeAccept       Type = 29
+	TypeSocket       Type = 30
+	TypeDns          Type = 31
+	TypeFlow         Type = 32
+	TypePassedSocket Type = 33
+	TypePtrace       Type = 40
+	TypeSetns        Type = 41
+	TypeUnshare      Type = 42
+	TypeModule       Type = 43
+	TypeBpf          Type = 44
+	TypeCred         Type = 45
+	TypeMemfd        Type = 46
+	TypeIoUring      Type = 47
+	TypeLimit        Type = 64
 )
 
 // Watch is hf_watch of bpf/include/wire.h, where it is documented.

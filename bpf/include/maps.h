@@ -53,7 +53,7 @@ struct {
 // Events that went no further than the kernel because nothing asked for them, index enum hf_type.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, HF_TYPES);
+	__uint(max_entries, HF_LIMIT);
 	__type(key, __u32);
 	__type(value, __u64);
 } counted SEC(".maps");

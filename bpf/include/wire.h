@@ -56,7 +56,7 @@ enum hf_type {
 	HF_MEMFD = 46,
 	HF_IO_URING = 47,
 
-	HF_TYPES = 64,
+	HF_LIMIT = 64,
 };
 
 // Flags of hf_head.

@@ -75,7 +75,7 @@ func declare(spec *btf.Spec) ([]byte, error) {
 	formatter := &btf.GoFormatter{
 		Names:          names,
 		Identifier:     identifier,
-		EnumIdentifier: func(_, element string) string { return identifier(strings.ToLower(element)) },
+		EnumIdentifier: constant,
 	}
 	var buf bytes.Buffer
 	buf.WriteString(header)
@@ -110,7 +110,21 @@ func wireTypes(spec *btf.Spec) (map[btf.Type]string, []btf.Type) {
 	return names, order
 }
 
-// identifier turns hf_file_op into FileOp and HF_F_COMPAT (lowered before) into FCompat.
+// constant turns HF_EXEC of hf_type into TypeExec, HF_F_COMPAT into FlagCompat, HF_C_USER_READ into CounterUserRead and
+// HF_FILE_UPPER into FileUpper.
+func constant(enum, element string) string {
+	for prefix, name := range map[string]string{"HF_F_": "Flag", "HF_C_": "Counter"} {
+		if rest, ok := strings.CutPrefix(element, prefix); ok {
+			return name + identifier(rest)
+		}
+	}
+	if enum == "Type" {
+		return enum + identifier(element)
+	}
+	return identifier(element)
+}
+
+// identifier turns hf_file_op into FileOp.
 func identifier(name string) string {
 	var b strings.Builder
 	for part := range strings.SplitSeq(strings.TrimPrefix(strings.ToLower(name), "hf_"), "_") {

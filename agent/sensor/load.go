@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/wire"
+)
+
+// loader loads programs one by one, so that one that a kernel refuses takes no other with it, and shares the maps
+// between them by name.
+type loader struct {
+	cfg      Config
+	kernel   *probe.Kernel
+	family   probe.Family
+	specs    map[string]*ebpf.CollectionSpec
+	maps     map[string]*ebpf.Map
+	programs map[string]*loaded
+}
+
+// loaded is a program and how it is attached.
+type loaded struct {
+	name    string
+	spec    *ebpf.ProgramSpec
+	program *ebpf.Program
+	err     error
+}
+
+func newLoader(cfg Config, kernel *probe.Kernel) *loader {
+	return &loader{
+		cfg: cfg, kernel: kernel, family: min(cfg.Family, kernel.Best()),
+		specs:    map[string]*ebpf.CollectionSpec{},
+		maps:     map[string]*ebpf.Map{},
+		programs: map[string]*loaded{},
+	}
+}
+
+// load gives the program "object/name", loading it at the first call. The error stays with it.
+func (l *loader) load(name string) *loaded {
+	if p, ok := l.programs[name]; ok {
+		return p
+	}
+	p := &loaded{name: name}
+	l.programs[name] = p
+	if p.err = l.loadInto(p); p.err != nil {
+		p.err = fmt.Errorf("program %s: %w", name, p.err)
+	}
+	return p
+}
+
+func (l *loader) loadInto(p *loaded) error {
+	object, name, ok := strings.Cut(p.name, "/")
+	if !ok {
+		return errors.New("name is not of the form object/program")
+	}
+	whole, err := l.object(object)
+	if err != nil {
+		return err
+	}
+	spec := whole.Copy()
+	for other := range spec.Programs {
+		if other != name {
+			delete(spec.Programs, other)
+		}
+	}
+	p.spec = spec.Programs[name]
+	if p.spec == nil {
+		return fmt.Errorf("object %s has no such program", object)
+	}
+	if err := l.retarget(p.spec); err != nil {
+		return err
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.shared(spec)})
+	if err != nil {
+		return explain(err)
+	}
+	defer collection.Close()
+	l.keepMaps(collection)
+	p.program = collection.DetachProgram(name)
+	return nil
+}
+
+// object gives the parsed object with the sizes set that the configuration asks for.
+func (l *loader) object(name string) (*ebpf.CollectionSpec, error) {
+	if spec, ok := l.specs[name]; ok {
+		return spec, nil
+	}
+	load, ok := objectLoaders[name]
+	if !ok {
+		return nil, fmt.Errorf("no object %s", name)
+	}
+	spec, err := load()
+	if err != nil {
+		return nil, fmt.Errorf("read object %s: %w", name, err)
+	}
+	if err := checkVersion(spec); err != nil {
+		return nil, fmt.Errorf("object %s: %w", name, err)
+	}
+	for name, size := range l.cfg.mapSizes() {
+		if m := spec.Maps[name]; m != nil {
+			m.MaxEntries = size
+		}
+	}
+	l.specs[name] = spec
+	return spec, nil
+}
+
+// checkVersion refuses an object that was compiled with another wire.h.
+func checkVersion(spec *ebpf.CollectionSpec) error {
+	variable, ok := spec.Variables["wire_version"]
+	if !ok {
+		return errors.New("it carries no wire version")
+	}
+	var version uint32
+	if err := variable.Get(&version); err != nil {
+		return fmt.Errorf("read its wire version: %w", err)
+	}
+	if version != wire.Version {
+		return fmt.Errorf("it speaks wire version %d, this agent %d: run make generate and build again", version, wire.Version)
+	}
+	return nil
+}
+
+// retarget turns an LSM program into one that modifies the return of the security_* function of the same name, where
+// that is the family in use: both are called with the same arguments, followed by the verdict so far.
+func (l *loader) retarget(spec *ebpf.ProgramSpec) error {
+	if spec.Type != ebpf.LSM {
+		return nil
+	}
+	switch l.family {
+	case probe.FamilyLSM:
+		return nil
+	case probe.FamilyModifyReturn:
+		spec.Type, spec.AttachType = ebpf.Tracing, ebpf.AttachModifyReturn
+		spec.AttachTo = "security_" + spec.AttachTo
+		return nil
+	default:
+		return fmt.Errorf("%w: %s; %s", errNoTrampoline, l.kernel.Reason(probe.FamilyLSM), l.kernel.Reason(probe.FamilyModifyReturn))
+	}
+}
+
+var errNoTrampoline = errors.New("needs an LSM or fmod_ret hook")
+
+// shared gives the maps that an earlier program brought. Constants belong to their object.
+func (l *loader) shared(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
+	replace := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if m, ok := l.maps[name]; ok && !strings.HasPrefix(name, ".") {
+			replace[name] = m
+		}
+	}
+	return replace
+}
+
+func (l *loader) keepMaps(collection *ebpf.Collection) {
+	for name := range collection.Maps {
+		if _, ok := l.maps[name]; !ok && !strings.HasPrefix(name, ".") {
+			l.maps[name] = collection.DetachMap(name)
+		}
+	}
+}
+
+func (l *loader) close() error {
+	var errs []error
+	for _, p := range l.programs {
+		if p.program != nil {
+			errs = append(errs, p.program.Close())
+		}
+	}
+	for _, m := range l.maps {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// explain keeps the last words of a verifier's log: they name the reason, the rest is for developers.
+func explain(err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
+		last := verifier.Log[max(0, len(verifier.Log)-2):]
+		return fmt.Errorf("%w: %s", verifier.Cause, strings.Join(last, "; "))
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("load: %w", os.ErrPermission)
+	}
+	return err
+}

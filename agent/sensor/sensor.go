@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/holdfast-project/holdfast/agent/probe"
+)
+
+// Config sizes the sensor. The zero value of each field means its default.
+type Config struct {
+	// Sizes of the rings in bytes, powers of two and multiples of the page size. Defaults 1 MiB and 16 MiB.
+	UrgentRing uint32
+	BulkRing   uint32
+	// How many processes and cgroups the kernel side can know. Defaults 65536 and 16384.
+	MaxProcesses uint32
+	MaxCgroups   uint32
+	// CgroupRoot is where cgroup2 is mounted.
+	CgroupRoot string
+	// Family is the strongest family of hooks to use; tests lower it. Default FamilyLSM, that is, no limit.
+	Family probe.Family
+	// LimitFamily says that Family is meant, also when it is zero.
+	LimitFamily bool
+	// PollMin and PollMax bound the adaptive pause between two looks at the bulk ring. Defaults 5 ms and 20 ms.
+	PollMin, PollMax time.Duration
+	Logger           *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *uint32, d uint32) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&c.UrgentRing, 1<<20)
+	set(&c.BulkRing, 16<<20)
+	set(&c.MaxProcesses, 65536)
+	set(&c.MaxCgroups, 16384)
+	if !c.LimitFamily {
+		c.Family = probe.FamilyLSM
+	}
+	if c.PollMin == 0 {
+		c.PollMin = 5 * time.Millisecond
+	}
+	if c.PollMax == 0 {
+		c.PollMax = 20 * time.Millisecond
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// mapSizes gives the entries of the maps that are sized at load.
+func (c Config) mapSizes() map[string]uint32 {
+	return map[string]uint32{
+		"ring_urgent":           c.UrgentRing,
+		"ring_bulk":             c.BulkRing,
+		"process_by_tgid":       c.MaxProcesses,
+		"container_by_cgroup":   c.MaxCgroups,
+		"interest_by_container": c.MaxCgroups,
+	}
+}
+
+// Sensor owns the loaded programs, their maps and links.
+type Sensor struct {
+	cfg          Config
+	loader       *loader
+	links        []io.Closer
+	attached     map[string]bool
+	capabilities []probe.Capability
+	reader       *reader
+}
+
+// New loads what Start will attach first and creates the maps. It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
+	cfg = cfg.withDefaults()
+	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel), attached: map[string]bool{}}
+	for _, sig := range append(append([]signal(nil), lifecycle...), signals[:3]...) {
+		for _, name := range sig.ways[0].programs {
+			if p := s.loader.load(name); p.err != nil {
+				return nil, errors.Join(fmt.Errorf("load the programs that identity rests on: %w", p.err), s.Close())
+			}
+		}
+	}
+	var err error
+	if s.reader, err = newReader(cfg, s.loader.maps); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Start attaches the programs. Between the cgroup hooks and the rest it calls seed, which enters the cgroups that are
+// there already by PlaceCgroup; last it reports the processes that are there already. A signal that no program can
+// show is not an error: Capabilities says why.
+func (s *Sensor) Start(seed func() error) error {
+	for _, sig := range lifecycle {
+		if err := s.attachSignal(sig); err != nil {
+			return err
+		}
+	}
+	if err := seed(); err != nil {
+		return fmt.Errorf("enter the cgroups that are there already: %w", err)
+	}
+	for _, sig := range signals {
+		if err := s.attachSignal(sig); err != nil {
+			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
+		}
+	}
+	return s.iterateTasks()
+}
+
+// attachSignal takes the first way that works and notes the capability.
+func (s *Sensor) attachSignal(sig signal) error {
+	var reasons []error
+	for _, w := range sig.ways {
+		err := s.attachWay(w)
+		if err == nil {
+			s.capabilities = append(s.capabilities, probe.Capability{
+				Signal: sig.name, See: probe.Yes, Block: s.blocks(w), Mechanism: s.mechanism(w), Reason: w.unseen,
+			})
+			return nil
+		}
+		reasons = append(reasons, err)
+	}
+	err := errors.Join(reasons...)
+	s.capabilities = append(s.capabilities, probe.Capability{
+		Signal: sig.name, See: probe.No, Block: probe.No, Reason: flatten(reasons),
+	})
+	return fmt.Errorf("signal %s: %w", sig.name, err)
+}
+
+// attachWay attaches all programs of a way or none. One that is attached already serves several signals.
+func (s *Sensor) attachWay(w way) error {
+	var fresh []*loaded
+	for _, name := range w.programs {
+		p := s.loader.load(name)
+		if p.err != nil {
+			return p.err
+		}
+		if !s.attached[name] {
+			fresh = append(fresh, p)
+		}
+	}
+	links := make([]io.Closer, 0, len(fresh))
+	for _, p := range fresh {
+		l, err := s.attach(p)
+		if err != nil {
+			for _, l := range links {
+				err = errors.Join(err, l.Close())
+			}
+			return fmt.Errorf("program %s: attach: %w", p.name, err)
+		}
+		links = append(links, l)
+	}
+	for _, p := range fresh {
+		s.attached[p.name] = true
+	}
+	s.links = append(s.links, links...)
+	return nil
+}
+
+func (s *Sensor) attach(p *loaded) (link.Link, error) {
+	switch p.spec.Type {
+	case ebpf.LSM:
+		return link.AttachLSM(link.LSMOptions{Program: p.program})
+	case ebpf.Tracing:
+		return link.AttachTracing(link.TracingOptions{Program: p.program})
+	case ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.SockOps:
+		return link.AttachCgroup(link.CgroupOptions{
+			Path: s.cfg.CgroupRoot, Attach: p.spec.AttachType, Program: p.program,
+		})
+	default:
+		return nil, fmt.Errorf("program type %s: %w", p.spec.Type, errors.ErrUnsupported)
+	}
+}
+
+// iterateTasks runs the task iterator to its end; its records come out of the ring.
+func (s *Sensor) iterateTasks() error {
+	p := s.loader.load(taskIterator)
+	if p.err != nil {
+		return p.err
+	}
+	iter, err := link.AttachIter(link.IterOptions{Program: p.program})
+	if err != nil {
+		return fmt.Errorf("program %s: attach: %w", p.name, err)
+	}
+	defer iter.Close()
+	walk, err := iter.Open()
+	if err != nil {
+		return fmt.Errorf("program %s: open: %w", p.name, err)
+	}
+	defer walk.Close()
+	if _, err := io.Copy(io.Discard, walk); err != nil {
+		return fmt.Errorf("program %s: run: %w", p.name, err)
+	}
+	return nil
+}
+
+// Capabilities says what each signal is seen by, or why it is not. Valid after Start.
+func (s *Sensor) Capabilities() []probe.Capability { return s.capabilities }
+
+// Family is the family of security hooks in use.
+func (s *Sensor) Family() probe.Family { return s.loader.family }
+
+// Close detaches and unloads everything. Run must have returned.
+func (s *Sensor) Close() error {
+	var errs []error
+	for _, l := range s.links {
+		errs = append(errs, l.Close())
+	}
+	s.links = nil
+	if s.reader != nil {
+		errs = append(errs, s.reader.close())
+	}
+	errs = append(errs, s.loader.close())
+	if err := errors.Join(errs...); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("close the sensor: %w", err)
+	}
+	return nil
+}
+
+// mechanism names the hooks as they were attached.
+func (s *Sensor) mechanism(w way) string {
+	for _, name := range w.programs {
+		if spec := s.loader.load(name).spec; spec.AttachType == ebpf.AttachModifyReturn {
+			return "fmod_ret form of " + w.mechanism
+		}
+	}
+	return w.mechanism
+}
+
+func (s *Sensor) blocks(w way) probe.Support {
+	if w.block == probe.Unknown {
+		return probe.No
+	}
+	return w.block
+}
+
+// flatten puts several reasons on one line.
+func flatten(errs []error) string {
+	text := ""
+	for i, err := range errs {
+		if i > 0 {
+			text += "; "
+		}
+		text += err.Error()
+	}
+	return text
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/sensor/objects"
+)
+
+// objectLoaders names the objects of bpf/.
+var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
+	"process": objects.LoadProcess,
+	"cgroup":  objects.LoadCgroup,
+	"task":    objects.LoadTask,
+}
+
+// signal is something the agent can see, with the ways to see it, best first. The first way whose programs all load and
+// attach is taken.
+type signal struct {
+	name string
+	ways []way
+}
+
+// way is a set of programs that together show a signal.
+type way struct {
+	// Programs as object/name.
+	programs []string
+	// mechanism is the text for the capability table.
+	mechanism string
+	// unseen says what this way cannot see; empty if it sees all.
+	unseen string
+	// block says whether this way could also deny, on the family that it is attached with.
+	block probe.Support
+}
+
+// lifecycle is attached before everything else: the identity of what follows rests on it.
+var lifecycle = []signal{
+	{"cgroup", []way{{
+		programs:  []string{"cgroup/on_cgroup_mkdir", "cgroup/on_cgroup_rmdir", "cgroup/on_cgroup_attach"},
+		mechanism: "tp_btf cgroup_mkdir, cgroup_rmdir, cgroup_attach_task",
+		block:     probe.No,
+	}}},
+}
+
+// signals are attached in this order.
+var signals = []signal{
+	{"fork", []way{{programs: []string{"process/on_fork"}, mechanism: "tp_btf sched_process_fork", block: probe.No}}},
+	{"exec", []way{{programs: []string{"process/on_exec"}, mechanism: "tp_btf sched_process_exec", block: probe.No}}},
+	{"exit", []way{{programs: []string{"process/on_exit"}, mechanism: "tp_btf sched_process_exit", block: probe.No}}},
+}
+
+// taskIterator reports the processes that were there before.
+const taskIterator = "task/on_task"
