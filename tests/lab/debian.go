@@ -276,17 +276,20 @@ func HostPackage(name string) ([]File, error) {
 		if strings.HasPrefix(path, "/usr/share/doc/") || strings.HasPrefix(path, "/usr/share/man/") {
 			continue
 		}
-		info, err := os.Lstat(path)
+		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// Left out when the package was installed, or removed since.
 		case err != nil:
 			return nil, fmt.Errorf("collect Debian package %s: %w", name, err)
-		case info.Mode().IsRegular() || info.Mode()&fs.ModeSymlink != 0:
+		case info.Mode().IsRegular():
 			regular = append(regular, path)
 		case info.IsDir():
 			real, err := filepath.EvalSymlinks(path)
-			if err == nil && real != "/" {
+			if err != nil {
+				return nil, fmt.Errorf("collect Debian package %s: %w", name, err)
+			}
+			if real != "/" {
 				files = append(files, File{Path: real, Mode: info.Mode()})
 			}
 		}

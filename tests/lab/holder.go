@@ -27,6 +27,8 @@ const (
 	holderArg = "holdfast-lab-holder"
 	// bridgeName is the pods' bridge in the lab's network namespace.
 	bridgeName = "lab0"
+	// lockFD is where the holder inherits the open lock file.
+	lockFD = 3
 	// teardownLimit bounds the holder's own clearing up.
 	teardownLimit = 20 * time.Second
 )
@@ -72,6 +74,8 @@ func RunHolder() {
 func hold(in io.Reader, out io.Writer) error {
 	// containerd is killed when the thread that started it ends.
 	runtime.LockOSThread()
+	// The lock must not outlive the holder in what it starts.
+	unix.CloseOnExec(lockFD)
 	var s spec
 	input := json.NewDecoder(in)
 	if err := input.Decode(&s); err != nil {

@@ -345,13 +345,14 @@ func (l *Lab) Close() error {
 		// The connection's end is of no interest to a lab that ends.
 		_ = l.conn.Close()
 	}
+	left := l.stopHolder()
+	// As long as they are open, no new namespace gets the old ones' numbers.
+	left = append(left, leftovers(l.spec, l.nsIDs)...)
 	for _, f := range []*os.File{l.mountNS, l.netNS, l.system} {
 		if f != nil {
 			f.Close()
 		}
 	}
-	left := l.stopHolder()
-	left = append(left, leftovers(l.spec, l.nsIDs)...)
 	l.spec.Dir = ""
 	if len(left) > 0 {
 		return fmt.Errorf("close lab %s: left behind: %s", l.cfg.Name, strings.Join(left, "; "))
