@@ -57,7 +57,7 @@ check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and
 	go test ./tests/arch
 
 test: ## Install what is missing, then check, unit, race, end-to-end and kernel tests (root)
-	@.ci/prepare generate test kernel
+	@.ci/prepare generate race lab servers kernel
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
 		"unit: ./agent/... ./collector/... ./rules/... ./tests/arch ./tests/tally" \
@@ -70,7 +70,7 @@ test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (r
 	go run ./tests/tally "kernels: -v -p 1 -timeout 30m ./tests/kernel/..."
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
-	@.ci/prepare demo
+	@.ci/prepare lab servers
 	@$(MAKE) --no-print-directory build
 	go run ./tests/demo $(ARGS)
 
