@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Outcome is the result of a machine together with the error that ended it.
+type Outcome struct {
+	Result
+	Err error
+}
+
+// Report joins the outcomes of all machines, in the order of their columns.
+type Report struct{ Outcomes []Outcome }
+
+// Problems returns why the run as a whole has failed, a line each; none means that
+// it has passed. A machine on which nothing ran has failed, too.
+func (r Report) Problems() []string {
+	var problems []string
+	for _, outcome := range r.Outcomes {
+		if outcome.Err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", outcome.Machine, outcome.Err))
+		}
+		ran := false
+		for _, test := range outcome.Tests {
+			ran = ran || !noTests(test)
+			if test.Status == Fail {
+				problems = append(problems, fmt.Sprintf("%s: %s: %s", outcome.Machine, title(test), test.Reason))
+			}
+		}
+		if !ran && outcome.Err == nil {
+			problems = append(problems, outcome.Machine+": no test ran")
+		}
+	}
+	return problems
+}
+
+// noTests reports whether a test binary found nothing to run.
+func noTests(test Test) bool {
+	return test.Name == "" && slices.Contains(test.Output, "testing: warning: no tests to run")
+}
+
+// Write writes the tables: the machines, every test on every machine, why tests
+// were skipped, and what is used for which hook.
+func (r Report) Write(to io.Writer) error {
+	var text strings.Builder
+	r.machines(&text)
+	r.tests(&text)
+	r.skips(&text)
+	r.hooks(&text)
+	_, err := io.WriteString(to, text.String())
+	return err
+}
+
+func table(to io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(to, 0, 8, 2, ' ', 0) }
+
+func (r Report) machines(to io.Writer) {
+	rows := table(to)
+	defer rows.Flush()
+	fmt.Fprintln(rows, "MACHINE\tRELEASE\tLSM LIST\tTOOK")
+	for _, outcome := range r.Outcomes {
+		fmt.Fprintf(rows, "%s\t%s\t%s\t%.0fs\n", outcome.Machine, outcome.Release, outcome.LSMs, outcome.Took.Seconds())
+	}
+}
+
+// tests writes tests by machines. Subtests have a row only where one of them has
+// not passed: the test above them stands for the others.
+func (r Report) tests(to io.Writer) {
+	cells := make(map[string]map[int]Status)
+	var order []string
+	for column, outcome := range r.Outcomes {
+		for _, test := range outcome.Tests {
+			if noTests(test) && test.Status == Pass {
+				continue
+			}
+			name := title(test)
+			if cells[name] == nil {
+				cells[name] = make(map[int]Status)
+				order = append(order, name)
+			}
+			cells[name][column] = test.Status
+		}
+	}
+	rows := table(to)
+	defer rows.Flush()
+	fmt.Fprint(rows, "\nTEST")
+	for _, outcome := range r.Outcomes {
+		fmt.Fprintf(rows, "\t%s", outcome.Machine)
+	}
+	fmt.Fprintln(rows)
+	for _, name := range order {
+		if subtest(name) && !slices.ContainsFunc(values(cells[name]), notPassed) {
+			continue
+		}
+		fmt.Fprint(rows, name)
+		for column := range r.Outcomes {
+			fmt.Fprintf(rows, "\t%s", or(cells[name][column], "-"))
+		}
+		fmt.Fprintln(rows)
+	}
+}
+
+// skips writes each reason once, with the tests and machines that it holds for.
+func (r Report) skips(to io.Writer) {
+	var grouped groups
+	for _, outcome := range r.Outcomes {
+		for _, test := range outcome.Tests {
+			if test.Status == Skip {
+				grouped.add(title(test)+"\t"+test.Reason, outcome.Machine)
+			}
+		}
+	}
+	grouped.write(to, "SKIPPED\tUNSUPPORTED\tON")
+}
+
+// hooks writes each choice once for a hook, with the machines that make it.
+func (r Report) hooks(to io.Writer) {
+	var grouped groups
+	for _, outcome := range r.Outcomes {
+		for _, used := range outcome.Hooks {
+			grouped.add(used.Hook+"\t"+used.Choice, outcome.Machine)
+		}
+	}
+	slices.SortStableFunc(grouped, func(a, b group) int {
+		hookA, _, _ := strings.Cut(a.key, "\t")
+		hookB, _, _ := strings.Cut(b.key, "\t")
+		return strings.Compare(hookA, hookB)
+	})
+	grouped.write(to, "HOOK\tWHAT IS USED\tON")
+}
+
+type group struct {
+	key      string
+	machines []string
+}
+
+// groups are keys in the order of their first machine.
+type groups []group
+
+func (g *groups) add(key, machine string) {
+	at := slices.IndexFunc(*g, func(known group) bool { return known.key == key })
+	if at < 0 {
+		*g = append(*g, group{key: key})
+		at = len(*g) - 1
+	}
+	if !slices.Contains((*g)[at].machines, machine) {
+		(*g)[at].machines = append((*g)[at].machines, machine)
+	}
+}
+
+func (g groups) write(to io.Writer, header string) {
+	if len(g) == 0 {
+		return
+	}
+	rows := table(to)
+	defer rows.Flush()
+	fmt.Fprintf(rows, "\n%s\n", header)
+	for _, group := range g {
+		fmt.Fprintf(rows, "%s\t%s\n", group.key, strings.Join(group.machines, ", "))
+	}
+}
+
+// title names a test in tables.
+func title(test Test) string {
+	if test.Name == "" {
+		return test.Program
+	}
+	return test.Program + " " + test.Name
+}
+
+// subtest reports whether a title is that of a subtest.
+func subtest(title string) bool {
+	_, name, _ := strings.Cut(title, " ")
+	return strings.Contains(name, "/")
+}
+
+func notPassed(status Status) bool { return status != Pass }
+
+func values(cells map[int]Status) []Status {
+	all := make([]Status, 0, len(cells))
+	for _, status := range cells {
+		all = append(all, status)
+	}
+	return all
+}
+
+func or(status Status, otherwise string) string {
+	if status == "" {
+		return otherwise
+	}
+	return string(status)
+}
