@@ -15,8 +15,10 @@ PROTOC_IS := 3.21.12
 FUZZTIME ?= 20s
 ARGS     ?=
 
-# Agent, collector and CLI: no cgo, no build paths, version from the commit.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='-s -w'
+# Agent, collector and CLI: no cgo, no build paths, the version from the commit
+# where git can tell it.
+VCS      := $(if $(shell git rev-parse --verify -q HEAD 2>/dev/null),auto,false)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
 
 # Packages whose tests run under the race detector: those that own goroutines.
 RACE := ./agent/... ./collector/... ./rules/...
