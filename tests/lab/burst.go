@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Burst describes many short containers.
+// Burst describes many containers, short ones as a rule.
 type Burst struct {
 	// Count is how many are run.
 	Count int
@@ -19,9 +19,11 @@ type Burst struct {
 	Parallel int
 	// Pods are the pods that they are spread over, in turn.
 	Pods []*Pod
-	// Container describes the nth container, counted from 0. Its process
-	// ends by itself.
+	// Container describes the nth container, counted from 0.
 	Container func(n int) ContainerConfig
+	// Hold leaves the containers running: the burst is over when the last
+	// has started. Without it, their processes have to end by themselves.
+	Hold bool
 	// Keep leaves the ended containers in place instead of removing them.
 	Keep bool
 }
@@ -38,14 +40,15 @@ type BurstContainer struct {
 type BurstResult struct {
 	// Containers are in the order of their numbers.
 	Containers []BurstContainer
-	// Took is the time from the first creation to the last removal.
+	// Took is the time from the first creation to the last removal; to the
+	// last start where containers are held.
 	Took time.Duration
 }
 
 // Rate is the number of containers per second.
 func (r *BurstResult) Rate() float64 { return float64(len(r.Containers)) / r.Took.Seconds() }
 
-// RunBurst runs many short containers to their end. It stops at the first
+// RunBurst runs many containers, as a rule to their end. It stops at the first
 // error of the lab's; what the containers' processes return is in the result.
 func (l *Lab) RunBurst(ctx context.Context, b Burst) (*BurstResult, error) {
 	if b.Count <= 0 || len(b.Pods) == 0 || b.Container == nil {
@@ -89,6 +92,10 @@ func (b Burst) one(ctx context.Context, n int) (BurstContainer, error) {
 		return BurstContainer{}, err
 	}
 	done := BurstContainer{Container: c}
+	if b.Hold {
+		done.Status, err = c.Status(ctx)
+		return done, err
+	}
 	if done.Status, err = c.Wait(ctx); err != nil || b.Keep {
 		return done, err
 	}

@@ -169,6 +169,35 @@ func TestCloseNamesLeftovers(t *testing.T) {
 	}
 }
 
+func TestCloseLeavesNoDescriptors(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	var before int
+	for round := range 2 {
+		l := start(t, Config{Memory: true})
+		ctx := within(t, time.Minute)
+		if err := l.Command(ctx, "true").Run(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.RunPod(ctx, PodConfig{Name: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// The first round opens what the process keeps for good.
+		if after := count(); round > 0 && after > before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+		before = count()
+	}
+}
+
 func TestEndOfContainerdEndsTheLab(t *testing.T) {
 	l := start(t, Config{Memory: true})
 	ctx := within(t, 30*time.Second)

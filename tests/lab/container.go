@@ -37,7 +37,7 @@ type ContainerConfig struct {
 	Labels, Annotations map[string]string
 	// Mounts are bind mounts from this machine.
 	Mounts []Mount
-	// Privileged gives every capability and device.
+	// Privileged gives every capability and device; the pod has to allow it.
 	Privileged bool
 	// AddCapabilities and DropCapabilities change containerd's default set;
 	// names come without CAP_.

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
 	"sync"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,6 +145,26 @@ func onThread(f func() error) error {
 		result <- f()
 	}()
 	return <-result
+}
+
+// AddAddress gives the lab's loopback device an address, so that a test can
+// serve at it what pods believe to be elsewhere: a metadata service, say, or a
+// public address.
+func (l *Lab) AddAddress(addr netip.Addr) error {
+	err := l.InNetwork(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{
+			IP:   addr.AsSlice(),
+			Mask: net.CIDRMask(addr.BitLen(), addr.BitLen()),
+		}})
+	})
+	if err != nil {
+		return fmt.Errorf("add address %s to the lab: %w", addr, err)
+	}
+	return nil
 }
 
 // DialContext connects from the lab's network namespace. The host in addr must

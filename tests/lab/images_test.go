@@ -82,20 +82,21 @@ func eventually(t *testing.T, ctx context.Context, f func() error) {
 }
 
 func checkNginx(t *testing.T, ctx context.Context, c *Container) {
+	if err := c.Pod.AwaitPort(ctx, NginxPort); err != nil {
+		t.Fatal(err)
+	}
 	client := &http.Client{Transport: &http.Transport{DialContext: c.Pod.lab.DialContext, DisableKeepAlives: true}}
 	for _, ip := range c.Pod.IPs {
-		eventually(t, ctx, func() error {
-			answer, err := client.Get("http://" + net.JoinHostPort(ip.String(), strconv.Itoa(NginxPort)) + "/")
-			if err != nil {
-				return err
-			}
-			defer answer.Body.Close()
-			body, err := io.ReadAll(answer.Body)
-			if err == nil && !strings.Contains(string(body), "It works.") {
-				err = fmt.Errorf("%s: %s", answer.Status, body)
-			}
-			return err
-		})
+		answer, err := client.Get("http://" + net.JoinHostPort(ip.String(), strconv.Itoa(NginxPort)) + "/")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || !strings.Contains(string(body), "It works.") {
+			t.Errorf("%s: %s, %v", answer.Status, body, err)
+		}
 	}
 }
 

@@ -24,7 +24,9 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Lab is one node: its namespaces, containerd and the pods in it.
+// Lab is one node: its namespaces, containerd and the pods in it. But for New,
+// Start, Close and Name, its functions are for a lab that has been started and
+// not been closed.
 type Lab struct {
 	cfg  Config
 	spec spec

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -192,24 +193,29 @@ func checkReachable(t *testing.T, ctx context.Context, l *Lab, pod *Pod, c *Cont
 	}
 }
 
-// checkGateway serves in the lab and connects from the container.
+// checkGateway serves in the lab, at the gateway and at an address that is
+// not the lab's own, and connects from the container.
 func checkGateway(t *testing.T, ctx context.Context, l *Lab, c *Container) {
-	listener, err := l.Listen(ctx, "tcp", net.JoinHostPort(l.Gateway().String(), "0"))
-	if err != nil {
+	elsewhere := netip.MustParseAddr("169.254.169.254")
+	if err := l.AddAddress(elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, "hello")
-	})}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	defer func() { server.Close(); <-done }()
-	got, err := c.Exec(ctx, "wget", "-q", "-O-", "http://"+listener.Addr().String()+"/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Stdout != "hello" {
-		t.Errorf("the pod got %+v", got)
+	for _, addr := range []netip.Addr{l.Gateway(), elsewhere} {
+		listener, err := l.Listen(ctx, "tcp", netip.AddrPortFrom(addr, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "hello")
+		})}
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(listener) }()
+		got, err := c.Exec(ctx, "wget", "-q", "-O-", "http://"+listener.Addr().String()+"/")
+		if err != nil || got.Stdout != "hello" {
+			t.Errorf("from %s the pod got %+v, %v", addr, got, err)
+		}
+		server.Close()
+		<-done
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -44,6 +45,8 @@ type PodConfig struct {
 	HostPID bool
 	// ShareProcesses puts the pod's containers into one process namespace.
 	ShareProcesses bool
+	// Privileged allows privileged containers in the pod.
+	Privileged bool
 	// Nameservers of the pod. Default: the lab's gateway, where a test may
 	// listen.
 	Nameservers []string
@@ -114,16 +117,24 @@ func (l *Lab) sandboxConfig(cfg PodConfig) *cri.PodSandboxConfig {
 	if len(nameservers) == 0 {
 		nameservers = []string{l.Gateway().String()}
 	}
+	hostname := cfg.Name
+	if cfg.HostNetwork {
+		// Such a pod shares the lab's host name as well.
+		hostname = ""
+	}
 	return &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: cfg.Name, Namespace: cfg.Namespace, Uid: cfg.UID},
-		Hostname:     cfg.Name,
+		Hostname:     hostname,
 		Labels:       labels,
 		Annotations:  cfg.Annotations,
 		LogDirectory: filepath.Join(paths{l.spec.Dir}.logs(), cfg.Namespace+"_"+cfg.Name+"_"+cfg.UID),
 		DnsConfig:    &cri.DNSConfig{Servers: nameservers},
 		Linux: &cri.LinuxPodSandboxConfig{
-			CgroupParent:    l.podCgroup(cfg.UID),
-			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces},
+			CgroupParent: l.podCgroup(cfg.UID),
+			SecurityContext: &cri.LinuxSandboxSecurityContext{
+				NamespaceOptions: namespaces,
+				Privileged:       cfg.Privileged,
+			},
 		},
 	}
 }
@@ -201,6 +212,20 @@ func (p *Pod) Remove(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// AwaitPort waits until a TCP port of the pod accepts connections.
+func (p *Pod) AwaitPort(ctx context.Context, port uint16) error {
+	addr := netip.AddrPortFrom(p.IP, port).String()
+	for {
+		conn, err := p.lab.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		if pauseErr := pause(ctx, 20*time.Millisecond); pauseErr != nil {
+			return fmt.Errorf("wait for port %d of %s: %w", port, p, errors.Join(err, pauseErr))
+		}
+	}
 }
 
 // nextAttempt counts the containers of one name, which CRI tells apart by it.
