@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import "github.com/holdfast-project/holdfast/agent/wire"
+
+// names are the class names of docs/events.md.
+var names = [wire.TypeLimit]string{
+	wire.TypeFork: "fork", wire.TypeExec: "exec", wire.TypeExit: "exit", wire.TypeTask: "task",
+	wire.TypeCgroupMkdir: "cgroup_mkdir", wire.TypeCgroupRmdir: "cgroup_rmdir", wire.TypeCgroupAttach: "cgroup_attach",
+	wire.TypeOpen: "open", wire.TypeCreate: "create", wire.TypeUnlink: "unlink", wire.TypeRename: "rename",
+	wire.TypeLink: "link", wire.TypeSymlink: "symlink", wire.TypeChmod: "chmod", wire.TypeChown: "chown",
+	wire.TypeTruncate: "truncate", wire.TypeMount: "mount", wire.TypeMmapExec: "mmap_exec",
+	wire.TypeConnect: "connect", wire.TypeSendto: "sendto", wire.TypeBind: "bind", wire.TypeListen: "listen",
+	wire.TypeAccept: "accept", wire.TypeSocket: "socket", wire.TypeDns: "dns", wire.TypeFlow: "flow",
+	wire.TypePassedSocket: "passed_socket",
+	wire.TypePtrace:       "ptrace", wire.TypeSetns: "setns", wire.TypeUnshare: "unshare", wire.TypeModule: "module",
+	wire.TypeBpf: "bpf", wire.TypeCred: "cred", wire.TypeMemfd: "memfd", wire.TypeIoUring: "io_uring",
+}
+
+// Name gives the class name of a type, or unknown.
+func Name(t wire.Type) string {
+	if t >= wire.TypeLimit || names[t] == "" {
+		return "unknown"
+	}
+	return names[t]
+}
+
+// Parse gives the type of a class name.
+func Parse(name string) (wire.Type, bool) {
+	for t, n := range names {
+		if n == name && n != "" {
+			return wire.Type(t), true
+		}
+	}
+	return 0, false
+}
+
+// Names lists all class names, in the order of their types.
+func Names() []string {
+	var list []string
+	for _, n := range names {
+		if n != "" {
+			list = append(list, n)
+		}
+	}
+	return list
+}

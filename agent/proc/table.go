@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proc is the agent's table of processes: who runs, what image, who the ancestors were. It is fed with the
+// fork, exec and exit records in the order of the kernel's clock and answers lookups without allocating. It is pure: no
+// goroutines, no I/O, no clock; one goroutine owns a Table. A Process and an Image are never changed once others can
+// see them, but for the fields said otherwise, so that events and alerts may hold them.
+package proc
+
+import "github.com/holdfast-project/holdfast/agent/wire"
+
+// Session says how a process came into its container.
+type Session uint8
+
+// A process that the runtime put into a container other than as its first one, and all that it started, is an exec
+// session: kubectl exec, a probe command, a runtime's exec.
+const (
+	SessionHost Session = iota
+	SessionEntrypoint
+	SessionExec
+)
+
+// String gives the word used in alerts.
+func (s Session) String() string {
+	switch s {
+	case SessionEntrypoint:
+		return "entrypoint"
+	case SessionExec:
+		return "exec"
+	default:
+		return "host"
+	}
+}
+
+// Image is what one exec put into a process.
+type Image struct {
+	Exe string
+	// Script is what was given to exec, when an interpreter runs it.
+	Script string
+	Comm   string
+	Cwd    string
+	TTY    string
+	// Argv has its arguments ended by NUL; its first and last 4096 bytes when Truncated.
+	Argv      string
+	ArgvHash  uint64
+	ArgvSize  uint32
+	Truncated bool
+	Stdio     wire.Stdio
+	File      wire.File
+	Cred      wire.Cred
+	Spaces    wire.Spaces
+	// ExecTime is the boot clock of the exec, nanoseconds; 0 when it was before the agent.
+	ExecTime uint64
+}
+
+// Process is one process from fork to exit, with one image. An exec gives a new Process with the same identity; those
+// forked before keep pointing at what their parent was then.
+type Process struct {
+	PID uint32
+	// Start on the boot clock, nanoseconds. With PID it is the identity.
+	Start uint64
+	// Parent as it was when this process was forked; nil when not known.
+	Parent *Process
+	Image  *Image
+	// Origin is the cgroup2 id of the container that the lineage was born in; 0 for the host.
+	Origin  uint64
+	Session Session
+	// Root is the first process of the session, itself included; nil on the host.
+	Root *Process
+	// Execs counts the images that the lineage has had since it entered the container: 1 is what the runtime started.
+	Execs uint32
+	// Stub is set for a process of which no fork or exec was seen: its record was lost.
+	Stub bool
+
+	depth uint32
+}
+
+// unknownImage stands in for an image that was never seen.
+var unknownImage = &Image{}
+
+type key struct {
+	pid   uint32
+	start uint64
+}
+
+// Config bounds a table.
+type Config struct {
+	// MaxProcesses bounds the living processes that are kept; default 65536. More are stubs, counted.
+	MaxProcesses int
+	// MaxDepth bounds the ancestors that are kept; default 64.
+	MaxDepth uint32
+}
+
+// Stats counts what went wrong.
+type Stats struct {
+	Processes int
+	// Stubs were made for processes whose fork and exec were not seen.
+	Stubs uint64
+	// Full counts processes that were not kept because of MaxProcesses.
+	Full uint64
+}
+
+// retired is how many ended processes stay findable, for records that come after the exit.
+const retired = 4096
+
+// Table maps process identities to processes. Not safe for concurrent use.
+type Table struct {
+	cfg   Config
+	live  map[key]*Process
+	roots map[uint64]*Process
+	dead  [retired]key
+	end   int
+	stats Stats
+}
+
+// New makes an empty table.
+func New(cfg Config) *Table {
+	if cfg.MaxProcesses == 0 {
+		cfg.MaxProcesses = 65536
+	}
+	if cfg.MaxDepth == 0 {
+		cfg.MaxDepth = 64
+	}
+	return &Table{cfg: cfg, live: map[key]*Process{}, roots: map[uint64]*Process{}}
+}
+
+// Lookup finds a process by its identity; nil when it is not known. It allocates nothing.
+func (t *Table) Lookup(pid uint32, start uint64) *Process {
+	return t.live[key{pid, start}]
+}
+
+// Find is Lookup that never fails: a process that is not known gets a stub, from what the head of a record says.
+func (t *Table) Find(head *wire.Head) *Process {
+	if p := t.live[key{head.Tgid, head.Start}]; p != nil {
+		return p
+	}
+	t.stats.Stubs++
+	p := &Process{PID: head.Tgid, Start: head.Start, Image: unknownImage, Origin: head.Origin, Stub: true}
+	t.enter(p)
+	t.put(p)
+	return p
+}
+
+// Fork enters a child, with its parent's image, and gives it.
+func (t *Table) Fork(f *wire.Fork) *Process {
+	parent := t.Find(&f.Head)
+	p := &Process{
+		PID: f.ChildTgid, Start: f.ChildStart, Parent: parent, Image: parent.Image, Origin: f.ChildOrigin,
+		Session: parent.Session, Root: parent.Root, Execs: parent.Execs, depth: parent.depth + 1,
+	}
+	t.enter(p)
+	if p.depth > t.cfg.MaxDepth {
+		t.prune(p)
+	}
+	t.put(p)
+	return p
+}
+
+// Exec gives the process a new image and returns it as it is from now on.
+func (t *Table) Exec(head *wire.Head, image *Image) *Process {
+	old := t.Find(head)
+	p := *old
+	p.Image, p.Stub = image, false
+	p.Origin = head.Origin
+	t.enter(&p)
+	p.Execs++
+	// The root of a session is its process as it is now.
+	if p.Root == old {
+		p.Root = &p
+		if t.roots[p.Origin] == old {
+			t.roots[p.Origin] = &p
+		}
+	}
+	t.put(&p)
+	return &p
+}
+
+// Existing enters a process that was there before the agent. Its parent must have been entered before or is unknown.
+func (t *Table) Existing(head *wire.Head, ppid uint32, parentStart uint64, image *Image) *Process {
+	if p := t.live[key{head.Tgid, head.Start}]; p != nil && !p.Stub {
+		return p
+	}
+	p := &Process{PID: head.Tgid, Start: head.Start, Image: image, Origin: head.Origin, Execs: 1}
+	if parent := t.live[key{ppid, parentStart}]; parent != nil {
+		p.Parent, p.Session, p.Root, p.depth = parent, parent.Session, parent.Root, parent.depth+1
+	}
+	t.enter(p)
+	t.put(p)
+	return p
+}
+
+// Exit retires a process; it stays findable for some thousand exits more.
+func (t *Table) Exit(head *wire.Head) {
+	k := key{head.Tgid, head.Start}
+	if t.live[k] == nil {
+		return
+	}
+	if old := t.dead[t.end]; old != (key{}) {
+		delete(t.live, old)
+	}
+	t.dead[t.end] = k
+	t.end = (t.end + 1) % retired
+}
+
+// Forget drops what is kept of a container that is gone.
+func (t *Table) Forget(origin uint64) { delete(t.roots, origin) }
+
+// Stats gives the counts so far.
+func (t *Table) Stats() Stats {
+	s := t.stats
+	s.Processes = len(t.live)
+	return s
+}
+
+// enter makes a process that has come into a container the root of a session: the container's entrypoint, if it is its
+// first process, else an exec session.
+func (t *Table) enter(p *Process) {
+	if p.Origin == 0 || (p.Parent != nil && p.Parent.Origin == p.Origin) || (p.Root != nil && p.Root.Origin == p.Origin) {
+		return
+	}
+	p.Root, p.Execs = p, 0
+	p.Session = SessionExec
+	if first := t.roots[p.Origin]; first == nil || first.PID == p.PID && first.Start == p.Start {
+		t.roots[p.Origin] = p
+		p.Session = SessionEntrypoint
+	}
+	if p.Image != unknownImage && p.Image.ExecTime == 0 {
+		p.Execs = 1
+	}
+}
+
+func (t *Table) put(p *Process) {
+	k := key{p.PID, p.Start}
+	if _, known := t.live[k]; !known && len(t.live) >= t.cfg.MaxProcesses+retired {
+		t.stats.Full++
+		return
+	}
+	t.live[k] = p
+}
+
+// prune cuts the oldest ancestors off, so that a process that forks and ends for ever keeps no endless chain.
+func (t *Table) prune(p *Process) {
+	at := p
+	for range t.cfg.MaxDepth / 2 {
+		at = at.Parent
+	}
+	at.Parent = nil
+	depth := uint32(0)
+	for q := p; q != at; q = q.Parent {
+		depth++
+	}
+	p.depth = depth
+}
+
+// Ancestors calls yield for the parent, its parent and so on, until it returns false.
+func (p *Process) Ancestors(yield func(*Process) bool) {
+	for q := p.Parent; q != nil; q = q.Parent {
+		if !yield(q) {
+			return
+		}
+	}
+}
