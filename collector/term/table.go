@@ -52,7 +52,8 @@ type Layout struct {
 	Columns []Column
 	// Colour allows styles.
 	Colour bool
-	// Width cuts the last column so that no line is longer; 0 means lines of any length.
+	// Width cuts the last column so that no line is longer, unless hardly anything of it would be left; 0 means lines of
+	// any length.
 	Width int
 	// NoHeader leaves the titles out.
 	NoHeader bool
@@ -60,6 +61,9 @@ type Layout struct {
 
 // gap separates columns.
 const gap = "  "
+
+// minLast is the least that the last column is cut to.
+const minLast = 16
 
 // pending is how many rows a table holds back to measure them; a longer table is laid out in portions.
 const pending = 500
@@ -133,8 +137,8 @@ func (t *Table) write(row []Cell) {
 			used += len(gap)
 		}
 		text := cell.Text
-		if t.layout.Width > 0 && i == len(row)-1 {
-			text = Truncate(text, max(t.layout.Width-used, 1))
+		if left := t.layout.Width - used; left >= minLast && i == len(row)-1 {
+			text = Truncate(text, left)
 		}
 		pad := strings.Repeat(" ", max(t.widths[i]-Width(text), 0))
 		used += t.widths[i]

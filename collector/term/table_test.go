@@ -16,7 +16,7 @@ func columns() []term.Column {
 
 func TestTable(t *testing.T) {
 	var out strings.Builder
-	table := term.NewTable(&out, term.Layout{Columns: columns(), Width: 24})
+	table := term.NewTable(&out, term.Layout{Columns: columns(), Width: 32})
 	rows := [][]term.Cell{
 		{{Text: "a"}, {Text: "7"}, {Text: "read \x1b[2J/etc/shadow"}},
 		{{Text: "worker-with-a-long-name"}, {Text: "12345"}, {Text: "x"}},
@@ -35,11 +35,25 @@ func TestTable(t *testing.T) {
 	}
 	want := "" +
 		"NODE     LOST  OUTPUT\n" +
-		"a           7  read \\x1…\n" +
+		"a           7  read \\x1b[2J/etc…\n" +
 		"worke…  12345  x\n" +
 		"東京        0\n"
 	if out.String() != want {
 		t.Errorf("table is\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestTableLeavesTheLastColumnWhereItWouldVanish(t *testing.T) {
+	var out strings.Builder
+	table := term.NewTable(&out, term.Layout{Columns: columns(), Width: 20, NoHeader: true})
+	if err := table.Row(term.Cell{Text: "node-1"}, term.Cell{Text: "1"}, term.Cell{Text: "much to say here"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "node-1  1  much to say here\n"; out.String() != want {
+		t.Errorf("line is %q, want %q", out.String(), want)
 	}
 }
 

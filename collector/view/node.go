@@ -14,12 +14,19 @@ type Node struct {
 	// Connected says whether the agent's stream is open now.
 	Connected bool `json:"connected"`
 	// LastSeen is when the agent last sent anything.
-	LastSeen     time.Time `json:"last_seen,omitzero"`
-	FirstSeen    time.Time `json:"first_seen,omitzero"`
+	LastSeen  time.Time `json:"last_seen,omitzero"`
+	FirstSeen time.Time `json:"first_seen,omitzero"`
+	// Address is where the agent last connected from, host and port.
+	Address string `json:"address,omitempty"`
+	// Revoked is the time up to which certificates of the node are void, missing when none are.
+	Revoked      time.Time `json:"revoked,omitzero"`
 	AgentVersion string    `json:"agent_version"`
 	Kernel       string    `json:"kernel"`
 	Machine      string    `json:"machine"`
 	BootID       string    `json:"boot_id"`
+	// Undelivered counts records that the agent had spooled and that will never reach the collector, by lane and cause:
+	// alerts/evicted. What was lost before it was spooled is in Health.
+	Undelivered map[string]uint64 `json:"undelivered"`
 	// Health is what the agent said of itself last; it is missing until it has.
 	Health       *Health      `json:"health,omitempty"`
 	Capabilities []Capability `json:"capabilities"`
@@ -80,6 +87,11 @@ const (
 	SupportNo      = "no"
 	SupportUnknown = "unknown"
 )
+
+// Lost is how many events of the node were lost, before the spool or after it.
+func (n Node) Lost() uint64 {
+	return n.Health.Lost() + sum(n.Undelivered)
+}
 
 // Lost is how many events the agent has lost since it started, whatever the cause.
 func (h *Health) Lost() uint64 {

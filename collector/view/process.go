@@ -3,6 +3,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -150,9 +151,12 @@ func newContainer(c *apiv1.Container) *Container {
 	}
 }
 
+// newWorkload names a workload as the patterns of store.Filter match it: what has no owner goes by its pod, a container
+// without a name by its id.
 func newWorkload(c *apiv1.Container) Workload {
 	return Workload{
-		Namespace: c.GetNamespace(), Kind: c.GetWorkloadKind(), Name: c.GetWorkload(), Container: c.GetName(),
+		Namespace: c.GetNamespace(), Kind: c.GetWorkloadKind(),
+		Name: cmp.Or(c.GetWorkload(), c.GetPod()), Container: cmp.Or(c.GetName(), c.GetId()),
 	}
 }
 
