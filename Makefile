@@ -20,8 +20,12 @@ ARGS     ?=
 VCS      := $(if $(shell git rev-parse --verify -q HEAD 2>/dev/null),auto,false)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
 
-# Packages whose tests run under the race detector: those that own goroutines.
-RACE := ./agent/... ./collector/... ./rules/...
+DIRS    := $(wildcard agent collector rules tests)
+PRODUCT := $(patsubst %,./%/...,$(wildcard agent collector rules))
+
+# Boots the kernels and runs the packages whose tests need them.
+VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/guest/ia32:/bin/ia32 \
+	--pkg ./tests/kernel/guest --pkg ./agent/probe --pkg ./agent/sensor
 
 .PHONY: help build toolchain generate fmt check test demo test-kernel bench fuzz clean
 
@@ -46,14 +50,15 @@ generate: toolchain ## Compile bpf/ with the pinned clang, generate Go from it a
 	PATH="$$PWD/bin/tools:$$PATH" go generate ./...
 
 fmt: ## Format Go and C
-	gofmt -w agent collector rules tests
+	gofmt -w $(DIRS)
 	find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 -i
 
 check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and compares
 	@.ci/prepare generate
 	@$(MAKE) --no-print-directory toolchain
-	@bad=$$(gofmt -l agent collector rules tests); [ -z "$$bad" ] || { echo "gofmt would change:" $$bad >&2; exit 1; }
+	@bad=$$(gofmt -l $(DIRS)); [ -z "$$bad" ] || { echo "gofmt would change:" $$bad >&2; exit 1; }
 	@find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 --dry-run -Werror
+	go mod tidy -diff
 	go vet ./...
 	go tool -modfile=.ci/lint.mod staticcheck ./...
 	go test ./tests/arch
@@ -62,14 +67,15 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 	@.ci/prepare generate race lab servers kernel
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
-		"unit: ./agent/... ./collector/... ./rules/... ./tests/arch ./tests/tally" \
-		"race: -race -short $(RACE)" \
+		"unit: $(PRODUCT) ./tests/arch ./tests/tally" \
+		"race: -race -short $(PRODUCT)" \
+		"containers: -p 1 ./tests/lab/..." \
 		"end to end: -v -p 1 -timeout 15m ./tests/e2e/..." \
-		"kernels: -v -p 1 -timeout 15m ./tests/kernel/..."
+		"kernels! $(VMTEST)"
 
-test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root)
+test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'
 	@.ci/prepare kernel
-	go run ./tests/tally "kernels: -v -p 1 -timeout 30m ./tests/kernel/..."
+	$(VMTEST) $(ARGS)
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab servers
@@ -77,10 +83,10 @@ demo: ## Show the main job on real containers (root); ARGS=--keep leaves it runn
 	go run ./tests/demo $(ARGS)
 
 bench: ## Run every benchmark with its allocations
-	go test -run '^$$' -bench . -benchmem ./agent/... ./collector/... ./rules/...
+	go test -run '^$$' -bench . -benchmem $(PRODUCT)
 
 fuzz: ## Run every fuzz target for FUZZTIME (20s)
-	@grep -rlE '^func Fuzz' --include='*_test.go' agent collector rules | sort | while read -r file; do \
+	@grep -rlE '^func Fuzz' --include='*_test.go' $(DIRS) | sort | while read -r file; do \
 		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
 			echo "$$(dirname "$$file") $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \

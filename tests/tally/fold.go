@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -33,6 +35,25 @@ func (c *counts) add(o counts) {
 
 func (c counts) String() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", c.passed, c.failed, c.skipped)
+}
+
+// closing is a line of counts as String writes it.
+var closing = regexp.MustCompile(`^(\d+) passed, (\d+) failed, (\d+) skipped$`)
+
+// parseCounts reads a line that String wrote.
+func parseCounts(line []byte) (counts, bool) {
+	m := closing.FindSubmatch(line)
+	if m == nil {
+		return counts{}, false
+	}
+	var c counts
+	for i, n := range []*int{&c.passed, &c.failed, &c.skipped} {
+		var err error
+		if *n, err = strconv.Atoi(string(m[i+1])); err != nil {
+			return counts{}, false
+		}
+	}
+	return c, true
 }
 
 // folder folds an event stream into counts and prints what a person needs.
@@ -69,6 +90,16 @@ func (f *folder) line(b []byte) {
 	default:
 		f.test(e)
 	}
+}
+
+// plain takes one line of a command's own output: its counts are added, and
+// the rest is passed on.
+func (f *folder) plain(b []byte) {
+	if c, ok := parseCounts(b); ok {
+		f.add(c)
+		return
+	}
+	fmt.Fprintf(f.out, "%s\n", b)
 }
 
 // pkg takes an event of a whole package: its closing line is printed, and so
@@ -132,8 +163,8 @@ func (f *folder) print(lines []string) {
 	}
 }
 
-// skips lists the skipped tests with their reasons.
-func (f *folder) skips() {
+// end lists the skipped tests with their reasons.
+func (f *folder) end() {
 	for _, s := range f.skip {
 		fmt.Fprintln(f.out, "skipped:", s)
 	}

@@ -39,7 +39,7 @@ func fold(t *testing.T, verbose bool) (counts, string) {
 	for l := range strings.SplitSeq(strings.TrimSpace(stream), "\n") {
 		f.line([]byte(l))
 	}
-	f.skips()
+	f.end()
 	return f.counts, out.String()
 }
 
@@ -80,21 +80,41 @@ func TestFoldPassesOnWhatIsNoEvent(t *testing.T) {
 	}
 }
 
+func TestParseCountsReadsWhatStringWrites(t *testing.T) {
+	want := counts{passed: 12, failed: 3, skipped: 4}
+	if got, ok := parseCounts([]byte(want.String())); !ok || got != want {
+		t.Errorf("got %v, %v", got, ok)
+	}
+	for _, line := range []string{"", "ok", "1 passed, 2 failed", "x 1 passed, 2 failed, 3 skipped"} {
+		if got, ok := parseCounts([]byte(line)); ok {
+			t.Errorf("%q: read as %v", line, got)
+		}
+	}
+}
+
 func TestRunRefusesStagesItCannotRead(t *testing.T) {
-	for _, stages := range [][]string{nil, {"./agent/..."}} {
+	for _, stages := range [][]string{nil, {"./agent/..."}, {"empty!"}, {"none! ./no-such-command"}} {
 		if err := run(t.Context(), stages, io.Discard); err == nil {
 			t.Errorf("stages %q: no error", stages)
 		}
 	}
 }
 
-func TestRunFailsWhenNothingRan(t *testing.T) {
+func TestRunFailsOnAStageThatRanNothing(t *testing.T) {
 	var out strings.Builder
-	err := run(t.Context(), []string{"empty: -run ^$ ."}, &out)
-	if err == nil || !strings.Contains(err.Error(), "no test ran") {
+	err := run(t.Context(), []string{"empty: -run ^$ .", "full! echo 2 passed, 0 failed, 1 skipped"}, &out)
+	if err == nil || err.Error() != "stage empty: no test ran" {
 		t.Errorf("got error %v", err)
 	}
-	if !strings.HasSuffix(out.String(), "0 passed, 0 failed, 0 skipped\n") {
+	if !strings.HasSuffix(out.String(), "\n2 passed, 0 failed, 1 skipped\n") {
 		t.Errorf("closing line is missing:\n%s", out.String())
+	}
+}
+
+func TestRunFailsOnFailedCommands(t *testing.T) {
+	for _, stage := range []string{"a! false", "a! echo 1 passed, 1 failed, 0 skipped"} {
+		if err := run(t.Context(), []string{stage}, io.Discard); err == nil {
+			t.Errorf("%s: no error", stage)
+		}
 	}
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command tally runs go test in stages and closes with one line of counts.
+// Command tally runs tests in stages and closes with one line of counts.
 //
-// Each argument is a stage: a name, a colon and the arguments of go test.
+// Each argument is a stage: a name, a colon and the arguments of go test; or,
+// for tests that another program runs, a name, "!" and that command, which is
+// to print its counts as the line below.
 //
-//	tally 'unit: ./agent/...' 'end to end: -v -p 1 -timeout 15m ./tests/e2e/...'
+//	tally 'unit: ./agent/...' 'kernels! go run ./tests/kernel/cmd/vmtest'
 //
 // Every stage runs, whatever happened in the ones before it. A package's own
 // closing line is printed as go test prints it; a test's output is printed
@@ -13,8 +15,8 @@
 //
 //	N passed, N failed, N skipped
 //
-// and the exit status is 1 if a test or a package failed, if go test itself
-// failed, or if no test ran.
+// and the exit status is 1 if a test or a package failed, if a command itself
+// failed, or if no test ran. A stage that ran none has failed, too.
 package main
 
 import (
@@ -32,7 +34,7 @@ import (
 	"time"
 )
 
-// maxLine bounds one line of go test's JSON stream.
+// maxLine bounds one line of output.
 const maxLine = 4 << 20
 
 func main() {
@@ -45,7 +47,7 @@ func main() {
 	}
 }
 
-// run executes the stages in turn and writes the report to out.
+// run runs the stages in turn and writes the report to out.
 func run(ctx context.Context, stages []string, out io.Writer) error {
 	if len(stages) == 0 {
 		return errors.New("no stage: give 'NAME: go test arguments'")
@@ -53,51 +55,61 @@ func run(ctx context.Context, stages []string, out io.Writer) error {
 	var total counts
 	var errs []error
 	for _, stage := range stages {
-		name, args, ok := strings.Cut(stage, ":")
-		if !ok {
-			return fmt.Errorf("stage %q has no name: give 'NAME: go test arguments'", stage)
+		at := strings.IndexAny(stage, ":!")
+		if at < 0 {
+			return fmt.Errorf("stage %q has no name: give 'NAME: go test arguments' or 'NAME! command'", stage)
+		}
+		name, args := stage[:at], strings.Fields(stage[at+1:])
+		f := newFolder(out, slices.Contains(args, "-v"))
+		fold := f.plain
+		if stage[at] == ':' {
+			fold, args = f.line, append([]string{"go", "test", "-json", "-count=1"}, args...)
 		}
 		start := time.Now()
 		fmt.Fprintf(out, "--- stage %s\n", name)
-		c, err := runStage(ctx, strings.Fields(args), out)
-		if err != nil {
+		err := command(ctx, args, fold)
+		f.end()
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("stage %s: %w", name, err))
+		case f.counts.failed > 0:
+			errs = append(errs, fmt.Errorf("stage %s: %d failed", name, f.counts.failed))
+		case f.passed == 0:
+			errs = append(errs, fmt.Errorf("stage %s: no test ran", name))
 		}
-		fmt.Fprintf(out, "--- stage %s: %s in %s\n", name, c, time.Since(start).Round(time.Second))
-		total.add(c)
+		fmt.Fprintf(out, "--- stage %s: %s in %s\n", name, f.counts, time.Since(start).Round(time.Second))
+		total.add(f.counts)
 	}
 	fmt.Fprintln(out, total)
-	if total.passed+total.failed == 0 {
-		errs = append(errs, errors.New("no test ran"))
-	}
 	return errors.Join(errs...)
 }
 
-// runStage runs go test once and folds its event stream into counts.
-func runStage(ctx context.Context, args []string, out io.Writer) (counts, error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1"}, args...)...)
+// command runs a command and hands its standard output to fold by lines.
+func command(ctx context.Context, args []string, fold func(line []byte)) error {
+	if len(args) == 0 {
+		return errors.New("no command")
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return counts{}, fmt.Errorf("pipe from go test: %w", err)
+		return fmt.Errorf("pipe from %s: %w", args[0], err)
 	}
 	if err := cmd.Start(); err != nil {
-		return counts{}, fmt.Errorf("start go test: %w", err)
+		return fmt.Errorf("start %s: %w", args[0], err)
 	}
-	f := newFolder(out, slices.Contains(args, "-v"))
 	lines := bufio.NewScanner(stdout)
 	lines.Buffer(make([]byte, 64<<10), maxLine)
 	for lines.Scan() {
-		f.line(lines.Bytes())
+		fold(lines.Bytes())
 	}
-	scanErr := lines.Err()
-	if scanErr != nil {
-		// Let go test finish: a full pipe would block it for ever.
+	err = lines.Err()
+	if err != nil {
+		// Let the command finish: a full pipe would block it for ever.
 		_, _ = io.Copy(io.Discard, stdout)
-		scanErr = fmt.Errorf("read go test's events: %w", scanErr)
+		err = fmt.Errorf("read the output of %s: %w", args[0], err)
 	}
-	f.skips()
-	return f.counts, errors.Join(scanErr, cmd.Wait())
+	return errors.Join(err, cmd.Wait())
 }

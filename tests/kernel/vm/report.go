@@ -41,6 +41,29 @@ func (r Report) Problems() []string {
 	return problems
 }
 
+// Counts returns how many tests and subtests passed, failed and were skipped, over
+// all machines. A machine or a test binary that broke off counts as a failure.
+func (r Report) Counts() (passed, failed, skipped int) {
+	for _, outcome := range r.Outcomes {
+		if outcome.Err != nil {
+			failed++
+		}
+		for _, test := range outcome.Tests {
+			switch {
+			case test.Status == Fail:
+				failed++
+			case test.Name == "":
+				// The binary as a whole: its tests are counted.
+			case test.Status == Skip:
+				skipped++
+			default:
+				passed++
+			}
+		}
+	}
+	return passed, failed, skipped
+}
+
 // noTests reports whether a test binary found nothing to run.
 func noTests(test Test) bool {
 	return test.Name == "" && slices.Contains(test.Output, "testing: warning: no tests to run")

@@ -39,12 +39,14 @@ func main() {
 		os.Exit(2)
 	}
 	problems := report.Problems()
-	if len(problems) == 0 {
-		fmt.Println("\nok")
-		return
+	if len(problems) > 0 {
+		fmt.Printf("\nfailed:\n%s\n", strings.Join(problems, "\n"))
 	}
-	fmt.Printf("\nfailed:\n%s\n", strings.Join(problems, "\n"))
-	os.Exit(1)
+	passed, failed, skipped := report.Counts()
+	fmt.Printf("\n%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	if len(problems) > 0 {
+		os.Exit(1)
+	}
 }
 
 // execute does everything but the verdict.
