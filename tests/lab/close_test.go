@@ -276,3 +276,13 @@ func TestConfigRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestMissingNamesPackages(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	got := strings.Join(Missing(), " ")
+	for _, want := range []string{"containerd", "runc", "busybox-static"} {
+		if strings.Count(" "+got+" ", " "+want+" ") != 1 {
+			t.Errorf("missing are %q, want %s once", got, want)
+		}
+	}
+}
