@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build vm
+
 package guest_test
 
 import (
@@ -22,7 +24,6 @@ import (
 
 // TestMachine proves that the machine is what tests may rely on.
 func TestMachine(t *testing.T) {
-	guest.Require(t)
 	t.Logf("release %s, security modules %v", guest.Release(t), guest.LSMs(t))
 	for path, magic := range map[string]int64{
 		"/": unix.TMPFS_MAGIC, "/tmp": unix.TMPFS_MAGIC, "/run": unix.TMPFS_MAGIC, "/disk": unix.EXT4_SUPER_MAGIC,
@@ -53,7 +54,6 @@ func TestMachine(t *testing.T) {
 // TestFileSystems proves that what containers are built from works: overlayfs on
 // both file systems, and pivot_root, which the first root file system refuses.
 func TestFileSystems(t *testing.T) {
-	guest.Require(t)
 	for _, base := range []string{"/tmp", "/disk"} {
 		t.Run(strings.Trim(base, "/"), func(t *testing.T) {
 			folder, err := os.MkdirTemp(base, "overlay")
@@ -85,7 +85,6 @@ pivot_root . old
 // TestIsolation proves that network namespaces, veth, dummy and tun interfaces and
 // 32-bit system calls exist.
 func TestIsolation(t *testing.T) {
-	guest.Require(t)
 	script := `set -e
 ip link add a0 type veth peer name b0
 ip link add d0 type dummy
@@ -104,7 +103,6 @@ ip link del d0
 
 // TestTracepoint proves that a BTF tracepoint program sees an exec.
 func TestTracepoint(t *testing.T) {
-	guest.Require(t)
 	counter := newCounter(t)
 	program := load(t, &ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_process_exec",
@@ -128,7 +126,6 @@ func TestTracepoint(t *testing.T) {
 // where the boot has none, by replacing the result of the function that asks the
 // security modules.
 func TestExecVerdict(t *testing.T) {
-	guest.Require(t)
 	spec := &ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachModifyReturn, AttachTo: "security_bprm_check", License: "GPL",
 	}
@@ -163,7 +160,6 @@ func TestExecVerdict(t *testing.T) {
 
 // TestLSM proves that the skip of what a machine lacks reaches the host.
 func TestLSM(t *testing.T) {
-	guest.Require(t)
 	if !slices.Contains(guest.LSMs(t), "bpf") {
 		guest.Unsupported(t, "BPF as a security module", "lsm=bpf")
 	}

@@ -227,3 +227,23 @@ func lock(path string) (unlock func(), err error) {
 	}
 	return func() { file.Close() }, nil
 }
+
+// DefaultCache is the folder for kernels of the environment, or of the module that
+// the current folder belongs to.
+func DefaultCache() (string, error) {
+	if folder := os.Getenv(CacheVariable); folder != "" {
+		return filepath.Join(folder, "kernels"), nil
+	}
+	start, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the cache: %w", err)
+	}
+	for folder := start; ; folder = filepath.Dir(folder) {
+		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+			return filepath.Join(folder, ".cache", "kernels"), nil
+		}
+		if folder == filepath.Dir(folder) {
+			return "", fmt.Errorf("no go.mod in or above %s; set %s", start, CacheVariable)
+		}
+	}
+}

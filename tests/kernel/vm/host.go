@@ -37,11 +37,11 @@ const (
 	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 )
 
-// Missing returns the Debian packages that the host lacks for fetching and running
-// kernels, sorted. It returns an error on a host that cannot run them at all.
-func Missing() ([]string, error) {
+// Require returns an error that names the Debian packages which the host lacks for
+// fetching and running kernels, or says that the host cannot run them at all.
+func Require() error {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("test machines run on linux/amd64 only, this is %s/%s", runtime.GOOS, runtime.GOARCH)
+		return fmt.Errorf("test machines run on linux/amd64 only, this is %s/%s", runtime.GOOS, runtime.GOARCH)
 	}
 	var missing []string
 	for _, tool := range tools() {
@@ -49,8 +49,11 @@ func Missing() ([]string, error) {
 			missing = append(missing, tool.debian)
 		}
 	}
+	if len(missing) == 0 {
+		return nil
+	}
 	slices.Sort(missing)
-	return slices.Compact(missing), nil
+	return fmt.Errorf("missing Debian packages; as root: apt-get install %s", strings.Join(slices.Compact(missing), " "))
 }
 
 func present(path string) bool {
@@ -145,19 +148,4 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 		return err
 	}
 	return os.WriteFile(path, content, mode)
-}
-
-// Install installs Debian packages with the machine's apt. It needs root. The
-// package lists are fetched first: on a fresh machine there are none.
-func Install(ctx context.Context, packages []string) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("install %s: needs root", strings.Join(packages, " "))
-	}
-	if err := run(ctx, "apt-get", "-q", "update"); err != nil {
-		return fmt.Errorf("install %s: %w", strings.Join(packages, " "), err)
-	}
-	if err := run(ctx, "apt-get", append([]string{"-q", "-y", "--no-install-recommends", "install"}, packages...)...); err != nil {
-		return fmt.Errorf("install %s: %w", strings.Join(packages, " "), err)
-	}
-	return nil
 }

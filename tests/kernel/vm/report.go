@@ -13,7 +13,7 @@ import (
 // Outcome is the result of a machine together with the error that ended it.
 type Outcome struct {
 	Result
-	Err error
+	Err error // nil if the machine got to the end of its programs
 }
 
 // Report joins the outcomes of all machines, in the order of their columns.
@@ -31,7 +31,7 @@ func (r Report) Problems() []string {
 		for _, test := range outcome.Tests {
 			ran = ran || !noTests(test)
 			if test.Status == Fail {
-				problems = append(problems, fmt.Sprintf("%s: %s: %s", outcome.Machine, title(test), test.Reason))
+				problems = append(problems, fmt.Sprintf("%s: %s: %s", outcome.Machine, test.Title(), test.Reason))
 			}
 		}
 		if !ran && outcome.Err == nil {
@@ -69,10 +69,11 @@ func noTests(test Test) bool {
 	return test.Name == "" && slices.Contains(test.Output, "testing: warning: no tests to run")
 }
 
-// Write writes the tables: the machines, every test on every machine, why tests
-// were skipped, and what is used for which hook.
+// Write writes the output of failed tests and then the tables: the machines, every
+// test on every machine, why tests were skipped, and what is used for which hook.
 func (r Report) Write(to io.Writer) error {
 	var text strings.Builder
+	r.failures(&text)
 	r.machines(&text)
 	r.tests(&text)
 	r.skips(&text)
@@ -83,10 +84,32 @@ func (r Report) Write(to io.Writer) error {
 
 func table(to io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(to, 0, 8, 2, ' ', 0) }
 
+// failures writes what the failed tests printed, and the consoles of machines that
+// did not get to their end.
+func (r Report) failures(to io.Writer) {
+	for _, outcome := range r.Outcomes {
+		for _, test := range outcome.Tests {
+			if test.Status != Fail {
+				continue
+			}
+			fmt.Fprintf(to, "FAIL %s, %s: %s\n", test.Title(), outcome.Machine, test.Reason)
+			for _, line := range test.Output {
+				fmt.Fprintf(to, "    %s\n", line)
+			}
+		}
+		if outcome.Err != nil {
+			fmt.Fprintf(to, "FAIL %s: %v\n", outcome.Machine, outcome.Err)
+			for line := range strings.Lines(outcome.Console) {
+				fmt.Fprintf(to, "    %s\n", strings.TrimRight(line, "\r\n"))
+			}
+		}
+	}
+}
+
 func (r Report) machines(to io.Writer) {
 	rows := table(to)
 	defer rows.Flush()
-	fmt.Fprintln(rows, "MACHINE\tRELEASE\tLSM LIST\tTOOK")
+	fmt.Fprintln(rows, "\nMACHINE\tRELEASE\tLSM LIST\tTOOK")
 	for _, outcome := range r.Outcomes {
 		fmt.Fprintf(rows, "%s\t%s\t%s\t%.0fs\n", outcome.Machine, outcome.Release, outcome.LSMs, outcome.Took.Seconds())
 	}
@@ -102,7 +125,7 @@ func (r Report) tests(to io.Writer) {
 			if noTests(test) && test.Status == Pass {
 				continue
 			}
-			name := title(test)
+			name := test.Title()
 			if cells[name] == nil {
 				cells[name] = make(map[int]Status)
 				order = append(order, name)
@@ -135,7 +158,7 @@ func (r Report) skips(to io.Writer) {
 	for _, outcome := range r.Outcomes {
 		for _, test := range outcome.Tests {
 			if test.Status == Skip {
-				grouped.add(title(test)+"\t"+test.Reason, outcome.Machine)
+				grouped.add(test.Title()+"\t"+test.Reason, outcome.Machine)
 			}
 		}
 	}
@@ -189,12 +212,12 @@ func (g groups) write(to io.Writer, header string) {
 	}
 }
 
-// title names a test in tables.
-func title(test Test) string {
-	if test.Name == "" {
-		return test.Program
+// Title names a test in tables: its program and its name.
+func (t Test) Title() string {
+	if t.Name == "" {
+		return t.Program
 	}
-	return test.Program + " " + test.Name
+	return t.Program + " " + t.Name
 }
 
 // subtest reports whether a title is that of a subtest.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -20,14 +19,13 @@ type options struct {
 	lsms     []vm.LSM
 	packages []string
 	run      string
-	tags     string
-	builds   []string
+	tags     []string
+	builds   []vm.Command
 	files    []vm.File
 	env      []string
 	cache    string
 	logs     string
 	refresh  bool
-	install  bool
 	quiet    bool
 	parallel int
 	boot     time.Duration
@@ -48,22 +46,21 @@ func (l *list) Set(value string) error {
 // parse parses the command line. Mistakes are reported all at once.
 func parse(args []string) (options, error) {
 	var opts options
-	var kernels, lsm string
+	var kernels, lsm, tags string
 	var packages, builds, files, env list
 	set := flag.NewFlagSet("vmtest", flag.ContinueOnError)
 	set.StringVar(&kernels, "kernels", "5.10,6.1,6.12,7", "kernels to run on, comma-separated")
 	set.StringVar(&lsm, "lsm", "both", "boot with BPF among the security modules (bpf), without (nobpf), or each kernel twice (both)")
 	set.Var(&packages, "pkg", "Go package whose tests to run; may be repeated, and may be a pattern")
 	set.StringVar(&opts.run, "run", "", "run only the tests that match this regular expression")
-	set.StringVar(&opts.tags, "tags", "", "build tags for --pkg and --build")
+	set.StringVar(&tags, "tags", "", "build tags for --pkg and --build beside \""+vm.Tag+"\", comma-separated")
 	set.Var(&builds, "build", "`[GOARCH/]PKG:DST`: build a Go program and place it in the machine; may be repeated")
 	set.Var(&files, "file", "`SRC:DST`: place a file or folder in the machine; may be repeated")
 	set.Var(&env, "env", "`KEY=VALUE` for the programs in the machine; may be repeated")
 	set.StringVar(&opts.cache, "cache", "", "folder that keeps kernels (default $"+vm.CacheVariable+"/kernels, or else .cache/kernels beside go.mod)")
 	set.StringVar(&opts.logs, "logs", "", "folder to write each machine's console and output to")
 	set.BoolVar(&opts.refresh, "refresh", false, "fetch the newest releases of the kernels even if some are kept")
-	set.BoolVar(&opts.install, "install", false, "install missing Debian packages (needs root)")
-	set.BoolVar(&opts.quiet, "quiet", false, "print the output of failed tests only")
+	set.BoolVar(&opts.quiet, "quiet", false, "print no output of tests as they run; that of failed tests comes with the tables")
 	set.IntVar(&opts.parallel, "parallel", 2, "machines that run at once")
 	set.DurationVar(&opts.boot, "boot-timeout", 2*time.Minute, "time until the first program runs")
 	set.DurationVar(&opts.timeout, "timeout", 10*time.Minute, "time for one machine altogether")
@@ -74,15 +71,19 @@ func parse(args []string) (options, error) {
 	if err := set.Parse(args); err != nil {
 		return options{}, err
 	}
-	opts.packages, opts.builds, opts.env, opts.command = packages, builds, env, set.Args()
-	var errs [5]error
+	opts.packages, opts.env, opts.command = packages, env, set.Args()
+	if tags != "" {
+		opts.tags = strings.Split(tags, ",")
+	}
+	var errs [6]error
 	opts.kernels, errs[0] = vm.ParseKernels(kernels)
 	opts.lsms, errs[1] = vm.ParseLSM(lsm)
 	opts.files, errs[2] = parseFiles(files)
 	errs[3] = opts.check()
 	if opts.cache == "" {
-		opts.cache, errs[4] = defaultCache()
+		opts.cache, errs[4] = vm.DefaultCache()
 	}
+	opts.builds, errs[5] = parseBuilds(builds)
 	return opts, errors.Join(errs[:]...)
 }
 
@@ -98,17 +99,12 @@ func (o options) check() error {
 	if o.parallel < 1 {
 		errs = append(errs, fmt.Errorf("--parallel %d: at least 1", o.parallel))
 	}
-	if o.boot <= 0 || o.timeout <= 2*testMargin {
+	if o.boot <= 0 || o.timeout <= 2*vm.TestMargin {
 		errs = append(errs, fmt.Errorf("--timeout %v, --boot-timeout %v: too short", o.timeout, o.boot))
 	}
 	for _, variable := range o.env {
 		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
 			errs = append(errs, fmt.Errorf("--env %q: not KEY=VALUE", variable))
-		}
-	}
-	for _, build := range o.builds {
-		if _, _, _, err := splitBuild(build); err != nil {
-			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -126,38 +122,22 @@ func parseFiles(pairs []string) ([]vm.File, error) {
 	return files, nil
 }
 
-// splitBuild splits [GOARCH/]PKG:DST. A package that begins with a name and a slash
-// is relative or an import path; only the two architectures that the machine can
-// run are taken for one.
-func splitBuild(text string) (goarch, pkg, to string, err error) {
-	pkg, to, ok := strings.Cut(text, ":")
-	if !ok || pkg == "" || !filepath.IsAbs(to) {
-		return "", "", "", fmt.Errorf("--build %q: not [GOARCH/]PKG:DST with an absolute DST", text)
-	}
-	for _, arch := range []string{"amd64", "386"} {
-		if rest, ok := strings.CutPrefix(pkg, arch+"/"); ok {
-			return arch, rest, to, nil
+// parseBuilds parses [GOARCH/]PKG:DST. Only the two architectures that the machine
+// can run are taken for one: "386/./x" is the package ./x for 386.
+func parseBuilds(texts []string) ([]vm.Command, error) {
+	var commands []vm.Command
+	for _, text := range texts {
+		pkg, to, ok := strings.Cut(text, ":")
+		if !ok || pkg == "" || !filepath.IsAbs(to) {
+			return nil, fmt.Errorf("--build %q: not [GOARCH/]PKG:DST with an absolute DST", text)
 		}
-	}
-	return "amd64", pkg, to, nil
-}
-
-// defaultCache is the folder for kernels of the environment, or of the module that
-// the current folder belongs to.
-func defaultCache() (string, error) {
-	if folder := os.Getenv(vm.CacheVariable); folder != "" {
-		return filepath.Join(folder, "kernels"), nil
-	}
-	start, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the cache: %w", err)
-	}
-	for folder := start; ; folder = filepath.Dir(folder) {
-		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
-			return filepath.Join(folder, ".cache", "kernels"), nil
+		command := vm.Command{Package: pkg, Arch: "amd64", To: to}
+		for _, arch := range []string{"amd64", "386"} {
+			if rest, ok := strings.CutPrefix(pkg, arch+"/"); ok {
+				command.Package, command.Arch = rest, arch
+			}
 		}
-		if folder == filepath.Dir(folder) {
-			return "", fmt.Errorf("no go.mod in or above %s: give --cache", start)
-		}
+		commands = append(commands, command)
 	}
+	return commands, nil
 }

@@ -21,7 +21,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/holdfast-project/holdfast/tests/kernel/vm"
@@ -55,10 +54,10 @@ func execute(ctx context.Context, args []string) (vm.Report, error) {
 	if err != nil {
 		return vm.Report{}, err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	if err := requirePackages(ctx, opts.install, log); err != nil {
+	if err := vm.Require(); err != nil {
 		return vm.Report{}, err
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	cache := vm.Cache{Folder: opts.cache, Refresh: opts.refresh, Log: log}
 	images, err := cache.Ensure(ctx, opts.kernels)
 	if err != nil {
@@ -73,60 +72,19 @@ func execute(ctx context.Context, args []string) (vm.Report, error) {
 	if err != nil {
 		return vm.Report{}, err
 	}
-	machines, closeLogs, err := arrange(opts, images, payload)
-	if err != nil {
-		return vm.Report{}, err
+	machines := vm.Arrange(images, opts.lsms, vm.Machine{Payload: payload, BootTimeout: opts.boot, Timeout: opts.timeout})
+	outputs := logs{folder: opts.logs, quiet: opts.quiet}
+	for i := range machines {
+		if err := outputs.connect(&machines[i]); err != nil {
+			return vm.Report{}, errors.Join(err, outputs.close())
+		}
 	}
-	report := bootAll(ctx, machines, opts.parallel, log)
-	if err := closeLogs(); err != nil {
-		return vm.Report{}, err
+	report := vm.BootAll(ctx, machines, opts.parallel, log)
+	if err := outputs.close(); err != nil {
+		return vm.Report{}, fmt.Errorf("write the logs: %w", err)
 	}
 	if ctx.Err() != nil {
 		return vm.Report{}, errors.New("interrupted")
 	}
-	fmt.Println()
 	return report, report.Write(os.Stdout)
-}
-
-// requirePackages installs what the host lacks, or says what that is.
-func requirePackages(ctx context.Context, install bool, log *slog.Logger) error {
-	missing, err := vm.Missing()
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	if !install {
-		return fmt.Errorf("missing Debian packages: apt-get install %s (or use --install)", strings.Join(missing, " "))
-	}
-	log.Info("installing Debian packages", "packages", strings.Join(missing, " "))
-	return vm.Install(ctx, missing)
-}
-
-// bootAll boots the machines, so many at once, and returns the outcomes in their
-// order.
-func bootAll(ctx context.Context, machines []vm.Machine, parallel int, log *slog.Logger) vm.Report {
-	outcomes := make([]vm.Outcome, len(machines))
-	slots := make(chan struct{}, parallel)
-	var running sync.WaitGroup
-	for i, machine := range machines {
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			result, err := vm.Boot(ctx, machine)
-			result.Machine = machine.Name()
-			outcomes[i] = vm.Outcome{Result: result, Err: err}
-			for _, warning := range result.Warnings {
-				log.Warn("machine", "machine", machine.Name(), "warning", warning)
-			}
-			if err != nil && ctx.Err() == nil {
-				log.Error("machine", "machine", machine.Name(), "err", err, "console", lastLines(result.Console))
-			}
-		})
-	}
-	running.Wait()
-	return vm.Report{Outcomes: outcomes}
-}
-
-// lastLines is the end of a console, which holds the reason of a panic.
-func lastLines(console string) string {
-	return console[max(0, len(console)-4096):]
 }
