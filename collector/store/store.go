@@ -86,9 +86,10 @@ type Entry struct {
 	Sequence uint64
 	// Record is what is stored. It must hold an alert in the alerts lane and an event in the records lane.
 	Record *apiv1.Record
-	// Refused says why the record is quarantined instead; Raw is then what was sent.
+	// Refused says why the record is quarantined instead.
 	Refused string
-	Raw     []byte
+	// Raw is what was sent: the encoding of Record, or what was refused.
+	Raw []byte
 }
 
 // Loss is a range of sequences that will never come.
