@@ -78,9 +78,11 @@ type Dns struct {
 	Outbound    uint16
 	MessageLen  uint16
 	MessageSize uint32
+	Sequence    uint32
+	Pad         uint32
 }
 
-const _ = -uint(unsafe.Sizeof(Dns{}) ^ 120)
+const _ = -uint(unsafe.Sizeof(Dns{}) ^ 128)
 
 // Exec is hf_exec of bpf/include/wire.h, where it is documented.
 type Exec struct {
@@ -312,6 +314,9 @@ const (
 	StdinPipe    Stdio = 8
 	StdoutPipe   Stdio = 16
 	StderrPipe   Stdio = 32
+	StdinUnix    Stdio = 64
+	StdoutUnix   Stdio = 128
+	StderrUnix   Stdio = 256
 )
 
 // Type is hf_type of bpf/include/wire.h, where it is documented.

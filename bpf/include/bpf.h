@@ -57,6 +57,7 @@ enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
+	BPF_F_CLONE = 512,
 };
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
@@ -74,10 +75,15 @@ static long (*bpf_probe_read_user)(void *dst, __u32 size, const void *unsafe) = 
 static long (*bpf_probe_read_kernel)(void *dst, __u32 size, const void *unsafe) = (void *)113;
 static long (*bpf_probe_read_user_str)(void *dst, __u32 size, const void *unsafe) = (void *)114;
 static long (*bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *unsafe) = (void *)115;
+static long (*bpf_sock_ops_cb_flags_set)(void *ctx, int flags) = (void *)59;
+static void *(*bpf_sk_fullsock)(void *sk) = (void *)95;
+static void *(*bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static void *(*bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
 static __u64 (*bpf_ktime_get_boot_ns)(void) = (void *)125;
 static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130;
 static __u64 (*bpf_skb_cgroup_id)(void *skb) = (void *)79;
+// 5.11
+static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
 // 5.17
 static long (*bpf_loop)(__u32 count, void *callback, void *context, __u64 flags) = (void *)181;
 

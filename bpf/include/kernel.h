@@ -233,6 +233,80 @@ struct linux_binprm {
 	const struct cred *cred;
 } __core;
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
+	} in6_u;
+} __core;
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_state;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+	unsigned long skc_flags;
+} __core;
+
+struct sock_cgroup_data {
+	// From 5.15.
+	struct cgroup *cgroup;
+} __core;
+
+struct sock_cgroup_data___before_5_15 {
+	// A pointer to the cgroup, unless one of the two lowest bits is set.
+	__u64 val;
+} __core;
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	__u16 sk_type;
+	__u16 sk_protocol;
+	__u32 sk_max_ack_backlog;
+	struct sock_cgroup_data sk_cgrp_data;
+} __core;
+
+struct socket {
+	short type;
+	struct file *file;
+	struct sock *sk;
+} __core;
+
+struct tcp_sock {
+	__u32 data_segs_out;
+	__u32 data_segs_in;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
+	__u64 bytes_received;
+} __core;
+
+struct sockaddr_un {
+	__u16 sun_family;
+	char sun_path[108];
+} __core;
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[0];
+} __core;
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct path path;
+	struct sock *peer;
+} __core;
+
 // include/linux/sched.h
 #define PF_KTHREAD 0x00200000
 #define PF_IO_WORKER 0x00000010

@@ -167,7 +167,8 @@ struct hf_fork {
 };
 _Static_assert(sizeof(struct hf_fork) == 96, "hf_fork");
 
-// Bits of stdio in hf_exec: what descriptors 0 to 2 were at exec.
+// Bits of stdio in hf_exec: what descriptors 0 to 2 were at exec. SOCKET is one that reaches other machines or other
+// programs by address (IPv4, IPv6, vsock …), UNIX a local one or a socket pair.
 enum hf_stdio {
 	HF_STDIN_SOCKET = 1,
 	HF_STDOUT_SOCKET = 2,
@@ -175,6 +176,9 @@ enum hf_stdio {
 	HF_STDIN_PIPE = 8,
 	HF_STDOUT_PIPE = 16,
 	HF_STDERR_PIPE = 32,
+	HF_STDIN_UNIX = 64,
+	HF_STDOUT_UNIX = 128,
+	HF_STDERR_UNIX = 256,
 };
 
 // hf_exec, for HF_EXEC and HF_TASK. Texts: exe, filename (as given to exec: the script when there is an interpreter),
@@ -264,7 +268,8 @@ struct hf_net {
 	// hf_net_flag
 	__u16 net_flags;
 	__u16 path_len;
-	// FLOW: since the last report of this flow. PASSED_SOCKET: out.
+	// FLOW: payload since the flow began, so that a lost record loses nothing (TCP: without retransmissions; what was
+	// sent before it was acknowledged counts). PASSED_SOCKET: bytes_out of this call.
 	__u64 bytes_out;
 	__u64 bytes_in;
 	__u64 packets_out;
@@ -286,8 +291,9 @@ enum hf_net_flag {
 	HF_NET_OWNER = 8,
 };
 
-// hf_dns: a DNS message on port 53 as it stands in the packet, to be parsed in the agent. Text: the message (without
-// the TCP length prefix), cut at 4096 bytes.
+// hf_dns: what a packet from or to port 53 carries, to be parsed in the agent. Text: for UDP the message, for TCP a piece
+// of the stream (each message in it after two bytes of length), which the agent puts together by cookie, direction and
+// sequence; cut at 4096 bytes.
 struct hf_dns {
 	struct hf_head head;
 	__u64 cookie;
@@ -302,8 +308,11 @@ struct hf_dns {
 	__u16 message_len;
 	// Length of the message in the packet.
 	__u32 message_size;
+	// TCP: sequence number of the first byte.
+	__u32 sequence;
+	__u32 pad;
 };
-_Static_assert(sizeof(struct hf_dns) == 120, "hf_dns");
+_Static_assert(sizeof(struct hf_dns) == 128, "hf_dns");
 
 // hf_security, for HF_PTRACE … HF_IO_URING. Text: name (memfd name, module name).
 //   PTRACE: op 1 ptrace attach or seize, 2 process_vm_readv/writev, 3 /proc/pid/mem and others that ask for access;

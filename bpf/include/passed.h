@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Sockets that one container made and another uses: inherited, or passed as a descriptor (SCM_RIGHTS, pidfd_getfd).
+// Every cgroup program then acts for the container that made the socket, so the sender is looked at.
+
+#pragma once
+
+#include "socket.h"
+
+// A socket is reported once for each container that uses it, and again after this time.
+#define PASSED_AGAIN (10ull * 1000000000)
+
+struct passed_key {
+	// Of the socket's file: the kernel gives each socket another.
+	__u64 inode;
+	__u64 origin;
+};
+
+// When a socket was last reported. What is evicted is reported again, no more.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct passed_key);
+	__type(value, __u64);
+} passed_at SEC(".maps");
+
+// Whether the program's type may read a socket's storage: tracing programs may from 5.11 on. Set at load.
+const volatile bool storage_here = true;
+
+// UNIX and netlink sockets are passed and inherited all the time, by container runtimes too, and lead nowhere outside.
+__inline bool leads_out(__u16 family)
+{
+	return family != AF_UNIX && family != AF_NETLINK;
+}
+
+__inline bool passed_again(struct sock *sk, __u64 origin)
+{
+	struct passed_key key = { .inode = READ4(sk, sk_socket, file, f_inode, i_ino), .origin = origin };
+	__u64 now = bpf_ktime_get_boot_ns(), *last;
+
+	last = bpf_map_lookup_elem(&passed_at, &key);
+	if (last && now - *last < PASSED_AGAIN)
+		return true;
+	bpf_map_update_elem(&passed_at, &key, &now, BPF_ANY);
+	return false;
+}
+
+// Reports that the current task sent from a socket of another container. The caller has found that the cgroups differ.
+__inline void passed_send(struct sock *sk, struct cgroup *home, __u64 bytes)
+{
+	__u64 socket_cgroup = READ2(home, kn, id), socket_origin = container_of_cgroup(socket_cgroup);
+	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
+	struct sock_state *state;
+	struct hf_net *record;
+	struct scratch *s;
+
+	if (!leads_out(READ1(sk, __sk_common.skc_family)))
+		return;
+	// The creator's lineage is better than its cgroup, where it is known.
+	if (storage_here && is_inet(READ1(sk, __sk_common.skc_family))) {
+		state = bpf_sk_storage_get(&sock_states, sk, NULL, 0);
+		if (state && state->home_cgroup)
+			socket_origin = state->home_origin;
+	}
+	if (origin == socket_origin || passed_again(sk, origin) || !net_wanted(HF_PASSED_SOCKET, origin, true))
+		return;
+	s = net_begin(HF_PASSED_SOCKET);
+	if (!s)
+		return;
+	record = (struct hf_net *)s->bytes;
+	net_from_sock(record, sk);
+	record->bytes_out = bytes;
+	record->socket_cgroup = socket_cgroup;
+	record->socket_origin = socket_origin;
+	net_send(s, true);
+}
