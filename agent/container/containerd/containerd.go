@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package containerd follows containerd: it listens to its events, reads containers and images of all its namespaces and
+// delivers them to the registry. A container is announced when its create event arrives, before its cgroup exists.
+//
+// It uses the generated gRPC clients alone and changes nothing in containerd. Source.Run owns all goroutines; it
+// reconnects for as long as its context lives, and takes a full listing after each connect.
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	containersv1 "github.com/containerd/containerd/api/services/containers/v1"
+	eventsv1 "github.com/containerd/containerd/api/services/events/v1"
+	imagesv1 "github.com/containerd/containerd/api/services/images/v1"
+	namespacesv1 "github.com/containerd/containerd/api/services/namespaces/v1"
+	tasksv1 "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+)
+
+const (
+	// DefaultSocket is where containerd listens unless told otherwise.
+	DefaultSocket = "/run/containerd/containerd.sock"
+
+	// callTimeout bounds every call but the event stream.
+	callTimeout = 10 * time.Second
+	// Waits between attempts to connect. A connection that held longer than maxWait starts over at minWait.
+	minWait = 100 * time.Millisecond
+	maxWait = 5 * time.Second
+	// maxMessage is containerd's own bound on messages.
+	maxMessage = 16 << 20
+	// askers is how many queries are answered at a time.
+	askers = 2
+)
+
+// Config is what a Source needs.
+type Config struct {
+	// Socket is the path of containerd's socket, DefaultSocket if empty.
+	Socket string
+	// Feed is the registry's handle for this source. Required.
+	Feed *container.Feed
+	// CgroupOf returns the cgroup path of a process, for containers whose path the spec does not tell. Optional.
+	CgroupOf func(pid uint32) (string, error)
+	Logger   *slog.Logger
+}
+
+// Source is a connection to containerd that is kept up.
+type Source struct {
+	cfg    Config
+	log    *slog.Logger
+	conn   *grpc.ClientConn
+	ready  chan struct{}
+	once   sync.Once
+	images imageCache
+
+	containers containersv1.ContainersClient
+	events     eventsv1.EventsClient
+	imageStore imagesv1.ImagesClient
+	namespaces namespacesv1.NamespacesClient
+	tasks      tasksv1.TasksClient
+
+	known atomic.Pointer[[]string]
+	stats counters
+}
+
+type counters struct {
+	connects, events, badEvents, vanished, failedReads atomic.Uint64
+}
+
+// Stats are a source's counters since it was made.
+type Stats struct {
+	// Connects counts listings after a connect; Events counts events taken, BadEvents those that could not be read.
+	Connects, Events, BadEvents uint64
+	// Vanished counts containers that were deleted before they could be read, so that only id and image are known.
+	Vanished uint64
+	// FailedReads counts calls that failed for another reason.
+	FailedReads uint64
+}
+
+// New prepares a source. It connects to nothing yet.
+func New(cfg Config) (*Source, error) {
+	if cfg.Feed == nil {
+		return nil, errors.New("containerd source: no feed")
+	}
+	if cfg.Socket == "" {
+		cfg.Socket = DefaultSocket
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	conn, err := grpc.NewClient("unix:"+cfg.Socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: minWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxWait},
+			MinConnectTimeout: callTimeout,
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("containerd source: %s: %w", cfg.Socket, err)
+	}
+	return &Source{
+		cfg: cfg, log: cfg.Logger, conn: conn, ready: make(chan struct{}),
+		containers: containersv1.NewContainersClient(conn),
+		events:     eventsv1.NewEventsClient(conn),
+		imageStore: imagesv1.NewImagesClient(conn),
+		namespaces: namespacesv1.NewNamespacesClient(conn),
+		tasks:      tasksv1.NewTasksClient(conn),
+	}, nil
+}
+
+// Ready is closed once the first listing is complete, or once containerd was found to be unreachable.
+func (s *Source) Ready() <-chan struct{} { return s.ready }
+
+// Stats returns the counters.
+func (s *Source) Stats() Stats {
+	return Stats{
+		Connects: s.stats.connects.Load(), Events: s.stats.events.Load(), BadEvents: s.stats.badEvents.Load(),
+		Vanished: s.stats.vanished.Load(), FailedReads: s.stats.failedReads.Load(),
+	}
+}
+
+// Run follows containerd until ctx ends, and returns nil then. Run may be called once: it closes the connection.
+func (s *Source) Run(ctx context.Context) error {
+	defer s.conn.Close()
+	wait := minWait
+	for {
+		began := time.Now()
+		err := s.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.lost(err)
+		if time.Since(began) > maxWait {
+			wait = minWait
+		}
+		if !pause(ctx, wait) {
+			return nil
+		}
+		wait = min(wait*2, maxWait)
+	}
+}
+
+// pause waits and reports whether ctx still lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// lost reports why there is no session, and whether one is to be expected soon.
+func (s *Source) lost(err error) {
+	if _, statErr := os.Stat(s.cfg.Socket); errors.Is(statErr, fs.ErrNotExist) {
+		s.cfg.Feed.Off(fmt.Sprintf("no containerd socket at %s: containers are known by id only; "+
+			"start containerd or set --containerd-socket", s.cfg.Socket))
+	} else {
+		s.cfg.Feed.Connecting(fmt.Sprintf("containerd at %s: %v", s.cfg.Socket, err))
+	}
+	s.log.Warn("containerd connection lost, retrying", "socket", s.cfg.Socket, "error", err)
+	s.once.Do(func() { close(s.ready) })
+}
+
+// session subscribes, lists, and then follows events and queries until something fails.
+func (s *Source) session(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	// The subscription comes before the listing, so that nothing falls between them.
+	stream, err := s.events.Subscribe(ctx, &eventsv1.SubscribeRequest{Filters: topics})
+	if err != nil {
+		return fmt.Errorf("subscribe to events: %w", err)
+	}
+	s.conn.ResetConnectBackoff()
+	if err := s.list(ctx); err != nil {
+		return err
+	}
+	s.stats.connects.Add(1)
+	s.cfg.Feed.Up()
+	s.once.Do(func() { close(s.ready) })
+	g.Go(func() error { return s.follow(ctx, stream) })
+	for range askers {
+		g.Go(func() error { return s.answer(ctx) })
+	}
+	return g.Wait()
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cri
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+)
+
+// addressSource is this package's name in the address book.
+const addressSource = "cri"
+
+// Labels that the kubelet puts on every container and sandbox.
+const (
+	labelPodName      = "io.kubernetes.pod.name"
+	labelPodNamespace = "io.kubernetes.pod.namespace"
+	labelPodUID       = "io.kubernetes.pod.uid"
+)
+
+func (s *Source) sandboxRecord(id string, m *runtimev1.PodSandboxMetadata, labels, annotations map[string]string,
+	created int64,
+) container.Record {
+	return container.Record{
+		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: id}, Runtime: s.runtimeName(), Sandbox: true,
+		Name: "pause", SandboxID: id,
+		Pod: m.GetName(), PodUID: m.GetUid(), Namespace: m.GetNamespace(),
+		PodLabels: userLabels(labels), Annotations: annotations, Created: nanos(created),
+	}
+}
+
+func (s *Source) containerRecord(id string, m *runtimev1.ContainerMetadata, labels map[string]string, created int64,
+) container.Record {
+	return container.Record{
+		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: id}, Runtime: s.runtimeName(), Name: m.GetName(),
+		Pod: labels[labelPodName], PodUID: labels[labelPodUID], Namespace: labels[labelPodNamespace],
+		Labels: labels, Created: nanos(created),
+	}
+}
+
+// inPod fills in the pod from a container's sandbox: runtimes without a kubelet set no labels.
+func inPod(rec *container.Record, p *runtimev1.PodSandbox) {
+	if m := p.GetMetadata(); m != nil {
+		rec.Pod, rec.PodUID, rec.Namespace = m.GetName(), m.GetUid(), m.GetNamespace()
+	}
+}
+
+// userLabels returns a sandbox's labels without those that only repeat the pod's name. The result is never nil, because
+// "no labels" is an answer too.
+func userLabels(labels map[string]string) map[string]string {
+	out := make(map[string]string, len(labels))
+	for k, v := range labels {
+		if k != labelPodName && k != labelPodNamespace && k != labelPodUID {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// image reads CRI's three ways to name an image. ref is "name@sha256:…" or the bare config digest; id is the config
+// digest, which older runtimes leave out.
+func image(spec *runtimev1.ImageSpec, ref, id string) (name, digest, config string) {
+	for _, s := range []string{spec.GetUserSpecifiedImage(), spec.GetImage()} {
+		if s != "" && !isDigest(s) {
+			name = s
+			break
+		}
+	}
+	config = bareDigest(id)
+	switch repo, d, found := strings.Cut(ref, "@"); {
+	case found:
+		digest = d
+		if name == "" {
+			name = repo
+		}
+	case config == "":
+		config = bareDigest(ref)
+	}
+	return name, digest, config
+}
+
+func isDigest(s string) bool { return strings.HasPrefix(s, "sha256:") }
+
+func bareDigest(s string) string {
+	if isDigest(s) {
+		return s
+	}
+	return ""
+}
+
+// runtimeName maps the runtime's own name to the registry's.
+func (s *Source) runtimeName() string {
+	if p := s.name.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// nanos reads CRI's times, nanoseconds since 1970 with 0 for none.
+func nanos(t int64) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, t)
+}
+
+// addresses enters a sandbox's addresses into the book, or takes them back when the sandbox has stopped.
+func (s *Source) addresses(p *runtimev1.PodSandboxStatus) {
+	if s.cfg.Book == nil {
+		return
+	}
+	s.cfg.Book.ReleaseAll(addressSource, p.GetId())
+	if p.GetState() != runtimev1.PodSandboxState_SANDBOX_READY {
+		return
+	}
+	ips := []string{p.GetNetwork().GetIp()}
+	for _, extra := range p.GetNetwork().GetAdditionalIps() {
+		ips = append(ips, extra.GetIp())
+	}
+	e := container.Endpoint{
+		Kind: container.EndpointPod, Name: p.GetMetadata().GetName(), Namespace: p.GetMetadata().GetNamespace(),
+	}
+	for _, ip := range ips {
+		if a, err := netip.ParseAddr(ip); err == nil {
+			s.cfg.Book.Set(addressSource, p.GetId(), a, e)
+		}
+	}
+}

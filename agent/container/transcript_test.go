@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package container
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the expected answers of transcripts")
+
+// TestTranscripts plays testdata/*.txt: commands, a line of dashes, and what the registry answers, with blank lines
+// between. $A and $B stand for container ids, $U for a pod uid.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(data))
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(data) {
+				t.Errorf("%s answers otherwise (run with -rewrite and read the difference):\n%s", file, got)
+			}
+		})
+	}
+}
+
+var names = strings.NewReplacer("$A", hexA, "$B", hexB, "$U", uidA, "$V", uidU)
+var shorts = strings.NewReplacer(hexA, "$A", hexB, "$B", uidA, "$U", uidU, "$V")
+
+// stage is a registry with a clock and the sources of a transcript.
+type stage struct {
+	r     *Registry
+	now   time.Time
+	feeds map[string]*Feed
+	tree  []Birth
+	out   bytes.Buffer
+}
+
+func play(t *testing.T, script string) string {
+	t.Helper()
+	s := &stage{now: time.Unix(1000, 0).UTC(), feeds: map[string]*Feed{}}
+	r, err := New(Config{
+		Node: "node-1", Deadline: 3 * time.Second, Grace: time.Minute,
+		Walk: func(context.Context) ([]Birth, error) {
+			if s.tree == nil {
+				return nil, errors.New("nothing to walk")
+			}
+			return s.tree, nil
+		},
+		OnResolved: func(cgroup uint64, c *Container) { fmt.Fprintf(&s.out, "! resolved %d %s\n", cgroup, c.State) },
+		OnPlaced:   func(cgroup, owner uint64) { fmt.Fprintf(&s.out, "! placed %d in %d\n", cgroup, owner) },
+		Now:        func() time.Time { return s.now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.r = r
+	var whole strings.Builder
+	for i, block := range strings.Split(strings.TrimSpace(script), "\n\n") {
+		if i > 0 {
+			whole.WriteString("\n")
+		}
+		command, _, _ := strings.Cut(block, "\n----")
+		for line := range strings.Lines(command) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				s.do(t, strings.Fields(names.Replace(line)))
+			}
+		}
+		answer := shorts.Replace(s.out.String())
+		s.out.Reset()
+		fmt.Fprintf(&whole, "%s\n----\n%s", strings.TrimSpace(command), answer)
+	}
+	return whole.String()
+}
+
+func (s *stage) do(t *testing.T, f []string) {
+	t.Helper()
+	number := func(i int) uint64 {
+		n, err := strconv.ParseUint(f[i], 10, 64)
+		if err != nil {
+			t.Fatalf("%v: %v", f, err)
+		}
+		return n
+	}
+	places := []string{"unknown", "host", "pod", "container", "nested"}
+	switch f[0] {
+	case "born":
+		p := s.r.Born(s.birth(number(1), number(2), f[3:]))
+		fmt.Fprintf(&s.out, "%s %d\n", places[p.Kind], p.Container)
+	case "tree":
+		s.tree = append(s.tree, s.birth(number(1), number(2), f[3:]))
+	case "fell":
+		s.tree = slices.DeleteFunc(s.tree, func(b Birth) bool { return b.Cgroup == number(1) })
+	case "scan":
+		if err := s.r.Scan(t.Context()); err != nil {
+			fmt.Fprintf(&s.out, "error: %v\n", err)
+		}
+	case "gone":
+		s.r.Gone(number(1))
+	case "missing":
+		s.r.Missing(number(1))
+	case "lookup":
+		c, state := s.r.Lookup(number(1))
+		fmt.Fprintf(&s.out, "%s %s\n", state, describe(c))
+	case "path":
+		fmt.Fprintf(&s.out, "%q\n", s.r.Path(number(1)))
+	case "owner":
+		s.r.SetOwner(f[1], Owner{Kind: f[2], Name: f[3]})
+	case "pass":
+		d, err := time.ParseDuration(f[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.now = s.now.Add(d)
+		if next := s.r.Advance(s.now); !next.IsZero() {
+			fmt.Fprintf(&s.out, "next in %s\n", next.Sub(s.now))
+		}
+	case "stats":
+		fmt.Fprintf(&s.out, "%+v\n", s.r.Stats())
+	default:
+		s.source(t, f)
+	}
+}
+
+func (s *stage) birth(id, parent uint64, rest []string) Birth {
+	return Birth{Cgroup: id, Parent: parent, Name: strings.Join(rest, " "), At: s.now}
+}
+
+// source does the commands of sources: "<source> <command> …".
+func (s *stage) source(t *testing.T, f []string) {
+	t.Helper()
+	if len(f) < 2 {
+		t.Fatalf("unknown command %v", f)
+	}
+	feed := s.feeds[f[0]]
+	if feed == nil {
+		rank := RankRuntime
+		if f[0] == "cri" {
+			rank = RankCRI
+		}
+		var err error
+		if feed, err = s.r.Feed(f[0], rank); err != nil {
+			t.Fatal(err)
+		}
+		s.feeds[f[0]] = feed
+	}
+	switch f[1] {
+	case "up":
+		feed.Up()
+	case "off":
+		feed.Off(strings.Join(f[2:], " "))
+	case "namespace":
+		feed.Namespace(f[2])
+	case "put":
+		feed.Put(s.record(t, f[2:]))
+	case "drop":
+		feed.Drop(Key{f[2], f[3]})
+	case "started":
+		pid, _ := strconv.ParseUint(f[4], 10, 32)
+		feed.Started(Key{f[2], f[3]}, uint32(pid), strings.Join(f[5:], " "))
+	case "begin":
+		feed.BeginSync()
+	case "end":
+		feed.EndSync()
+	case "absent":
+		feed.Absent(Query{Cgroup: uint64(must(strconv.Atoi(f[2])))})
+	case "asked":
+		for len(feed.queries) > 0 {
+			fmt.Fprintf(&s.out, "%+v\n", <-feed.queries)
+		}
+	default:
+		t.Fatalf("unknown command %v", f)
+	}
+}
+
+func must(n int, err error) int {
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// record reads "<namespace> <id> key=value…".
+func (s *stage) record(t *testing.T, f []string) Record {
+	t.Helper()
+	rec := Record{Key: Key{f[0], f[1]}, Runtime: "containerd", Created: s.now}
+	for _, pair := range f[2:] {
+		k, v, _ := strings.Cut(pair, "=")
+		switch k {
+		case "name":
+			rec.Name = v
+		case "image":
+			rec.Image = v
+		case "digest":
+			rec.ImageDigest = v
+		case "pod":
+			rec.Pod = v
+		case "uid":
+			rec.PodUID = v
+		case "ns":
+			rec.Namespace = v
+		case "sandbox":
+			rec.SandboxID, rec.Sandbox = v, v == rec.ID
+		case "path":
+			rec.CgroupsPath, rec.HasSpec = v, true
+		case "podlabel":
+			key, value, _ := strings.Cut(v, ":")
+			rec.PodLabels = map[string]string{key: value}
+		case "age":
+			d, err := time.ParseDuration(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.Created = s.now.Add(-d)
+		default:
+			t.Fatalf("unknown field %q", k)
+		}
+	}
+	return rec
+}
+
+func describe(c *Container) string {
+	if c == nil {
+		return "nil"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s/%s", c.Kind, c.WorkloadKind, c.Workload)
+	for _, x := range [][2]string{
+		{"id", c.ID}, {"name", c.Name}, {"image", c.Image}, {"digest", c.ImageDigest}, {"pod", c.Pod}, {"uid", c.PodUID},
+		{"ns", c.Namespace}, {"runtime", c.Runtime}, {"in", c.RuntimeNamespace}, {"path", c.CgroupPath},
+	} {
+		if x[1] != "" {
+			fmt.Fprintf(&b, " %s=%s", x[0], x[1])
+		}
+	}
+	if c.InitPID != 0 {
+		fmt.Fprintf(&b, " pid=%d", c.InitPID)
+	}
+	return b.String()
+}
