@@ -136,6 +136,15 @@ func TestNextLabClearsWhatAKilledHolderLeft(t *testing.T) {
 	if len(cgroupPIDs(filepath.Join(c.spec.Hierarchies.Unified, c.spec.Name))) == 0 {
 		t.Fatal("the containers ended without being cleared up")
 	}
+	// A killed process keeps its lock until the kernel has taken it apart.
+	eventually(t, ctx, func() error {
+		lock, err := os.Open(paths{c.spec.Dir}.lock())
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	})
 	next := start(t, Config{Dir: dir})
 	c.gone(t, ctx)
 	// The living lab is not mistaken for one that was left.
