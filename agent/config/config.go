@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the agent's configuration: every setting is a flag and, under the same name, a key of a YAML file.
+// A flag given on the command line wins over the file. Unknown keys, wrong types and impossible values are errors, all
+// of a file at once, each with its line. The package starts nothing.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-project/holdfast/agent/event"
+)
+
+// Config holds the settings of holdfast-agent run, in the order in which --help shows them.
+type Config struct {
+	// Collector is HOST:PORT of the collector's gRPC listener. Empty: the agent works alone and keeps alerts on disk.
+	Collector string
+	// JoinTokenFile holds the token that enrols the agent at its first start.
+	JoinTokenFile string
+	// DataDir keeps the identity and the spools.
+	DataDir string
+	// Node is the name that the agent goes by.
+	Node string
+
+	ContainerdSocket string
+	CgroupRoot       string
+
+	// Record lists event classes that are recorded of every workload.
+	Record []string
+
+	// AlertSpoolBytes and RecordSpoolBytes bound the disk queues.
+	AlertSpoolBytes  int64
+	RecordSpoolBytes int64
+	// RingBytes is the size of the ring for bulk events, a power of two.
+	RingBytes uint32
+	// MaxProcesses and MaxCgroups bound what is known at one time.
+	MaxProcesses uint32
+	MaxCgroups   uint32
+	// PendingTimeout is how long an event waits for its container's name.
+	PendingTimeout time.Duration
+
+	// MetricsListen is HOST:PORT for /metrics, /healthz and /readyz. Empty: not served.
+	MetricsListen string
+	LogLevel      string
+	LogFormat     string
+}
+
+// Bind registers a flag for each setting, with its default.
+func (c *Config) Bind(flags *pflag.FlagSet) {
+	host, _ := os.Hostname()
+	flags.StringVar(&c.Collector, "collector", "", "collector to report to, `HOST:PORT`; without it alerts wait on disk")
+	flags.StringVar(&c.JoinTokenFile, "join-token-file", "", "`FILE` with a join token (holdfast-collector token create), needed once")
+	flags.StringVar(&c.DataDir, "data-dir", "/var/lib/holdfast-agent", "`DIR` for identity and spools")
+	flags.StringVar(&c.Node, "node", host, "`NAME` of this node")
+	flags.StringVar(&c.ContainerdSocket, "containerd-socket", "/run/containerd/containerd.sock", "`PATH` of containerd's socket")
+	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
+	flags.StringSliceVar(&c.Record, "record", nil, "event `CLASSES` to record of every workload, such as exec,open,connect")
+	flags.Int64Var(&c.AlertSpoolBytes, "alert-spool-bytes", 256<<20, "most `BYTES` of alerts kept on disk while the collector is away")
+	flags.Int64Var(&c.RecordSpoolBytes, "record-spool-bytes", 512<<20, "most `BYTES` of recorded events kept on disk")
+	flags.Uint32Var(&c.RingBytes, "ring-bytes", 16<<20, "`BYTES` of the kernel's ring for bulk events, a power of two")
+	flags.Uint32Var(&c.MaxProcesses, "max-processes", 65536, "most processes known at one time")
+	flags.Uint32Var(&c.MaxCgroups, "max-cgroups", 16384, "most cgroups known at one time")
+	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 3*time.Second, "how long an event waits for the name of its container")
+	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "serve /metrics, /healthz and /readyz on `HOST:PORT`")
+	flags.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")
+}
+
+// Validate reports every impossible value.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(setting, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
+	}
+	for setting, value := range map[string]string{"collector": c.Collector, "metrics-listen": c.MetricsListen} {
+		if value == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(value); err != nil {
+			bad(setting, "%q is not HOST:PORT: %v", value, err)
+		}
+	}
+	if c.Node == "" {
+		bad("node", "is empty: name the node")
+	}
+	if c.DataDir == "" {
+		bad("data-dir", "is empty: name a directory")
+	}
+	for _, class := range c.Record {
+		if _, ok := event.Parse(class); !ok {
+			bad("record", "%q is no event class; known: %s", class, strings.Join(event.Names(), ", "))
+		}
+	}
+	if c.RingBytes < 1<<16 || c.RingBytes&(c.RingBytes-1) != 0 {
+		bad("ring-bytes", "%d is not a power of two of at least 65536", c.RingBytes)
+	}
+	const leastSpool = 16 << 20
+	if c.AlertSpoolBytes < leastSpool || c.RecordSpoolBytes < leastSpool {
+		bad("alert-spool-bytes, record-spool-bytes", "must be at least %d", leastSpool)
+	}
+	if c.PendingTimeout <= 0 || c.PendingTimeout > time.Minute {
+		bad("pending-timeout", "%s is not between 0 and 1m", c.PendingTimeout)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		bad("log-level", "%q is none of debug, info, warn, error", c.LogLevel)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		bad("log-format", "%q is neither text nor json", c.LogFormat)
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// Logger makes the logger that the settings ask for. Validate must have passed.
+func (c *Config) Logger() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
