@@ -71,6 +71,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"race: -race -short $(PRODUCT)" \
 		"containers: -p 1 ./tests/lab/..." \
 		"end to end: -v -p 1 -timeout 15m ./tests/e2e/..." \
+		"machines: -p 1 ./tests/kernel/..." \
 		"kernels! $(VMTEST)"
 
 test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'

@@ -71,12 +71,19 @@ func present(path string) bool {
 
 // static reports whether a path is a program without a dynamic linker.
 func static(path string) bool {
+	linker, err := hasLinker(path)
+	return err == nil && !linker
+}
+
+// hasLinker reports whether a program asks for a dynamic linker, which a machine
+// does not have. What is no ELF file is an error.
+func hasLinker(path string) (bool, error) {
 	file, err := elf.Open(path)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer file.Close()
-	return !slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+	return slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
 }
 
 // lookup finds a program in PATH and in the folders for administrators, which the

@@ -106,6 +106,11 @@ func addPayload(into *archive, payload Payload) error {
 		fmt.Fprintf(&script, "export %s=%s\n", name, quote(value))
 	}
 	for i, program := range payload.Programs {
+		if linker, err := hasLinker(program.Path); err != nil {
+			return fmt.Errorf("add program %s: %w", program.Name, err)
+		} else if linker {
+			return fmt.Errorf("add program %s: linked dynamically, and the machine has no libraries; build it with CGO_ENABLED=0", program.Name)
+		}
 		path := fmt.Sprintf("/vm/%d/%s", i, filepath.Base(program.Path))
 		if err := into.copy(program.Path, path); err != nil {
 			return fmt.Errorf("add program %s: %w", program.Name, err)

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ type transcript struct {
 	done     bool
 	current  *Test // whom output belongs to
 	program  *Test // the program that runs
-	ran      int   // tests that were started
+	running  int   // its number
 }
 
 // line takes one line without its end.
@@ -80,11 +81,11 @@ func (t *transcript) control(text string) bool {
 		if err != nil || n < 0 || n >= len(t.programs) {
 			return false
 		}
-		t.program = &Test{Program: t.programs[n]}
+		t.program, t.running = &Test{Program: t.programs[n]}, n
 		t.current = t.program
 	case "exit":
-		_, status, _ := strings.Cut(rest, " ")
-		if t.program == nil {
+		var n, status int
+		if _, err := fmt.Sscanf(rest, "%d %d", &n, &status); err != nil || t.program == nil || n != t.running {
 			return false
 		}
 		t.exit(status)
@@ -98,7 +99,7 @@ func (t *transcript) control(text string) bool {
 
 // exit ends a program. A test that has not reported by then has not passed; a
 // status that no failed test explains is a failure of the program itself.
-func (t *transcript) exit(status string) {
+func (t *transcript) exit(status int) {
 	failed, tested := false, false
 	for _, test := range t.tests {
 		if test.Program != t.program.Program {
@@ -106,13 +107,13 @@ func (t *transcript) exit(status string) {
 		}
 		tested = true
 		if test.Status == "" {
-			test.Status, test.Reason = Fail, "did not finish, the program ended with status "+status
+			test.Status, test.Reason = Fail, fmt.Sprintf("did not finish, the program ended with status %d", status)
 		}
 		failed = failed || test.Status == Fail
 	}
 	t.program.Status = Pass
-	if status != "0" {
-		t.program.Status, t.program.Reason = Fail, "ended with status "+status
+	if status != 0 {
+		t.program.Status, t.program.Reason = Fail, fmt.Sprintf("ended with status %d", status)
 	}
 	if !tested || (t.program.Status == Fail && !failed) {
 		t.tests = append(t.tests, t.program)
@@ -149,11 +150,15 @@ func (t *transcript) frame(text string) bool {
 		t.current = t.test(match[2])
 		if match[1] == "RUN" {
 			// With -test.count a test runs again: it has passed only if it always has.
-			t.ran++
 			if t.current.Status != Fail {
 				t.current.Status = ""
 			}
 		}
+		return true
+	}
+	if strings.HasPrefix(text, "=== NAME") {
+		// Without a name: what comes now is of no test.
+		t.current = t.program
 		return true
 	}
 	match := frameResult.FindStringSubmatch(text)

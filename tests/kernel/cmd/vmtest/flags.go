@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -103,12 +104,14 @@ func (o options) check() error {
 		errs = append(errs, fmt.Errorf("--timeout %v, --boot-timeout %v: too short", o.timeout, o.boot))
 	}
 	for _, variable := range o.env {
-		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
+		if !assignment.MatchString(variable) {
 			errs = append(errs, fmt.Errorf("--env %q: not KEY=VALUE", variable))
 		}
 	}
 	return errors.Join(errs...)
 }
+
+var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
 func parseFiles(pairs []string) ([]vm.File, error) {
 	var files []vm.File
