@@ -84,6 +84,7 @@ static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flag
 static __u64 (*bpf_skb_cgroup_id)(void *skb) = (void *)79;
 // 5.11
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
+static struct socket *(*bpf_sock_from_file)(void *file) = (void *)162;
 // 5.17
 static long (*bpf_loop)(__u32 count, void *callback, void *context, __u64 flags) = (void *)181;
 
