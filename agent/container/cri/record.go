@@ -33,20 +33,20 @@ func (s *Source) sandboxRecord(id string, m *runtimev1.PodSandboxMetadata, label
 	}
 }
 
-func (s *Source) containerRecord(id string, m *runtimev1.ContainerMetadata, labels map[string]string, created int64,
-) container.Record {
-	return container.Record{
-		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: id}, Runtime: s.runtimeName(), Name: m.GetName(),
+// listed reads a container of a list. Its pod is read from its sandbox where that is at hand, because runtimes without a
+// kubelet set no labels.
+func (s *Source) listed(c *runtimev1.Container, pod *runtimev1.PodSandbox) container.Record {
+	labels := c.GetLabels()
+	rec := container.Record{
+		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: c.GetId()}, Runtime: s.runtimeName(),
+		Name: c.GetMetadata().GetName(), SandboxID: c.GetPodSandboxId(), Labels: labels, Created: nanos(c.GetCreatedAt()),
 		Pod: labels[labelPodName], PodUID: labels[labelPodUID], Namespace: labels[labelPodNamespace],
-		Labels: labels, Created: nanos(created),
 	}
-}
-
-// inPod fills in the pod from a container's sandbox: runtimes without a kubelet set no labels.
-func inPod(rec *container.Record, p *runtimev1.PodSandbox) {
-	if m := p.GetMetadata(); m != nil {
+	rec.Image, rec.ImageDigest, rec.ImageID = image(c.GetImage(), c.GetImageRef(), c.GetImageId())
+	if m := pod.GetMetadata(); m != nil {
 		rec.Pod, rec.PodUID, rec.Namespace = m.GetName(), m.GetUid(), m.GetNamespace()
 	}
+	return rec
 }
 
 // userLabels returns a sandbox's labels without those that only repeat the pod's name. The result is never nil, because

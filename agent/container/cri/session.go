@@ -3,6 +3,7 @@
 package cri
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func (s *Source) hello(ctx context.Context) error {
 
 // list reads all sandboxes and containers. Addresses come with the status of each ready sandbox.
 func (s *Source) list(ctx context.Context) error {
-	pods, err := s.listSandboxes(ctx)
+	pods, err := s.listSandboxes(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -158,21 +159,18 @@ func (s *Source) list(ctx context.Context) error {
 		}
 	}
 	for _, c := range containers.GetContainers() {
-		rec := s.containerRecord(c.GetId(), c.GetMetadata(), c.GetLabels(), c.GetCreatedAt())
-		rec.Image, rec.ImageDigest, rec.ImageID = image(c.GetImage(), c.GetImageRef(), c.GetImageId())
-		inPod(&rec, byID[c.GetPodSandboxId()])
-		rec.SandboxID = c.GetPodSandboxId()
-		s.cfg.Feed.Put(rec)
+		s.cfg.Feed.Put(s.listed(c, byID[c.GetPodSandboxId()]))
 	}
 	s.cfg.Feed.EndSync()
 	s.stats.connects.Add(1)
 	return nil
 }
 
-func (s *Source) listSandboxes(ctx context.Context) ([]*runtimev1.PodSandbox, error) {
+func (s *Source) listSandboxes(ctx context.Context, filter *runtimev1.PodSandboxFilter) ([]*runtimev1.PodSandbox, error,
+) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := s.runtime.ListPodSandbox(ctx, &runtimev1.ListPodSandboxRequest{})
+	resp, err := s.runtime.ListPodSandbox(ctx, &runtimev1.ListPodSandboxRequest{Filter: filter})
 	if err != nil {
 		return nil, fmt.Errorf("list pod sandboxes: %w", err)
 	}
@@ -199,20 +197,37 @@ func (s *Source) look(ctx context.Context, q container.Query) (retry bool, err e
 	if found || err != nil {
 		return false, err
 	}
+	pods, err := s.listSandboxes(ctx, &runtimev1.PodSandboxFilter{Id: q.ID})
+	if err != nil || len(pods) == 0 {
+		return err == nil, err
+	}
 	found, err = s.lookSandbox(ctx, q.ID)
 	return !found && err == nil, err
 }
 
+// lookContainer reads a container from a list of one: a runtime logs an error for each status asked of a container that
+// it does not have. The status then adds the image's digest; in a list, image_ref can be the bare image id.
 func (s *Source) lookContainer(ctx context.Context, id string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	list, err := s.runtime.ListContainers(ctx, &runtimev1.ListContainersRequest{
+		Filter: &runtimev1.ContainerFilter{Id: id},
+	})
+	if err != nil {
+		return false, s.judge("container", id, err)
+	}
+	if len(list.GetContainers()) == 0 {
+		return false, nil
+	}
+	rec := s.listed(list.GetContainers()[0], nil)
 	resp, err := s.runtime.ContainerStatus(ctx, &runtimev1.ContainerStatusRequest{ContainerId: id})
 	if err != nil {
 		return false, s.judge("container", id, err)
 	}
 	c := resp.GetStatus()
-	rec := s.containerRecord(c.GetId(), c.GetMetadata(), c.GetLabels(), c.GetCreatedAt())
-	rec.Image, rec.ImageDigest, rec.ImageID = image(c.GetImage(), c.GetImageRef(), c.GetImageId())
+	name, digest, config := image(c.GetImage(), c.GetImageRef(), c.GetImageId())
+	rec.Image = cmp.Or(name, rec.Image)
+	rec.ImageDigest, rec.ImageID = cmp.Or(digest, rec.ImageDigest), cmp.Or(config, rec.ImageID)
 	s.cfg.Feed.Put(rec)
 	return true, nil
 }
