@@ -11,8 +11,9 @@ import (
 
 // Nodes keeps what is known of each node.
 type Nodes interface {
-	// PutNode writes what is known of a node. FirstSeen and Revoked of a node that is known already stay as they are.
-	PutNode(ctx context.Context, n Node) error
+	// PutNodes writes what is known of some nodes, all or none. FirstSeen and Revoked of a node that is known already stay
+	// as they are.
+	PutNodes(ctx context.Context, nodes ...Node) error
 	// Node returns one node; ErrNotFound when it is not known.
 	Node(ctx context.Context, name string) (Node, error)
 	// ListNodes returns every known node, by name.

@@ -15,24 +15,37 @@ import (
 	"github.com/holdfast-project/holdfast/collector/store"
 )
 
-// PutNode is store.Nodes.PutNode.
-func (s *Store) PutNode(ctx context.Context, n store.Node) error {
+// PutNodes is store.Nodes.PutNodes.
+func (s *Store) PutNodes(ctx context.Context, nodes ...store.Node) error {
+	tx, err := s.state.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("store nodes: %w", full(err))
+	}
+	for _, n := range nodes {
+		if err := putNode(ctx, tx, n); err != nil {
+			return errors.Join(fmt.Errorf("store node %q: %w", n.Name, full(err)), tx.Rollback())
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("store nodes: %w", full(err))
+	}
+	return nil
+}
+
+func putNode(ctx context.Context, tx *sql.Tx, n store.Node) error {
 	hello, err := encode(n.Hello, n.Hello == nil)
 	if err != nil {
-		return fmt.Errorf("encode the hello of node %q: %w", n.Name, err)
+		return fmt.Errorf("encode hello: %w", err)
 	}
 	health, err := encode(n.Health, n.Health == nil)
 	if err != nil {
-		return fmt.Errorf("encode the health of node %q: %w", n.Name, err)
+		return fmt.Errorf("encode health: %w", err)
 	}
-	_, err = s.state.ExecContext(ctx, `INSERT INTO nodes (name, first_seen, last_seen, address, hello, health)
+	_, err = tx.ExecContext(ctx, `INSERT INTO nodes (name, first_seen, last_seen, address, hello, health)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
 		last_seen = excluded.last_seen, address = excluded.address, hello = excluded.hello, health = excluded.health`,
 		n.Name, nanos(n.FirstSeen), nanos(n.LastSeen), n.Address, hello, health)
-	if err != nil {
-		return fmt.Errorf("store node %q: %w", n.Name, full(err))
-	}
-	return nil
+	return err
 }
 
 // encode is a message as a blob, or NULL.

@@ -451,11 +451,11 @@ func testNodes(t *testing.T, open Opener) {
 	_, err := s.Node(t.Context(), "n1")
 	is(t, err, store.ErrNotFound)
 	n := store.Node{Name: "n1", FirstSeen: At(1), LastSeen: At(2), Address: "[::1]:9"}
-	check(t, s.PutNode(t.Context(), n))
+	check(t, s.PutNodes(t.Context(), n))
 	n.FirstSeen, n.LastSeen, n.Hello = At(5), At(6), &apiv1.Hello{Node: "n1", KernelRelease: "6.18"}
 	n.Health = &apiv1.Health{Losses: map[string]uint64{"ring": 3}}
-	check(t, s.PutNode(t.Context(), n))
-	check(t, s.PutNode(t.Context(), store.Node{Name: "a", FirstSeen: At(1), LastSeen: At(1)}))
+	check(t, s.PutNodes(t.Context(), n))
+	check(t, s.PutNodes(t.Context(), store.Node{Name: "a", FirstSeen: At(1), LastSeen: At(1)}))
 	check(t, s.RevokeNode(t.Context(), "n1", At(8)))
 	check(t, s.RevokeNode(t.Context(), "unknown", At(9)))
 	check(t, s.Close())

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleet knows the nodes: which are connected, what each can do and how it fares, what they shall record, and who
+// watches their events live. It keeps no alerts and no events. Run owns its one goroutine; every method may be called
+// concurrently.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/authority"
+	"github.com/holdfast-project/holdfast/collector/store"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNotConnected says that a known node's agent is not connected now.
+	ErrNotConnected = errors.New("the agent is not connected")
+	// ErrTooManyTails says that as many people watch the node as may.
+	ErrTooManyTails = errors.New("too many live views of the node")
+	// ErrPolicy says that a record policy or filter cannot be understood.
+	ErrPolicy = errors.New("malformed policy")
+	// ErrSuperseded ends a session whose node has opened another one.
+	ErrSuperseded = errors.New("the node has opened a newer stream")
+	// ErrRevoked ends a session whose node was revoked.
+	ErrRevoked = errors.New("the node was revoked")
+)
+
+// Store is what the fleet keeps of store.Store.
+type Store interface {
+	store.Nodes
+	store.Policies
+	Losses(ctx context.Context, lane apiv1.Lane) ([]store.LossCount, error)
+}
+
+// Config makes a fleet.
+type Config struct {
+	Store Store
+	Log   *slog.Logger
+	// Every is how often what nodes said is written down and revocations are looked up; 0 means 5 seconds.
+	Every time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Fleet is the nodes. Use New.
+type Fleet struct {
+	store Store
+	log   *slog.Logger
+	every time.Duration
+	now   func() time.Time
+
+	mu       sync.Mutex
+	sessions map[string]*Session
+	policy   *apiv1.RecordPolicy
+	nextTail uint64
+
+	// setting serialises policy changes, so that memory and store end with the same one.
+	setting sync.Mutex
+}
+
+// New makes a fleet, with the record policy that is stored.
+func New(ctx context.Context, cfg Config) (*Fleet, error) {
+	f := &Fleet{store: cfg.Store, log: cfg.Log, every: cfg.Every, now: cfg.Now, sessions: map[string]*Session{}}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	if f.every == 0 {
+		f.every = 5 * time.Second
+	}
+	var err error
+	f.policy, _, err = f.store.RecordPolicy(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the record policy: %w", err)
+	}
+	return f, nil
+}
+
+// Run writes down what nodes say, and ends the sessions of revoked nodes, until ctx ends. Then it writes down the rest.
+func (f *Fleet) Run(ctx context.Context) error {
+	tick := time.NewTicker(f.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.endRevoked(ctx)
+			f.save(ctx)
+		case <-ctx.Done():
+			f.save(context.WithoutCancel(ctx))
+			return ctx.Err()
+		}
+	}
+}
+
+// save writes down what changed. What cannot be written is tried again the next time.
+func (f *Fleet) save(ctx context.Context) {
+	var nodes []store.Node
+	var from []*Session
+	for _, s := range f.snapshot() {
+		if n, dirty := s.takeDirty(); dirty {
+			nodes, from = append(nodes, n), append(from, s)
+		}
+	}
+	if len(nodes) == 0 {
+		return
+	}
+	if err := f.store.PutNodes(ctx, nodes...); err != nil {
+		f.log.Error("what nodes said was not written down, trying again", "nodes", len(nodes), "error", err)
+		for _, s := range from {
+			s.markDirty()
+		}
+	}
+}
+
+// endRevoked ends the sessions whose certificates are void. Another process may have revoked them.
+func (f *Fleet) endRevoked(ctx context.Context) {
+	revoked, err := f.store.Revocations(ctx)
+	if err != nil {
+		f.log.Error("revocations could not be looked up", "error", err)
+		return
+	}
+	for _, s := range f.snapshot() {
+		if at, ok := revoked[s.node]; ok && authority.Void(s.issued, at) {
+			s.end(ErrRevoked)
+		}
+	}
+}
+
+func (f *Fleet) snapshot() []*Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.sessions))
+}
+
+// Connected is how many agents are connected.
+func (f *Fleet) Connected() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sessions)
+}
+
+// Revoke voids the certificates that a node has, and ends its session.
+func (f *Fleet) Revoke(ctx context.Context, node string) error {
+	if err := authority.CheckNodeName(node); err != nil {
+		return err
+	}
+	if err := f.store.RevokeNode(ctx, node, f.now()); err != nil {
+		return err
+	}
+	f.endRevoked(ctx)
+	return nil
+}
+
+// Node is what is known of a node now.
+type Node struct {
+	store.Node
+	Connected bool
+	// Losses is how many records the node has lost before they reached the collector, by lane and cause, such as
+	// "alerts/disk full".
+	Losses map[string]uint64
+}
+
+// Nodes returns every known node, by name.
+func (f *Fleet) Nodes(ctx context.Context) ([]Node, error) {
+	stored, err := f.store.ListNodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	losses, err := f.losses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live := map[string]*Session{}
+	for _, s := range f.snapshot() {
+		live[s.node] = s
+	}
+	all := make([]Node, 0, len(stored))
+	for _, n := range stored {
+		all = append(all, present(n, live[n.Name], losses[n.Name]))
+	}
+	return all, nil
+}
+
+// Node returns one node; store.ErrNotFound when it is not known.
+func (f *Fleet) Node(ctx context.Context, name string) (Node, error) {
+	n, err := f.store.Node(ctx, name)
+	if err != nil {
+		return Node{}, err
+	}
+	losses, err := f.losses(ctx)
+	if err != nil {
+		return Node{}, err
+	}
+	f.mu.Lock()
+	s := f.sessions[name]
+	f.mu.Unlock()
+	return present(n, s, losses[name]), nil
+}
+
+// present is a stored node with what its session has heard since.
+func present(n store.Node, s *Session, losses map[string]uint64) Node {
+	if s == nil {
+		return Node{Node: n, Losses: losses}
+	}
+	fresh := s.known()
+	fresh.FirstSeen, fresh.Revoked = n.FirstSeen, n.Revoked
+	return Node{Node: fresh, Connected: true, Losses: losses}
+}
+
+// laneNames are what Node.Losses calls the lanes.
+func laneNames() map[apiv1.Lane]string {
+	return map[apiv1.Lane]string{apiv1.Lane_LANE_ALERTS: "alerts", apiv1.Lane_LANE_RECORDS: "records"}
+}
+
+func (f *Fleet) losses(ctx context.Context) (map[string]map[string]uint64, error) {
+	all := map[string]map[string]uint64{}
+	for lane, name := range laneNames() {
+		counts, err := f.store.Losses(ctx, lane)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range counts {
+			if all[c.Node] == nil {
+				all[c.Node] = map[string]uint64{}
+			}
+			all[c.Node][name+"/"+c.Cause] = c.Count
+		}
+	}
+	return all, nil
+}
+
+// RecordPolicy returns what nodes shall record, and its version; 0 before it was set first.
+func (f *Fleet) RecordPolicy(ctx context.Context) (*apiv1.RecordPolicy, uint64, error) {
+	return f.store.RecordPolicy(ctx)
+}
+
+// SetRecordPolicy stores what nodes shall record, tells every connected one, and returns the new version. A policy that
+// makes no sense is ErrPolicy.
+func (f *Fleet) SetRecordPolicy(ctx context.Context, p *apiv1.RecordPolicy) (uint64, error) {
+	if err := checkPolicy(p); err != nil {
+		return 0, err
+	}
+	f.setting.Lock()
+	defer f.setting.Unlock()
+	version, err := f.store.SetRecordPolicy(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.policy = p
+	for _, s := range f.sessions {
+		s.tellPolicy(p)
+	}
+	return version, nil
+}
+
+// Bounds of a record policy.
+const (
+	maxRules   = 1000
+	maxPattern = 1024
+	maxTypes   = 100
+)
+
+func checkPolicy(p *apiv1.RecordPolicy) error {
+	if len(p.GetRules()) > maxRules {
+		return fmt.Errorf("%d rules are more than %d: %w", len(p.GetRules()), maxRules, ErrPolicy)
+	}
+	for i, r := range p.GetRules() {
+		if len(r.GetTypes()) == 0 {
+			return fmt.Errorf("rule %d names no event types: %w", i+1, ErrPolicy)
+		}
+		if err := checkSelection(r.GetWorkload(), r.GetTypes()); err != nil {
+			return fmt.Errorf("rule %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// checkSelection checks what policies and filters select by.
+func checkSelection(workload string, types []string) error {
+	if _, err := path.Match(workload, ""); err != nil || len(workload) > maxPattern {
+		return fmt.Errorf("workload pattern %.80q: %w", workload, ErrPolicy)
+	}
+	if strings.Count(workload, "/") > 2 {
+		return fmt.Errorf("workload pattern %.80q has more parts than namespace/workload/container: %w", workload, ErrPolicy)
+	}
+	if len(types) > maxTypes {
+		return fmt.Errorf("%d event types are more than %d: %w", len(types), maxTypes, ErrPolicy)
+	}
+	for _, t := range types {
+		if t == "" || len(t) > maxPattern {
+			return fmt.Errorf("event type %.80q: %w", t, ErrPolicy)
+		}
+	}
+	return nil
+}

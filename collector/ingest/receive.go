@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/store"
+)
+
+// receive takes what the agent sends until the stream ends. The first message, which must be hello, is handed to serve;
+// the second is looked at only after serve has welcomed the agent, for that is when the agent may send it.
+func (c *connection) receive(ctx context.Context, hellos chan<- *apiv1.Hello) error {
+	m, err := c.stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := m.GetHello()
+	if hello == nil {
+		return status.Errorf(codes.InvalidArgument, "the first message is %T, not hello", m.GetMessage())
+	}
+	if hello.GetNode() != c.node {
+		return status.Errorf(codes.PermissionDenied, "hello is from node %.80q, but the certificate is of node %q", hello.GetNode(), c.node)
+	}
+	select {
+	case hellos <- hello:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-c.welcomed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		m, err := c.stream.Recv()
+		if err != nil {
+			return err
+		}
+		c.session.Seen()
+		switch m := m.GetMessage().(type) {
+		case *apiv1.AgentMessage_Batch:
+			err = c.batch(ctx, m.Batch)
+		case *apiv1.AgentMessage_Health:
+			c.session.Health(m.Health)
+		case *apiv1.AgentMessage_Tail:
+			c.session.Tail(m.Tail)
+		default:
+			err = status.Errorf(codes.InvalidArgument, "a message of type %T", m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// batch checks a batch and has it stored.
+func (c *connection) batch(ctx context.Context, b *apiv1.Batch) error {
+	entries, losses, bytes, err := decode(b)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	l, err := c.line(b.GetLane())
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	for _, e := range entries {
+		if e.Refused != "" {
+			c.log.Warn("record quarantined", "lane", laneName(b.GetLane()), "epoch", b.GetEpoch(), "sequence", e.Sequence, "reason", e.Refused)
+		}
+	}
+	n := len(entries)
+	if err := l.take(n); err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	epoch := b.GetEpoch()
+	err = l.committer.submit(ctx, job{
+		batch: store.Batch{Node: c.node, Epoch: epoch, Received: time.Now(), Entries: entries, Losses: losses},
+		// What is decoded takes about as much again.
+		bytes: 2*bytes + int64(64*(n+len(losses))),
+		done: func(o store.Outcome) {
+			l.stored(epoch, o.Position, n)
+			c.wakeUp()
+		},
+	})
+	if errors.Is(err, errNoRoom) {
+		return status.Error(codes.Unavailable, "too many records wait to be stored: connect again and heed the credit")
+	}
+	return err
+}
