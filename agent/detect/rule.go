@@ -6,6 +6,8 @@
 package detect
 
 import (
+	"slices"
+
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -30,6 +32,9 @@ type Rule struct {
 	output func(*event.Event) string
 }
 
+// Types gives the classes that the rule looks at, as bits 1 << type.
+func (r *Rule) Types() uint64 { return r.types }
+
 func on(types ...wire.Type) uint64 {
 	var bits uint64
 	for _, t := range types {
@@ -39,7 +44,7 @@ func on(types ...wire.Type) uint64 {
 }
 
 const (
-	debugPriority    = apiv1.Priority_PRIORITY_NOTICE
+	noticePriority   = apiv1.Priority_PRIORITY_NOTICE
 	warningPriority  = apiv1.Priority_PRIORITY_WARNING
 	criticalPriority = apiv1.Priority_PRIORITY_CRITICAL
 )
@@ -50,6 +55,11 @@ var writes = on(wire.TypeOpen, wire.TypeCreate, wire.TypeUnlink, wire.TypeRename
 
 // rules is the table. Order is the order of alerts for one event.
 func rules() []Rule {
+	return slices.Concat(processRules(), fileRules(), networkRules(), kernelRules())
+}
+
+// processRules tell what ran, and what processes did to each other and to their bounds.
+func processRules() []Rule {
 	return []Rule{
 		{
 			Name: "Executable not from the image",
@@ -73,6 +83,33 @@ func rules() []Rule {
 			types: on(wire.TypeExec), match: (*Engine).socketShell, subject: exeSubject, output: shellOutput,
 		},
 		{
+			Name: "Namespace changed",
+			Description: "A process in a container entered or made another namespace, a step of most escapes. Container " +
+				"runtimes do it before the container's first program runs, and are not reported.",
+			Priority: warningPriority, Tags: []string{"T1611", "container", "process"},
+			types: on(wire.TypeSetns, wire.TypeUnshare), match: always, subject: flagsSubject, output: namespaceOutput,
+		},
+		{
+			Name: "Process traced",
+			Description: "A process attached to another one, or wrote to its memory: a debugger, or an injection of code " +
+				"into a process that is allowed more.",
+			Priority: warningPriority, Tags: []string{"T1055.008", "T1055.009", "container", "process"},
+			types: on(wire.TypePtrace), match: (*Engine).traced, subject: targetSubject, output: tracedOutput,
+		},
+		{
+			Name: "Process left its container's cgroup",
+			Description: "A process moved itself or a child out of the cgroup that its container was given, to escape its " +
+				"limits or to pass for another workload. It stays attributed to its container.",
+			Priority: criticalPriority, Tags: []string{"T1564", "T1611", "container", "process"},
+			types: on(wire.TypeCgroupAttach, wire.TypeFork), match: (*Engine).leftCgroup, subject: cgroupSubject, output: cgroupOutput,
+		},
+	}
+}
+
+// fileRules tell what was read and changed.
+func fileRules() []Rule {
+	return []Rule{
+		{
 			Name: "Sensitive file read",
 			Description: "A process other than the container's own service read a file that holds credentials: password " +
 				"hashes, private keys, cloud or cluster credentials, the service-account token.",
@@ -86,6 +123,12 @@ func rules() []Rule {
 			Priority: warningPriority, Tags: []string{"T1554", "T1543", "container", "filesystem"},
 			types: writes, match: (*Engine).binaryWrite, subject: pathSubject, output: writeOutput,
 		},
+	}
+}
+
+// networkRules tell who was talked to, and how.
+func networkRules() []Rule {
+	return []Rule{
 		{
 			Name: "Cloud metadata service contacted",
 			Description: "A process addressed the instance metadata service, which hands out the node's cloud credentials " +
@@ -94,38 +137,11 @@ func rules() []Rule {
 			types: on(wire.TypeConnect, wire.TypeSendto), match: (*Engine).metadata, subject: remoteSubject, output: metadataOutput,
 		},
 		{
-			Name: "Namespace changed",
-			Description: "A process in a container entered or made another namespace, a step of most escapes. Container " +
-				"runtimes do it before the container's first program runs, and are not reported.",
-			Priority: warningPriority, Tags: []string{"T1611", "container", "process"},
-			types: on(wire.TypeSetns, wire.TypeUnshare), match: always, subject: flagsSubject, output: namespaceOutput,
-		},
-		{
-			Name:        "Kernel module loaded",
-			Description: "Code was added to the kernel. From a container it means that the node is no longer yours.",
-			Priority:    criticalPriority, Tags: []string{"T1547.006", "container", "host", "kernel"},
-			types: on(wire.TypeModule), host: true, match: always, subject: textSubject, output: moduleOutput,
-		},
-		{
-			Name: "Process traced",
-			Description: "A process attached to another one, or wrote to its memory: a debugger, or an injection of code " +
-				"into a process that is allowed more.",
-			Priority: warningPriority, Tags: []string{"T1055.008", "T1055.009", "container", "process"},
-			types: on(wire.TypePtrace), match: (*Engine).traced, subject: targetSubject, output: tracedOutput,
-		},
-		{
 			Name: "Raw or packet socket opened",
 			Description: "A process can read or forge packets below the transport layer: a sniffer, a scanner, a spoofer. " +
 				"ping and DHCP clients do it too.",
-			Priority: debugPriority, Tags: []string{"T1040", "T1095", "container", "network"},
+			Priority: noticePriority, Tags: []string{"T1040", "T1095", "container", "network"},
 			types: on(wire.TypeSocket), match: (*Engine).rawSocket, subject: socketSubject, output: socketOutput,
-		},
-		{
-			Name: "Process left its container's cgroup",
-			Description: "A process moved itself or a child out of the cgroup that its container was given, to escape its " +
-				"limits or to pass for another workload. It stays attributed to its container.",
-			Priority: criticalPriority, Tags: []string{"T1564", "T1611", "container", "process"},
-			types: on(wire.TypeCgroupAttach, wire.TypeFork), match: (*Engine).leftCgroup, subject: cgroupSubject, output: cgroupOutput,
 		},
 		{
 			Name: "Socket of another container used",
@@ -133,6 +149,18 @@ func rules() []Rule {
 				"past the network policy of its own.",
 			Priority: criticalPriority, Tags: []string{"T1090.001", "T1055", "container", "network"},
 			types: on(wire.TypePassedSocket), match: always, subject: cookieSubject, output: passedOutput,
+		},
+	}
+}
+
+// kernelRules tell what was done to the kernel.
+func kernelRules() []Rule {
+	return []Rule{
+		{
+			Name:        "Kernel module loaded",
+			Description: "Code was added to the kernel. From a container it means that the node is no longer yours.",
+			Priority:    criticalPriority, Tags: []string{"T1547.006", "container", "host", "kernel"},
+			types: on(wire.TypeModule), host: true, match: always, subject: textSubject, output: moduleOutput,
 		},
 	}
 }

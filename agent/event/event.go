@@ -149,7 +149,9 @@ func (e *Event) Net() *wire.Net {
 func (e *Event) DNS() *wire.Dns { return body[wire.Dns](e, wire.TypeDns, wire.TypeDns) }
 
 // Security is the body of a security event.
-func (e *Event) Security() *wire.Security { return body[wire.Security](e, wire.TypePtrace, wire.TypeIoUring) }
+func (e *Event) Security() *wire.Security {
+	return body[wire.Security](e, wire.TypePtrace, wire.TypeIoUring)
+}
 
 // body views the record as T when its type lies in the range. Decode has checked that the record is long enough.
 func body[T any](e *Event, first, last wire.Type) *T {

@@ -46,3 +46,22 @@ func Names() []string {
 	}
 	return list
 }
+
+// counterNames are the causes of docs/metrics.md.
+var counterNames = [wire.Counters]string{
+	wire.CounterRingUrgentFull: "ring_urgent_full", wire.CounterRingBulkFull: "ring_bulk_full",
+	wire.CounterScratchBusy: "scratch_busy", wire.CounterProcessMapFull: "process_map_full",
+	wire.CounterCgroupMapFull: "cgroup_map_full", wire.CounterSocketMapFull: "socket_map_full",
+	wire.CounterFlowMapFull: "flow_map_full", wire.CounterUserRead: "user_read",
+	wire.CounterPathTooDeep: "path_too_deep", wire.CounterPathRead: "path_read", wire.CounterArgvRead: "argv_read",
+	wire.CounterPacketRead: "packet_read", wire.CounterProcessUnknown: "process_unknown",
+	wire.CounterSocketUnknown: "socket_unknown", wire.CounterArgvHashPartial: "argv_hash_partial",
+}
+
+// CounterName gives the cause that a counter of the kernel side counts.
+func CounterName(c wire.Counter) string {
+	if c >= wire.Counters || counterNames[c] == "" {
+		return "other"
+	}
+	return counterNames[c]
+}

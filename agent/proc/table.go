@@ -64,9 +64,11 @@ type Process struct {
 	// Origin is the cgroup2 id of the container that the lineage was born in; 0 for the host.
 	Origin  uint64
 	Session Session
-	// Root is the first process of the session, itself included; nil on the host.
+	// Root is the process that the runtime started for the session, itself included; before that, the runtime's own
+	// process; nil on the host.
 	Root *Process
-	// Execs counts the images that the lineage has had since it entered the container: 1 is what the runtime started.
+	// Execs counts the images that the lineage has had in its container: 0 is the runtime that still prepares it, 1 what
+	// the runtime started.
 	Execs uint32
 	// Stub is set for a process of which no fork or exec was seen: its record was lost.
 	Stub bool
@@ -88,6 +90,9 @@ type Config struct {
 	MaxProcesses int
 	// MaxDepth bounds the ancestors that are kept; default 64.
 	MaxDepth uint32
+	// HostMnt is the inode number of the host's mount namespace: what a runtime execs there, before a container has its
+	// own mounts, is not counted as an exec of the container.
+	HostMnt uint32
 }
 
 // Stats counts what went wrong.
@@ -162,11 +167,14 @@ func (t *Table) Exec(head *wire.Head, image *Image) *Process {
 	p.Image, p.Stub = image, false
 	p.Origin = head.Origin
 	t.enter(&p)
-	p.Execs++
-	// The root of a session is its process as it is now.
-	if p.Root == old {
+	if p.Origin == 0 || image.Spaces.Mnt != t.cfg.HostMnt || p.Execs > 0 {
+		p.Execs++
+	}
+	// The root of a session is what the runtime started, not the runtime that came before, and is that process as it is
+	// now.
+	if p.Root == old || p.Execs == 1 && old.Execs == 0 && p.Root != nil {
 		p.Root = &p
-		if t.roots[p.Origin] == old {
+		if p.Session == SessionEntrypoint {
 			t.roots[p.Origin] = &p
 		}
 	}

@@ -33,8 +33,13 @@ const (
 	slots = 4
 )
 
-// Handler takes one record. The bytes are valid until it returns. It is called from one goroutine.
-type Handler func(record []byte)
+// Handler takes what Run reads. It is called from one goroutine.
+type Handler interface {
+	// Record takes one record. The bytes are valid until it returns.
+	Record(record []byte)
+	// Settle is called after each batch, and at least every few tens of milliseconds.
+	Settle()
+}
 
 // Stats counts what went through the reader since it was made.
 type Stats struct {
@@ -81,10 +86,12 @@ func (s *Sensor) Run(ctx context.Context, handle Handler) error {
 		if err != nil {
 			return err
 		}
+		handle.Settle()
 		pause = s.nextPause(pause, n, held)
 	}
 	for {
 		n, _, err := s.reader.cycle(0, handle, true)
+		handle.Settle()
 		if err != nil || n == 0 {
 			return err
 		}
@@ -205,7 +212,7 @@ func (r *reader) hand(cutoff uint64, handle Handler) int {
 	})
 	n := 0
 	for n < len(batch) && timeOf(batch[n].RawSample) <= cutoff {
-		handle(batch[n].RawSample)
+		handle.Record(batch[n].RawSample)
 		n++
 	}
 	// Swapped, not copied, so that every buffer stays in the batch once.

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proc_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-project/holdfast/agent/proc"
+	"github.com/holdfast-project/holdfast/agent/wire"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
+
+// hostMnt is the host's mount namespace in the transcripts.
+const hostMnt = 1
+
+// TestTranscripts runs the commands of testdata/*.txt. A line is a command; the lines after it that begin with a blank are
+// what it printed.
+//
+//	fork PARENT CHILD ORIGIN     a fork, the child being born in a container's cgroup (0 the host's)
+//	exec PID ORIGIN EXE MNT      an exec in a mount namespace
+//	task PID PARENT ORIGIN EXE   a process that was there before
+//	exit PID
+//	show PID                     the process and its ancestors
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := transcript(t, string(want))
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func transcript(t *testing.T, text string) string {
+	table := proc.New(proc.Config{HostMnt: hostMnt, MaxDepth: 8})
+	var out strings.Builder
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, " ") {
+			continue
+		}
+		out.WriteString(line + "\n")
+		if line != "" && !strings.HasPrefix(line, "#") {
+			out.WriteString(run(t, table, line))
+		}
+	}
+	return out.String()
+}
+
+// head names a process; its start is a thousand times its pid.
+func head(pid uint32, origin uint64) wire.Head {
+	return wire.Head{Tgid: pid, Start: uint64(pid) * 1000, Origin: origin}
+}
+
+func run(t *testing.T, table *proc.Table, line string) string {
+	var pid, other, mnt uint32
+	var origin uint64
+	var exe string
+	scan := func(n int, err error) {
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+	switch word, rest, _ := strings.Cut(line, " "); word {
+	case "fork":
+		scan(fmt.Sscan(rest, &pid, &other, &origin))
+		table.Fork(&wire.Fork{Head: head(pid, 0), ChildTgid: other, ChildStart: uint64(other) * 1000, ChildOrigin: origin})
+	case "exec":
+		scan(fmt.Sscan(rest, &pid, &origin, &exe, &mnt))
+		h := head(pid, origin)
+		table.Exec(&h, &proc.Image{Exe: exe, ExecTime: 1, Spaces: wire.Spaces{Mnt: mnt}})
+	case "task":
+		scan(fmt.Sscan(rest, &pid, &other, &origin, &exe))
+		h := head(pid, origin)
+		table.Existing(&h, other, uint64(other)*1000, &proc.Image{Exe: exe})
+	case "exit":
+		scan(fmt.Sscan(rest, &pid))
+		h := head(pid, 0)
+		table.Exit(&h)
+	case "show":
+		scan(fmt.Sscan(rest, &pid))
+		return show(table, pid)
+	default:
+		t.Fatalf("unknown command %q", line)
+	}
+	return ""
+}
+
+func show(table *proc.Table, pid uint32) string {
+	p := table.Lookup(pid, uint64(pid)*1000)
+	if p == nil {
+		return "  not known\n"
+	}
+	root := uint32(0)
+	if p.Root != nil {
+		root = p.Root.PID
+	}
+	text := fmt.Sprintf("  %d %s origin=%d session=%s root=%d execs=%d stub=%v\n", p.PID, p.Image.Exe, p.Origin, p.Session, root, p.Execs, p.Stub)
+	for a := range p.Ancestors {
+		text += fmt.Sprintf("    %d %s\n", a.PID, a.Image.Exe)
+	}
+	return text
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	table := proc.New(proc.Config{})
+	h := head(1, 0)
+	table.Exec(&h, &proc.Image{Exe: "/bin/a"})
+	if n := testing.AllocsPerRun(1000, func() {
+		if table.Find(&h).Image.Exe != "/bin/a" {
+			t.Fatal("not found")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a lookup", n)
+	}
+}
+
+func TestEndedProcessesGoInTurn(t *testing.T) {
+	table := proc.New(proc.Config{})
+	for pid := uint32(1); pid <= 10000; pid++ {
+		h := head(pid, 0)
+		table.Exec(&h, &proc.Image{Exe: "/bin/a"})
+		table.Exit(&h)
+	}
+	if n := table.Stats().Processes; n > 4096 {
+		t.Errorf("%d ended processes are kept", n)
+	}
+	if table.Lookup(10000, 10000*1000) == nil || table.Lookup(1, 1000) != nil {
+		t.Error("the last one is not kept, or the first one is")
+	}
+}
+
+func TestFullTableCountsAndAnswers(t *testing.T) {
+	table := proc.New(proc.Config{MaxProcesses: 10})
+	for pid := uint32(1); pid <= 10000; pid++ {
+		h := head(pid, 0)
+		if table.Exec(&h, &proc.Image{}).PID != pid {
+			t.Fatal("wrong process")
+		}
+	}
+	if s := table.Stats(); s.Processes > 10+4096 || s.Full == 0 {
+		t.Errorf("%+v", s)
+	}
+}
