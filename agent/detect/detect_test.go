@@ -3,7 +3,10 @@
 package detect_test
 
 import (
+	"flag"
+	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"unsafe"
@@ -209,5 +212,30 @@ func TestWatchesCoverTheRules(t *testing.T) {
 		if missing := r.Types() &^ covered; missing != 0 {
 			t.Errorf("rule %q: the kernel is not asked for the classes %b", r.Name, missing)
 		}
+	}
+}
+
+var rewrite = flag.Bool("rewrite", false, "write the list in docs/rules.md anew")
+
+// TestRulesAreDocumented holds docs/rules.md to the table: what follows its first rule is made from it.
+func TestRulesAreDocumented(t *testing.T) {
+	const path = "../../docs/rules.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intro, _, _ := strings.Cut(string(text), "\n## ")
+	var want strings.Builder
+	want.WriteString(strings.TrimSuffix(intro, "\n") + "\n")
+	for _, r := range detect.New(detect.Config{}).Rules() {
+		fmt.Fprintf(&want, "\n## %s\n\n%s\n\nPriority %s. Tags: %s.\n", r.Name, r.Description,
+			strings.ToLower(strings.TrimPrefix(r.Priority.String(), "PRIORITY_")), strings.Join(r.Tags, ", "))
+	}
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(want.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != want.String() {
+		t.Error("docs/rules.md differs from the rules: go test ./agent/detect -rewrite")
 	}
 }
