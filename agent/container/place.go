@@ -13,6 +13,8 @@ import (
 func (r *Registry) insert(b Birth) Placement {
 	n := r.nodes[b.Cgroup]
 	switch {
+	case b.Cgroup == 0:
+		return Placement{}
 	case n == nil:
 		if n = r.addNode(b); n == nil {
 			return Placement{}
@@ -20,7 +22,7 @@ func (r *Registry) insert(b Birth) Placement {
 		if !r.place(n) {
 			r.forgetNode(n)
 		}
-	case n.place == PlaceUnknown && (b.Parent == 0 || r.nodes[b.Parent] != nil):
+	case n.place == PlaceUnknown && r.placeable(n, b.Parent):
 		n.parent, n.name, n.at = b.Parent, r.strings.string(b.Name), b.At
 		r.settle(n)
 	}
@@ -29,6 +31,13 @@ func (r *Registry) insert(b Birth) Placement {
 		p.Container = n.entry.cgroup
 	}
 	return p
+}
+
+// placeable reports whether a parent tells where a lost cgroup is. One that lies in the lost cgroup itself does not:
+// such a report is garbage.
+func (r *Registry) placeable(n *node, parent uint64) bool {
+	p := r.nodes[parent]
+	return parent == 0 || (p != nil && p.entry.cgroup != n.id)
 }
 
 // addNode makes room for a cgroup. It returns nil when there is none.

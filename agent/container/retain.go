@@ -127,6 +127,11 @@ func (r *Registry) forgetNode(n *node) {
 	}
 	if n.place == PlaceUnknown {
 		r.unknown--
+		// What was reported inside it has no place without it; should it be heard of again, it is found by a walk.
+		for id := range e.members {
+			delete(r.nodes, id)
+			r.table.remove(id)
+		}
 	}
 	delete(r.entries, n.id)
 	delete(r.open, n.id)

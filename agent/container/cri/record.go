@@ -22,8 +22,9 @@ const (
 	labelPodUID       = "io.kubernetes.pod.uid"
 )
 
-func (s *Source) sandboxRecord(id string, m *runtimev1.PodSandboxMetadata, labels, annotations map[string]string,
-	created int64,
+// sandboxRecord reads a sandbox of a list or a status, which share these fields.
+func (s *Source) sandboxRecord(
+	id string, m *runtimev1.PodSandboxMetadata, labels, annotations map[string]string, created int64,
 ) container.Record {
 	return container.Record{
 		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: id}, Runtime: s.runtimeName(), Sandbox: true,

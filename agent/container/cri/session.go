@@ -166,8 +166,9 @@ func (s *Source) list(ctx context.Context) error {
 	return nil
 }
 
-func (s *Source) listSandboxes(ctx context.Context, filter *runtimev1.PodSandboxFilter) ([]*runtimev1.PodSandbox, error,
-) {
+func (s *Source) listSandboxes(
+	ctx context.Context, filter *runtimev1.PodSandboxFilter,
+) ([]*runtimev1.PodSandbox, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := s.runtime.ListPodSandbox(ctx, &runtimev1.ListPodSandboxRequest{Filter: filter})
