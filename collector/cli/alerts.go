@@ -31,7 +31,8 @@ const (
 const alertsHelp = `Show alerts, the newest last: the last 100, or all in the time that --since and --until name.
 
 Patterns are those of a shell: * matches any text but /, ? one character, [ab] one of these. A workload pattern matches
-namespace/workload/container, and the parts that it leaves out at the end match everything: 'shop/*' is all of shop.
+namespace/workload/container, and the parts that it leaves out at the end match everything: 'shop' is all of shop. What
+runs on a node itself, and not in a container, is '/NODE'.
 
 -o wide adds node, pod, rule and the ID that 'alerts show' takes. JSON has Falco's keys (time rule priority
 source tags hostname output output_fields) and Holdfast's own beside them.`
@@ -121,6 +122,7 @@ func runAlerts(cmd *cobra.Command, a *app, f alertsFlags) error {
 	out := s.alertWriter()
 	if f.follow {
 		query := f.query()
+		query.Set("follow", "true")
 		if f.limit > 0 {
 			query.Set("last", fmt.Sprint(f.limit))
 		}
@@ -134,13 +136,10 @@ func runAlerts(cmd *cobra.Command, a *app, f alertsFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := out.flush(); err != nil {
-		return err
+	if shown == 0 {
+		return s.nothing("no alerts match")
 	}
-	if shown == 0 && s.format != formatJSON {
-		s.note("no alerts match")
-	}
-	return nil
+	return out.flush()
 }
 
 // listed calls each for the records of a list, the newest last: all of them, or the newest limit.

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -81,7 +82,7 @@ func readCA(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-const caAdvice = "It must be the CA certificate of the collector, ca.crt in the collector's --data-dir: " +
+const caAdvice = "It must be the CA certificate of the collector, ca.pem in the collector's --data-dir: " +
 	"a text that begins with -----BEGIN CERTIFICATE-----."
 
 // get asks for path and decodes the whole answer into v.
@@ -111,9 +112,20 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
+// below returns the path of something named below a path. Names that would lead elsewhere name nothing.
+func below(path, name string) (string, error) {
+	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+		return "", advise(ExitNotFound, fmt.Errorf("there is no %q", name), "%s", notFoundAdvice)
+	}
+	return path + "/" + url.PathEscape(name), nil
+}
+
+const notFoundAdvice = "'holdfast nodes' lists the nodes, 'holdfast alerts -o wide' the alerts with their ids, and\n" +
+	"'holdfast record list' what is recorded."
+
 // do sends a request and returns the answer if it is a success; the caller closes its body.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
-	target := url.URL{Scheme: "https", Host: c.address, Path: path, RawQuery: query.Encode()}
+	target := "https://" + c.address + path + "?" + query.Encode()
 	var payload io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -122,7 +134,7 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 		}
 		payload = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, target.String(), payload)
+	request, err := http.NewRequestWithContext(ctx, method, target, payload)
 	if err != nil {
 		return nil, fmt.Errorf("request to %s: %w", c.address, err)
 	}
@@ -165,7 +177,7 @@ func (c *client) refusal(response *http.Response) error {
 		return advise(ExitRefused, err, "This needs a token of the role admin:\n\n"+
 			"  holdfast-collector token create --data-dir DIR --role admin")
 	case http.StatusNotFound:
-		return advise(ExitNotFound, err, "'holdfast nodes' lists the nodes, 'holdfast alerts' the alerts with their ids.")
+		return advise(ExitNotFound, err, "%s", notFoundAdvice)
 	case http.StatusBadRequest:
 		return advise(ExitUsage, err, "See --help of this command.")
 	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -214,10 +226,10 @@ func (c *client) connectionAdvice(err error) string {
 	switch {
 	case errors.As(err, &unknown) && c.ca == "":
 		return "No CA of this system signed the collector's certificate. Name the collector's own CA with HOLDFAST_CA or --ca:\n" +
-			"it is ca.crt in the collector's --data-dir."
+			"it is ca.pem in the collector's --data-dir."
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("The CA in %s did not sign the collector's certificate: it belongs to another collector, or somebody is\n"+
-			"in between. Fetch ca.crt from the --data-dir of this collector.", quote(c.ca))
+			"in between. Fetch ca.pem from the --data-dir of this collector.", quote(c.ca))
 	case errors.As(err, &hostname):
 		return "The collector's certificate is for other names. Connect by one of them, or restart the collector with this name:\n" +
 			"'holdfast-collector serve --help' says how to add names."
@@ -225,7 +237,7 @@ func (c *client) connectionAdvice(err error) string {
 		return "The collector's certificate is out of date, or one of the two clocks is wrong."
 	case errors.As(err, &invalid):
 		return "The collector's certificate does not hold for a server. Check HOLDFAST_CA and the address."
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "What listens there does not speak TLS. Check that the address is the collector's --http-listen."
 	case errors.As(err, &lookup):
 		return "No address is known for this name. Check HOLDFAST_ADDRESS."

@@ -103,6 +103,7 @@ func (s *session) recordedEvents(ctx context.Context, f eventsFlags) error {
 	}
 	out := s.eventWriter()
 	if f.follow {
+		query.Set("follow", "true")
 		if f.limit > 0 {
 			query.Set("last", fmt.Sprint(f.limit))
 		}
@@ -116,13 +117,10 @@ func (s *session) recordedEvents(ctx context.Context, f eventsFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := out.flush(); err != nil {
-		return err
+	if shown == 0 {
+		return s.nothing("no recorded events match; 'holdfast record list' shows what is recorded")
 	}
-	if shown == 0 && s.format != formatJSON {
-		s.note("no recorded events match; 'holdfast record list' shows what is recorded")
-	}
-	return nil
+	return out.flush()
 }
 
 // errEnough ends a stream from which enough was read.
@@ -130,6 +128,10 @@ var errEnough = errors.New("enough")
 
 func (s *session) liveEvents(ctx context.Context, f eventsFlags) error {
 	node, err := s.onlyNode(ctx, f.node)
+	if err != nil {
+		return err
+	}
+	path, err := below(nodesPath, node)
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func (s *session) liveEvents(ctx context.Context, f eventsFlags) error {
 		}
 		return errEnough
 	}, shed: func(n uint64) { shed += n }}
-	err = s.follow(ctx, nodesPath+"/"+node+"/events", query, counted)
+	err = s.follow(ctx, path+"/events", query, counted)
 	if shed > 0 {
 		s.note("%s events shown, %s shed in all", grouped(uint64(shown)), grouped(shed))
 	}

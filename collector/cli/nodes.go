@@ -99,6 +99,9 @@ func (s *session) listNodes(ctx context.Context) error {
 		}
 		return nil
 	}
+	if len(objects) == 0 {
+		return s.nothing("no node has enrolled yet; start an agent with a token of 'holdfast-collector token create --data-dir DIR'")
+	}
 	columns := []term.Column{
 		{Title: "NODE"}, {Title: "STATUS"}, {Title: "LAST SEEN"}, {Title: "KERNEL"}, {Title: "SEES"}, {Title: "BLOCKS"},
 		{Title: "CONTAINERS", Right: true}, {Title: "EVENTS", Right: true}, {Title: "LOST", Right: true},
@@ -119,13 +122,7 @@ func (s *session) listNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if len(objects) == 0 {
-		s.note("no node has enrolled yet; start an agent with a token of 'holdfast-collector token create --data-dir DIR'")
-	}
-	return nil
+	return table.Flush()
 }
 
 func (s *session) nodeRow(n view.Node) []term.Cell {
@@ -185,8 +182,12 @@ func lag(nanoseconds uint64) string {
 }
 
 func (s *session) showNode(ctx context.Context, name string) error {
+	path, err := below(nodesPath, name)
+	if err != nil {
+		return err
+	}
 	var object json.RawMessage
-	if err := s.get(ctx, nodesPath+"/"+name, url.Values{}, &object); err != nil {
+	if err := s.get(ctx, path, url.Values{}, &object); err != nil {
 		return err
 	}
 	if s.format == formatJSON {

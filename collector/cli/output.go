@@ -62,6 +62,14 @@ func (s *session) note(format string, args ...any) {
 	fmt.Fprintf(s.env.Stderr, "holdfast: %s\n", term.Escape(fmt.Sprintf(format, args...)))
 }
 
+// nothing tells people that there is nothing to show; for programs, nothing is enough.
+func (s *session) nothing(why string) error {
+	if s.format != formatJSON {
+		s.note("%s", why)
+	}
+	return nil
+}
+
 func (s *session) time(t time.Time) string {
 	switch {
 	case t.IsZero():

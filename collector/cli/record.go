@@ -135,8 +135,7 @@ func (a *app) record(ctx context.Context, method string, query url.Values, body 
 		return nil
 	}
 	if len(answer.Rules) == 0 {
-		s.note("nothing is recorded, but for what an agent's own --record asks for")
-		return nil
+		return s.nothing("nothing is recorded, but for what an agent's own --record asks for")
 	}
 	table := s.table(term.Column{Title: "WORKLOAD"}, term.Column{Title: "TYPES"})
 	for _, object := range answer.Rules {

@@ -49,7 +49,7 @@ type Env struct {
 // ends a stream without an error.
 func Run(ctx context.Context, env Env, args []string) int {
 	root := newRoot(&app{env: env})
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // Without a slice, cobra would take those of the process.
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	err := root.ExecuteContext(ctx)
@@ -104,13 +104,13 @@ const rootHelp = `holdfast asks a Holdfast collector what happens on its nodes.
 It needs to know where the collector is, what proves the collector's identity, and who you are:
 
   export HOLDFAST_ADDRESS=collector.example:8443   # the collector's --http-listen
-  export HOLDFAST_CA=ca.crt                        # the collector's CA certificate
+  export HOLDFAST_CA=ca.pem                        # the collector's CA certificate
   export HOLDFAST_TOKEN=...                        # holdfast-collector token create --data-dir DIR --role viewer
 
 The same can stand in a YAML file (--config, or ~/.config/holdfast/config.yaml), with the names of the flags:
 
   address: collector.example:8443
-  ca: /etc/holdfast/ca.crt
+  ca: /etc/holdfast/ca.pem
   token-file: /etc/holdfast/token`
 
 const rootExamples = `  holdfast nodes                           # who watches, what it can see and block, what it lost

@@ -29,8 +29,12 @@ func newAlertShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			path, err := below(alertsPath, args[0])
+			if err != nil {
+				return err
+			}
 			var object json.RawMessage
-			if err := s.get(cmd.Context(), alertsPath+"/"+args[0], url.Values{}, &object); err != nil {
+			if err := s.get(cmd.Context(), path, url.Values{}, &object); err != nil {
 				return err
 			}
 			if s.format == formatJSON {
