@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/store"
@@ -115,8 +116,11 @@ func (s *server) reply(w http.ResponseWriter, r *http.Request, v any) error {
 // write sends v. An error of it is the end of the connection, which nobody can be told over it.
 func (s *server) write(w http.ResponseWriter, r *http.Request, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
+	control := http.NewResponseController(w)
+	err := control.SetWriteDeadline(time.Now().Add(s.Timeout))
 	w.WriteHeader(status)
-	if err := encode(w, v); err != nil {
+	err = errors.Join(err, encode(w, v), control.SetWriteDeadline(time.Time{}))
+	if err != nil {
 		s.Log.Debug("answer not sent", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
 	}
 }

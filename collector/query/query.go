@@ -8,6 +8,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -52,15 +53,17 @@ type Config struct {
 	Heartbeat time.Duration
 	// MaxStreams is how many streams may be open at once; 64 when zero.
 	MaxStreams int
+	// MaxQueries is how many pages are read from the store at once, each of which takes memory; others wait. 8 when zero.
+	MaxQueries int
 	// Timeout bounds a call that is no stream, and one write to a stream; 30 s when zero.
 	Timeout time.Duration
 }
 
-// server answers the calls. Its fields do not change after New, but for the two that say so.
+// server answers the calls.
 type server struct {
 	Config
-	// streams holds one entry for each open stream.
-	streams chan struct{}
+	// streams holds one entry for each open stream, queries one for each page that is read.
+	streams, queries chan struct{}
 	// policy serialises changes of the record policy, each of which reads it first.
 	policy sync.Mutex
 }
@@ -70,19 +73,14 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Store == nil || cfg.Fleet == nil || cfg.Tokens == nil || cfg.Log == nil {
 		return nil, errors.New("query: store, fleet, tokens and log must be given")
 	}
-	if cfg.Heartbeat < 0 || cfg.MaxStreams < 0 || cfg.Timeout < 0 {
-		return nil, errors.New("query: heartbeat, streams and timeout must not be negative")
+	if cfg.Heartbeat < 0 || cfg.MaxStreams < 0 || cfg.MaxQueries < 0 || cfg.Timeout < 0 {
+		return nil, errors.New("query: heartbeat, streams, queries and timeout must not be negative")
 	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 10 * time.Second
-	}
-	if cfg.MaxStreams == 0 {
-		cfg.MaxStreams = 64
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 30 * time.Second
-	}
-	s := &server{Config: cfg, streams: make(chan struct{}, cfg.MaxStreams)}
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 10*time.Second)
+	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 64)
+	cfg.MaxQueries = cmp.Or(cfg.MaxQueries, 8)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
+	s := &server{Config: cfg, streams: make(chan struct{}, cfg.MaxStreams), queries: make(chan struct{}, cfg.MaxQueries)}
 	return s.handler(s.routes()), nil
 }
 

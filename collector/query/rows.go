@@ -4,6 +4,7 @@ package query
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -87,13 +88,24 @@ func (s *server) rows(w http.ResponseWriter, r *http.Request, p params, lane api
 	if q.Limit, err = p.number("limit", 1, store.MaxLimit); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
-	defer cancel()
-	page, err := s.Store.List(ctx, q)
+	page, err := s.list(r.Context(), q)
 	if err != nil {
 		return err
 	}
 	return s.reply(w, r, shape(page))
+}
+
+// list reads a page when it is its turn.
+func (s *server) list(ctx context.Context, q store.Query) (store.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	select {
+	case s.queries <- struct{}{}:
+		defer func() { <-s.queries }()
+	case <-ctx.Done():
+		return store.Page{}, fmt.Errorf("wait for %d other lists: %w", s.MaxQueries, ctx.Err())
+	}
+	return s.Store.List(ctx, q)
 }
 
 // followRows streams rows in the order in which they are stored: behind the cursor, or else the last ones and what comes
@@ -141,9 +153,7 @@ func (s *server) followRows(w http.ResponseWriter, r *http.Request, p params, la
 
 // backlog returns the last rows that match, the newest last.
 func (s *server) backlog(ctx context.Context, lane apiv1.Lane, filter store.Filter, last int) ([]store.Row, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	page, err := s.Store.List(ctx, store.Query{Lane: lane, Filter: filter, Newest: true, Limit: last})
+	page, err := s.list(ctx, store.Query{Lane: lane, Filter: filter, Newest: true, Limit: last})
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,8 @@ func (s *server) serveStream(w http.ResponseWriter, r *http.Request, feed func(c
 	}
 	cancel()
 	pulse.Wait()
+	// The connection may carry other requests after this one; that of a caller who is gone does not.
+	_ = st.control.SetWriteDeadline(time.Time{})
 	return nil
 }
 
