@@ -65,6 +65,8 @@ type Source struct {
 	ready  chan struct{}
 	once   sync.Once
 	images imageCache
+	// reason is why there is no session, empty while there is one. Only Run's goroutine uses it.
+	reason string
 
 	containers containersv1.ContainersClient
 	events     eventsv1.EventsClient
@@ -101,7 +103,12 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	conn, err := grpc.NewClient("unix:"+cfg.Socket,
+	return &Source{cfg: cfg, log: cfg.Logger, ready: make(chan struct{})}, nil
+}
+
+// dial makes the connection, which connects when it is first used, and the clients on it.
+func (s *Source) dial() error {
+	conn, err := grpc.NewClient("unix:"+s.cfg.Socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -110,16 +117,15 @@ func New(cfg Config) (*Source, error) {
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("containerd source: %s: %w", cfg.Socket, err)
+		return fmt.Errorf("containerd source: %s: %w", s.cfg.Socket, err)
 	}
-	return &Source{
-		cfg: cfg, log: cfg.Logger, conn: conn, ready: make(chan struct{}),
-		containers: containersv1.NewContainersClient(conn),
-		events:     eventsv1.NewEventsClient(conn),
-		imageStore: imagesv1.NewImagesClient(conn),
-		namespaces: namespacesv1.NewNamespacesClient(conn),
-		tasks:      tasksv1.NewTasksClient(conn),
-	}, nil
+	s.conn = conn
+	s.containers = containersv1.NewContainersClient(conn)
+	s.events = eventsv1.NewEventsClient(conn)
+	s.imageStore = imagesv1.NewImagesClient(conn)
+	s.namespaces = namespacesv1.NewNamespacesClient(conn)
+	s.tasks = tasksv1.NewTasksClient(conn)
+	return nil
 }
 
 // Ready is closed once the first listing is complete, or once containerd was found to be unreachable.
@@ -133,8 +139,12 @@ func (s *Source) Stats() Stats {
 	}
 }
 
-// Run follows containerd until ctx ends, and returns nil then. Run may be called once: it closes the connection.
+// Run follows containerd until ctx ends, and returns nil then; it returns an error only if the socket's path cannot be
+// one. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
+	if err := s.dial(); err != nil {
+		return err
+	}
 	defer s.conn.Close()
 	wait := minWait
 	for {
@@ -166,15 +176,24 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lost reports why there is no session, and whether one is to be expected soon.
+// lost reports why there is no session. A containerd that has been there is expected back, and containers wait for it.
 func (s *Source) lost(err error) {
-	if _, statErr := os.Stat(s.cfg.Socket); errors.Is(statErr, fs.ErrNotExist) {
-		s.cfg.Feed.Off(fmt.Sprintf("no containerd socket at %s: containers are known by id only; "+
-			"start containerd or set --containerd-socket", s.cfg.Socket))
-	} else {
-		s.cfg.Feed.Connecting(fmt.Sprintf("containerd at %s: %v", s.cfg.Socket, err))
+	reason := fmt.Sprintf("containerd at %s: %v", s.cfg.Socket, err)
+	_, statErr := os.Stat(s.cfg.Socket)
+	missing := errors.Is(statErr, fs.ErrNotExist)
+	if missing {
+		reason = fmt.Sprintf("no containerd socket at %s: containers are known by id only; "+
+			"start containerd or set --containerd-socket", s.cfg.Socket)
 	}
-	s.log.Warn("containerd connection lost, retrying", "socket", s.cfg.Socket, "error", err)
+	if missing && s.stats.connects.Load() == 0 {
+		s.cfg.Feed.Off(reason)
+	} else {
+		s.cfg.Feed.Connecting(reason)
+	}
+	if reason != s.reason {
+		s.log.Warn("containerd is not reached, trying on", "reason", reason)
+		s.reason = reason
+	}
 	s.once.Do(func() { close(s.ready) })
 }
 
@@ -192,6 +211,7 @@ func (s *Source) session(ctx context.Context) error {
 	}
 	s.stats.connects.Add(1)
 	s.cfg.Feed.Up()
+	s.reason = ""
 	s.once.Do(func() { close(s.ready) })
 	g.Go(func() error { return s.follow(ctx, stream) })
 	for range askers {

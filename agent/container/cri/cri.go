@@ -67,6 +67,8 @@ type Source struct {
 	stats   counters
 	// name is the runtime's, known once a session stands.
 	name atomic.Pointer[string]
+	// reason is why there is no session, empty while there is one.
+	reason string
 }
 
 type counters struct {
@@ -94,7 +96,12 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	conn, err := grpc.NewClient("unix:"+cfg.Socket,
+	return &Source{cfg: cfg, log: cfg.Logger, ready: make(chan struct{})}, nil
+}
+
+// dial makes the connection, which connects when it is first used.
+func (s *Source) dial() error {
+	conn, err := grpc.NewClient("unix:"+s.cfg.Socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -103,12 +110,10 @@ func New(cfg Config) (*Source, error) {
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("cri source: %s: %w", cfg.Socket, err)
+		return fmt.Errorf("cri source: %s: %w", s.cfg.Socket, err)
 	}
-	return &Source{
-		cfg: cfg, log: cfg.Logger, conn: conn, runtime: runtimev1.NewRuntimeServiceClient(conn),
-		ready: make(chan struct{}),
-	}, nil
+	s.conn, s.runtime = conn, runtimev1.NewRuntimeServiceClient(conn)
+	return nil
 }
 
 // Ready is closed once the first listing is complete, or once the runtime was found not to speak CRI.
@@ -122,8 +127,12 @@ func (s *Source) Stats() Stats {
 	}
 }
 
-// Run follows the runtime until ctx ends, and returns nil then. Run may be called once: it closes the connection.
+// Run follows the runtime until ctx ends, and returns nil then; it returns an error only if the socket's path cannot be
+// one. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
+	if err := s.dial(); err != nil {
+		return err
+	}
 	defer s.conn.Close()
 	wait := minWait
 	for {
@@ -149,16 +158,24 @@ func (s *Source) Run(ctx context.Context) error {
 
 // lost reports why there is no session. Containers do not wait for a runtime that has no socket or does not speak CRI.
 func (s *Source) lost(err error) {
+	reason := fmt.Sprintf("CRI at %s: %v", s.cfg.Socket, err)
 	_, statErr := os.Stat(s.cfg.Socket)
+	missing := errors.Is(statErr, fs.ErrNotExist)
 	switch {
-	case errors.Is(statErr, fs.ErrNotExist):
-		s.cfg.Feed.Off(fmt.Sprintf("no CRI socket at %s: pod labels, annotations and addresses are not known; "+
-			"start the runtime or set its socket", s.cfg.Socket))
+	case missing:
+		reason = fmt.Sprintf("no CRI socket at %s: pod labels, annotations and addresses are not known; "+
+			"start the runtime or set its socket", s.cfg.Socket)
 	case errors.Is(err, errNoCRI):
-		s.cfg.Feed.Off(fmt.Sprintf("%s: %v; enable the runtime's CRI plugin", s.cfg.Socket, err))
-	default:
-		s.cfg.Feed.Connecting(fmt.Sprintf("CRI at %s: %v", s.cfg.Socket, err))
+		reason = fmt.Sprintf("%s: %v; enable the runtime's CRI plugin", s.cfg.Socket, err)
 	}
-	s.log.Warn("CRI connection lost, retrying", "socket", s.cfg.Socket, "error", err)
+	if errors.Is(err, errNoCRI) || (missing && s.stats.connects.Load() == 0) {
+		s.cfg.Feed.Off(reason)
+	} else {
+		s.cfg.Feed.Connecting(reason)
+	}
+	if reason != s.reason {
+		s.log.Warn("CRI is not reached, trying on", "reason", reason)
+		s.reason = reason
+	}
 	s.once.Do(func() { close(s.ready) })
 }

@@ -49,7 +49,6 @@ func newSource(t *testing.T, book *container.AddressBook) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.conn.Close() })
 	return s
 }
 

@@ -39,6 +39,7 @@ func (s *Source) session(ctx context.Context) error {
 		return err
 	}
 	s.cfg.Feed.Up()
+	s.reason = ""
 	s.once.Do(func() { close(s.ready) })
 	return s.serve(ctx)
 }
