@@ -231,8 +231,8 @@ func (c *client) connectionAdvice(err error) string {
 		return fmt.Sprintf("The CA in %s did not sign the collector's certificate: it belongs to another collector, or somebody is\n"+
 			"in between. Fetch ca.pem from the --data-dir of this collector.", quote(c.ca))
 	case errors.As(err, &hostname):
-		return "The collector's certificate is for other names. Connect by one of them, or restart the collector with this name:\n" +
-			"'holdfast-collector serve --help' says how to add names."
+		return "The collector's certificate is for other names. Connect by one of them, or restart the collector with this one:\n" +
+			"\n  holdfast-collector serve --hostname NAME"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "The collector's certificate is out of date, or one of the two clocks is wrong."
 	case errors.As(err, &invalid):

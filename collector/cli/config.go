@@ -217,7 +217,7 @@ func (s settings) target() (string, error) {
 	host, port, err := net.SplitHostPort(s.Address)
 	if err != nil || host == "" || port == "" || strings.ContainsAny(s.Address, "/@ ") {
 		return "", advise(ExitUsage, fmt.Errorf("address %q is not HOST:PORT", s.Address), "%s",
-			"Write it without https:// and with its port, such as collector.example:8443 or [2001:db8::7]:8443.")
+			"Write it without https:// and with its port, such as collector.example:7480 or [2001:db8::7]:7480.")
 	}
 	return s.Address, nil
 }

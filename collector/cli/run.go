@@ -103,13 +103,13 @@ const rootHelp = `holdfast asks a Holdfast collector what happens on its nodes.
 
 It needs to know where the collector is, what proves the collector's identity, and who you are:
 
-  export HOLDFAST_ADDRESS=collector.example:8443   # the collector's --http-listen
+  export HOLDFAST_ADDRESS=collector.example:7480   # the collector's --http-listen
   export HOLDFAST_CA=ca.pem                        # the collector's CA certificate
   export HOLDFAST_TOKEN=...                        # holdfast-collector token create --data-dir DIR --role viewer
 
 The same can stand in a YAML file (--config, or ~/.config/holdfast/config.yaml), with the names of the flags:
 
-  address: collector.example:8443
+  address: collector.example:7480
   ca: /etc/holdfast/ca.pem
   token-file: /etc/holdfast/token`
 

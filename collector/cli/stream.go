@@ -20,7 +20,7 @@ const (
 	// maxLineBytes bounds a line of a stream.
 	maxLineBytes = 16 << 20
 	// pageSize is how many records are asked for at once.
-	pageSize = 500
+	pageSize = 1000
 )
 
 // line is one line of a stream; exactly one of its fields is there, and Cursor beside a record that has one.
