@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// ready gives an identity to connect with: the one there is, or one that a join token gets.
+func (u *Uplink) ready(ctx context.Context) (*identity, error) {
+	id := u.current()
+	why := u.stale
+	switch {
+	case id == nil:
+		why = errors.New("this node is not enrolled")
+	case id.expired(time.Now()):
+		why = fmt.Errorf("%w: it expired at %s", ErrCertificate, id.leaf.NotAfter.UTC().Format(time.RFC3339))
+	case why == nil:
+		return id, nil
+	}
+	usable := id != nil && !id.expired(time.Now())
+	if u.cfg.JoinTokenFile == "" {
+		if usable {
+			return id, nil
+		}
+		return nil, fmt.Errorf("%w: %s: %w", why, howToEnrol, ErrToken)
+	}
+	token, err := readToken(u.cfg.JoinTokenFile)
+	if usable && (err != nil || token.text == u.tried) {
+		// There is no new token to try: perhaps the collector has thought better of it.
+		u.stale = nil
+		return id, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", why, err)
+	}
+	if id != nil {
+		u.log.Warn("the node enrols anew with its join token", "reason", why, "file", u.cfg.JoinTokenFile)
+	}
+	fresh, err := u.enrol(ctx, token)
+	if err != nil {
+		if refused(err) {
+			u.tried = token.text
+		}
+		if id != nil {
+			err = fmt.Errorf("%w, and the join token does not help: %w", why, err)
+		}
+		return nil, err
+	}
+	u.stale, u.tried = nil, token.text
+	return fresh, nil
+}
+
+// enrol gets an identity for a join token, and keeps it.
+func (u *Uplink) enrol(ctx context.Context, token joinToken) (*identity, error) {
+	l, err := u.dial(verifyPin(token.pin), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	ctx, cancel := context.WithTimeout(ctx, u.timing.call)
+	defer cancel()
+	key, csr, err := certificateRequest(u.cfg.Node)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := apiv1.NewEnrolmentClient(l.conn).Enrol(ctx, &apiv1.EnrolRequest{JoinToken: token.text, Node: u.cfg.Node, Csr: csr})
+	if err != nil {
+		return nil, l.explain(err, ErrToken)
+	}
+	id, err := issuedIdentity(u.cfg.Node, key, answer, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if pinned(id.roots, token.pin) == nil {
+		return nil, fmt.Errorf("%w: the roots that the collector sent lack the one that the join token names", errBreach)
+	}
+	if err := u.keep(id); err != nil {
+		return nil, err
+	}
+	u.log.Info("node enrolled", "node", id.node, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
+	return id, nil
+}
+
+// renew gets a new certificate on a connection that was made with the old one.
+func (u *Uplink) renew(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, u.timing.call)
+	defer cancel()
+	key, csr, err := certificateRequest(u.cfg.Node)
+	if err != nil {
+		return err
+	}
+	answer, err := apiv1.NewEnrolmentClient(l.conn).Renew(ctx, &apiv1.RenewRequest{Csr: csr})
+	if err != nil {
+		return l.explain(err, ErrCertificate)
+	}
+	id, err := issuedIdentity(u.cfg.Node, key, answer, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := u.keep(id); err != nil {
+		return err
+	}
+	u.counts.renewals.Add(1)
+	u.log.Info("certificate renewed", "node", id.node, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
+	return nil
+}
+
+// keep writes an identity down and uses it from now on. What cannot be written down is not used: a restart would bring
+// back the old one.
+func (u *Uplink) keep(id *identity) error {
+	if err := id.save(u.dir); err != nil {
+		return err
+	}
+	u.adopt(id)
+	return nil
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// errSilent ends a stream whose collector does not answer hello.
+var errSilent = errors.New("the collector does not answer hello")
+
+// stream is one stream, from hello to its end.
+type stream struct {
+	uplink *Uplink
+	link   *link
+	id     *identity
+	grpc   apiv1.Uplink_ConnectClient
+
+	alerts, records *lane
+	health          chan *apiv1.Health
+	// finish is closed when everything was sent that is to be sent on this stream.
+	finish chan struct{}
+}
+
+// connect holds a stream open until it ends, and says why it did: never nil.
+func (u *Uplink) connect(ctx context.Context, id *identity) error {
+	l, err := u.dial(verifyRoots(id.pool), &id.certificate)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &stream{
+		uplink: u, link: l, id: id,
+		alerts:  newLane(apiv1.Lane_LANE_ALERTS, u.cfg.Alerts, &u.counts.alerts, u),
+		records: newLane(apiv1.Lane_LANE_RECORDS, u.cfg.Records, &u.counts.records, u),
+		health:  make(chan *apiv1.Health), finish: make(chan struct{}),
+	}
+	welcome, err := s.greet(ctx, cancel)
+	if err != nil {
+		return err
+	}
+	u.log.Info("connected to the collector", "address", u.cfg.Address, "node", u.cfg.Node)
+	u.counts.streams.Add(1)
+	u.connected(true)
+	defer func() {
+		u.connected(false)
+		u.cfg.Tails.StopAll()
+		u.tailsChanged()
+		s.alerts.end()
+		s.records.end()
+	}()
+	return s.run(ctx, cancel, welcome)
+}
+
+// greet opens the stream and says hello. What was sent on an earlier stream and not acknowledged will be sent again.
+func (s *stream) greet(ctx context.Context, cancel context.CancelCauseFunc) (*apiv1.Welcome, error) {
+	patience := time.AfterFunc(s.uplink.timing.welcome, func() { cancel(errSilent) })
+	defer patience.Stop()
+	var err error
+	if s.grpc, err = apiv1.NewUplinkClient(s.link.conn).Connect(ctx); err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	hello := s.uplink.cfg.Hello()
+	hello.Node = s.uplink.cfg.Node
+	for _, l := range []*lane{s.alerts, s.records} {
+		l.spool.Rewind()
+		hello.Positions = append(hello.Positions, l.position())
+	}
+	// If it fails, Recv says why.
+	if err := s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, s.explain(ctx, err)
+	}
+	m, err := s.grpc.Recv()
+	if err != nil {
+		return nil, s.explain(ctx, err)
+	}
+	if m.GetWelcome() == nil {
+		return nil, fmt.Errorf("%w: its first message is %T, not welcome", errBreach, m.GetMessage())
+	}
+	return m.GetWelcome(), nil
+}
+
+// explain says why a call on the stream failed.
+func (s *stream) explain(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return s.link.explain(err, ErrCertificate)
+}
+
+// run moves everything up and down until the first part of it ends, and joins the rest.
+func (s *stream) run(ctx context.Context, cancel context.CancelCauseFunc, welcome *apiv1.Welcome) error {
+	if err := s.begin(welcome); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	// A Recv or Send under way ends with the context that the stream was opened with.
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	defer stop()
+	feeding, enough := context.WithCancel(ctx)
+	defer enough()
+	var feeders sync.WaitGroup
+	for _, l := range []*lane{s.alerts, s.records} {
+		feeders.Add(1)
+		group.Go(func() error {
+			defer feeders.Done()
+			return l.feed(ctx, feeding)
+		})
+	}
+	group.Go(func() error { return s.send(ctx) })
+	group.Go(func() error { return s.receive(ctx) })
+	group.Go(func() error { return s.tellHealth(ctx) })
+	group.Go(func() error {
+		if err := s.renew(ctx); err != nil {
+			return err
+		}
+		enough()
+		feeders.Wait()
+		return s.drain(ctx)
+	})
+	return group.Wait()
+}
+
+// begin takes what the welcome says.
+func (s *stream) begin(welcome *apiv1.Welcome) error {
+	for _, a := range welcome.GetAcks() {
+		if err := s.ack(a); err != nil {
+			return err
+		}
+	}
+	policy := welcome.GetRecord()
+	if policy == nil {
+		policy = &apiv1.RecordPolicy{}
+	}
+	s.uplink.cfg.OnRecordPolicy(policy)
+	return nil
+}
+
+func (s *stream) ack(a *apiv1.Ack) error {
+	switch a.GetLane() {
+	case apiv1.Lane_LANE_ALERTS:
+		return s.alerts.landed(a)
+	case apiv1.Lane_LANE_RECORDS:
+		return s.records.landed(a)
+	}
+	return fmt.Errorf("%w: acknowledgement of lane %d, which there is not", errBreach, a.GetLane())
+}
+
+// receive takes what the collector sends, until the stream ends.
+func (s *stream) receive(ctx context.Context) error {
+	u := s.uplink
+	for {
+		m, err := s.grpc.Recv()
+		if err != nil {
+			return s.ended(ctx, err)
+		}
+		switch m := m.GetMessage().(type) {
+		case *apiv1.CollectorMessage_Ack:
+			if err := s.ack(m.Ack); err != nil {
+				return err
+			}
+		case *apiv1.CollectorMessage_Record:
+			u.cfg.OnRecordPolicy(m.Record)
+		case *apiv1.CollectorMessage_TailStart:
+			if err := u.cfg.Tails.Start(m.TailStart.GetId(), m.TailStart.GetFilter()); err != nil {
+				u.log.Warn("a live view was not begun", "error", err)
+			}
+			u.tailsChanged()
+		case *apiv1.CollectorMessage_TailStop:
+			u.cfg.Tails.Stop(m.TailStop.GetId())
+			u.tailsChanged()
+		case *apiv1.CollectorMessage_Welcome:
+			return fmt.Errorf("%w: a second welcome", errBreach)
+		default:
+			// A newer collector may know messages that this agent does not.
+			u.log.Debug("a message of a kind that this agent does not know was passed over")
+		}
+	}
+}
+
+// ended says why the stream ended. The end that this side asked for is errRemake.
+func (s *stream) ended(ctx context.Context, err error) error {
+	select {
+	case <-s.finish:
+		return errRemake
+	default:
+		return s.explain(ctx, err)
+	}
+}
+
+func (u *Uplink) tailsChanged() {
+	if u.cfg.OnTails != nil {
+		u.cfg.OnTails(u.cfg.Tails.Classes())
+	}
+}
+
+// send is the only one to send, once hello was said. Alerts go before all else.
+func (s *stream) send(ctx context.Context) error {
+	for {
+		var err error
+		select {
+		case b := <-s.alerts.out:
+			err = s.sendBatch(s.alerts, b)
+		default:
+			select {
+			case b := <-s.alerts.out:
+				err = s.sendBatch(s.alerts, b)
+			case h := <-s.health:
+				err = s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Health{Health: h}})
+			case <-s.uplink.cfg.Tails.Ready():
+				err = s.sendTail()
+			case b := <-s.records.out:
+				err = s.sendBatch(s.records, b)
+			case <-s.finish:
+				return s.grpc.CloseSend()
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			// The stream is over, and receive learns why.
+			return nil
+		}
+		if err != nil {
+			return s.explain(ctx, err)
+		}
+	}
+}
+
+func (s *stream) sendBatch(l *lane, b *apiv1.Batch) error {
+	// Send has encoded the message when it returns, so its memory is free.
+	err := s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Batch{Batch: b}})
+	l.sent <- struct{}{}
+	return err
+}
+
+func (s *stream) sendTail() error {
+	b := s.uplink.cfg.Tails.Take()
+	if b == nil {
+		return nil
+	}
+	return s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Tail{Tail: b}})
+}
+
+// tellHealth says how the agent is, now and then every so often.
+func (s *stream) tellHealth(ctx context.Context) error {
+	every := time.NewTicker(s.uplink.timing.health)
+	defer every.Stop()
+	for {
+		select {
+		case s.health <- s.uplink.cfg.Health():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// renew waits until the certificate is due and gets a new one. It returns nil when it has, and an error when ctx ends.
+func (s *stream) renew(ctx context.Context) error {
+	u := s.uplink
+	pause := backoff{first: u.timing.first, last: u.timing.slow, slow: u.timing.slow}
+	wait := time.Until(s.id.renew)
+	for {
+		if !rest(ctx, max(wait, 0)) {
+			return context.Cause(ctx)
+		}
+		err := u.renew(ctx, s.link)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		wait = pause.next(refused(err))
+		u.log.Warn("the certificate was not renewed, trying again", "error", err, "expires", s.id.leaf.NotAfter.UTC(), "again_in", wait)
+	}
+}
+
+// drain ends the stream once all that was sent is acknowledged, so that nothing is sent twice.
+func (s *stream) drain(ctx context.Context) error {
+	patience, cancel := context.WithTimeout(ctx, s.uplink.timing.drain)
+	defer cancel()
+	s.alerts.settle(patience)
+	s.records.settle(patience)
+	close(s.finish)
+	// The collector answers the end of this side with its own, and receive returns.
+	<-patience.Done()
+	return errRemake
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/holdfast-project/holdfast/agent/spool"
+	"github.com/holdfast-project/holdfast/agent/tail"
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// Config makes an Uplink. All fields but those that say so are needed.
+type Config struct {
+	// Address is HOST:PORT of the collector's gRPC listener.
+	Address string
+	// Node is the name of this node.
+	Node string
+	// DataDir is the agent's directory; the uplink keeps the directory identity in it.
+	DataDir string
+	// JoinTokenFile holds a join token. It is read when the node must enrol: at the first start, and when the certificate
+	// cannot be used any more. It may be empty for a node that is enrolled.
+	JoinTokenFile string
+	// Alerts and Records are the two lanes. The caller opens, runs and closes them; nobody else may take from them.
+	Alerts, Records *spool.Spool
+	// Hello describes the agent, for each stream. The uplink sets node and positions.
+	Hello func() *apiv1.Hello
+	// Health describes how the agent is, every 10 seconds.
+	Health func() *apiv1.Health
+	// OnRecordPolicy takes what is to be recorded, at the beginning of each stream and when it changes. What the collector
+	// sends next waits until it returns.
+	OnRecordPolicy func(*apiv1.RecordPolicy)
+	// Tails is where those who watch are told of and their events are taken from.
+	Tails *tail.Hub
+	// OnTails is called after tails have come or gone, with what Tails.Classes gives. It may be nil.
+	OnTails func(classes uint64)
+	// Logger takes changes of state. It may be nil.
+	Logger *slog.Logger
+}
+
+// timing is every duration that the uplink waits for.
+type timing struct {
+	// first and last bound the pause between two attempts; slow is the pause after the collector has said no.
+	first, last, slow time.Duration
+	// call bounds a connection attempt and a call, welcome the time until the collector answers hello.
+	call, welcome time.Duration
+	// health is how often the agent says how it is.
+	health time.Duration
+	// drain is how long a stream that is made anew waits for acknowledgements.
+	drain time.Duration
+	// spool is the pause after the spool could not be read.
+	spool time.Duration
+}
+
+func defaultTiming() timing {
+	return timing{
+		first: 500 * time.Millisecond, last: 30 * time.Second, slow: time.Minute,
+		call: 20 * time.Second, welcome: 30 * time.Second, health: 10 * time.Second, drain: 10 * time.Second, spool: time.Second,
+	}
+}
+
+// Uplink is the line to one collector. Use New.
+type Uplink struct {
+	cfg    Config
+	log    *slog.Logger
+	timing timing
+	dir    string
+	counts counts
+
+	// mu guards what Stats shows of Run's state.
+	mu       sync.Mutex
+	identity *identity
+	state    state
+
+	// What follows belongs to Run.
+
+	// stale is why the identity cannot be used although its time is not over; nil if it can.
+	stale error
+	// tried is the token that was refused last.
+	tried string
+}
+
+// New makes an uplink. It reads the node's identity and, if there is none, checks the join token; it connects nowhere and
+// writes nothing. An error tells a setting that cannot work; ErrToken says that the node is not enrolled and has no token
+// that could be one.
+func New(cfg Config) (*Uplink, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	u := &Uplink{cfg: cfg, log: cfg.Logger, timing: defaultTiming(), dir: filepath.Join(cfg.DataDir, "identity")}
+	if u.log == nil {
+		u.log = slog.New(slog.DiscardHandler)
+	}
+	id, err := loadIdentity(u.dir)
+	switch {
+	case err == nil && id.node != cfg.Node:
+		err = fmt.Errorf("the identity in %s is of node %q, but this node is to be %q", u.dir, id.node, cfg.Node)
+	case err == nil:
+		u.identity = id
+		return u, nil
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("this node is not enrolled")
+	}
+	if cfg.JoinTokenFile == "" {
+		return nil, fmt.Errorf("%w: %s: %w", err, howToEnrol, ErrToken)
+	}
+	if _, tokenErr := readToken(cfg.JoinTokenFile); tokenErr != nil {
+		return nil, fmt.Errorf("%w: %w", err, tokenErr)
+	}
+	u.log.Info("the node enrols with its join token", "reason", err, "file", cfg.JoinTokenFile)
+	return u, nil
+}
+
+// howToEnrol is what a person has to do.
+const howToEnrol = "make a join token with holdfast-collector token create, and give the file that holds it with --join-token-file"
+
+func (c *Config) check() error {
+	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+		return fmt.Errorf("address of the collector %q: %w", c.Address, err)
+	}
+	if err := checkNode(c.Node); err != nil {
+		return err
+	}
+	for name, missing := range map[string]bool{
+		"DataDir": c.DataDir == "", "Alerts": c.Alerts == nil, "Records": c.Records == nil, "Hello": c.Hello == nil,
+		"Health": c.Health == nil, "OnRecordPolicy": c.OnRecordPolicy == nil, "Tails": c.Tails == nil,
+	} {
+		if missing {
+			return fmt.Errorf("configuration of the uplink: %s is not set", name)
+		}
+	}
+	return nil
+}
+
+// Run keeps the node enrolled and connected until ctx ends, and then returns nil. It returns an error only if the node was
+// never enrolled and the collector will not have it: ErrToken, ErrAuthority, ErrDenied or ErrRequest, with the reason.
+func (u *Uplink) Run(ctx context.Context) error {
+	pause := backoff{first: u.timing.first, last: u.timing.last, slow: u.timing.slow}
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := u.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, errRemake) {
+			pause.reset()
+			continue
+		}
+		if u.current() == nil && refused(err) {
+			return fmt.Errorf("enrol node %s with %s: %w", u.cfg.Node, u.cfg.Address, err)
+		}
+		if time.Since(began) > u.timing.last {
+			pause.reset()
+		}
+		wait := pause.next(refused(err))
+		u.failed(err, wait)
+		u.wait(ctx, wait)
+	}
+	return nil
+}
+
+// once enrols if it must, and then holds a stream open until it ends.
+func (u *Uplink) once(ctx context.Context) error {
+	id, err := u.ready(ctx)
+	if err != nil {
+		return err
+	}
+	err = u.connect(ctx, id)
+	if refused(err) {
+		u.stale = err
+	}
+	return err
+}
+
+func (u *Uplink) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// current is the identity in use, nil before the first enrolment.
+func (u *Uplink) current() *identity {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.identity
+}
+
+func (u *Uplink) adopt(id *identity) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.identity = id
+}
