@@ -137,7 +137,7 @@ func (s *session) nodeRow(n view.Node) []term.Cell {
 	if h == nil {
 		return row
 	}
-	row = append(row, term.Cell{Text: grouped(uint64(h.Containers))}, term.Cell{Text: grouped(h.Seen())}, lossCell(n.Lost()),
+	row = append(row, term.Cell{Text: grouped(uint64(h.Containers))}, term.Cell{Text: grouped(h.Seen())}, lossCell(n.Lost),
 		term.Cell{Text: lag(h.Lag.P99Nanoseconds)})
 	if s.format == formatWide {
 		var pending uint64
@@ -241,7 +241,7 @@ func (s *session) writeHealth(p *paper, h *view.Health) {
 	if len(h.Counted) > 0 {
 		p.counts("Counted in the kernel only, by class", "none", h.Counted, term.Plain)
 	}
-	p.counts("Lost since the agent started, by cause", "nothing", nonZero(h.Losses), term.BoldRed)
+	p.counts("Lost, or not found out, since the agent started, by cause", "nothing", nonZero(h.Losses), term.BoldRed)
 }
 
 func nonZero(counts map[string]uint64) map[string]uint64 {

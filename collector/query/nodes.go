@@ -57,6 +57,7 @@ func newNode(n fleet.Node) view.Node {
 	if !n.Revoked.IsZero() {
 		node.Revoked = n.Revoked.UTC()
 	}
+	node.Lost = node.CountLost()
 	return node
 }
 

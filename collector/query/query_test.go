@@ -355,7 +355,7 @@ func TestNodes(t *testing.T) {
 	if !first.Connected || first.Health != nil || first.Kernel != "6.12" || len(first.Capabilities) != 1 || first.Capabilities[0].See != "no" {
 		t.Errorf("node without health is %+v", first)
 	}
-	if second.Connected || second.Lost() != 7 || len(second.Capabilities) != 2 || second.Capabilities[0].See != "yes" || second.Capabilities[1].See != "unknown" {
+	if second.Connected || second.Lost != 7 || len(second.Capabilities) != 2 || second.Capabilities[0].See != "yes" || second.Capabilities[1].See != "unknown" {
 		t.Errorf("node with health is %+v", second)
 	}
 	var one view.Node

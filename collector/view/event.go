@@ -281,7 +281,7 @@ func (s *Security) summary() string {
 		parts = append(parts, name+"="+s.Values[name])
 	}
 	if s.Target != nil {
-		parts = append(parts, fmt.Sprintf("of %s (%d)", s.Target.Cmdline, s.Target.PID))
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("of %s pid %d", s.Target.Cmdline, s.Target.PID)))
 	}
 	return strings.Join(parts, " ")
 }

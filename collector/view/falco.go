@@ -54,7 +54,7 @@ func typed(name, value string) any {
 	return value
 }
 
-// syscallNames holds the event classes that Falco calls by another name; the rest are called alike.
+// syscallName is what Falco calls an event class. Classes that it does not know, or calls alike, keep their names.
 func syscallName(class string) string {
 	switch class {
 	case "exec":
@@ -77,6 +77,14 @@ func syscallName(class string) string {
 		return "fchmodat"
 	case "chown":
 		return "fchownat"
+	case "mmap_exec":
+		return "mmap"
+	case "module":
+		return "init_module"
+	case "memfd":
+		return "memfd_create"
+	case "io_uring":
+		return "io_uring_setup"
 	default:
 		return class
 	}

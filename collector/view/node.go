@@ -3,6 +3,7 @@
 package view
 
 import (
+	"strings"
 	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -24,6 +25,8 @@ type Node struct {
 	Kernel       string    `json:"kernel"`
 	Machine      string    `json:"machine"`
 	BootID       string    `json:"boot_id"`
+	// Lost is the sum that CountLost makes of what follows.
+	Lost uint64 `json:"lost"`
 	// Undelivered counts records that the agent had spooled and that will never reach the collector, by lane and cause:
 	// alerts/evicted. What was lost before it was spooled is in Health.
 	Undelivered map[string]uint64 `json:"undelivered"`
@@ -37,7 +40,7 @@ type Health struct {
 	Time    time.Time `json:"time"`
 	Started time.Time `json:"started"`
 	// Events were taken from the rings, Counted went no further than a counter in the kernel, both by class; Losses are by
-	// cause.
+	// cause, and hold what could not be found out of an event, too.
 	Events     map[string]uint64 `json:"events"`
 	Counted    map[string]uint64 `json:"counted"`
 	Losses     map[string]uint64 `json:"losses"`
@@ -88,17 +91,41 @@ const (
 	SupportUnknown = "unknown"
 )
 
-// Lost is how many events of the node were lost, before the spool or after it.
-func (n Node) Lost() uint64 {
-	return n.Health.Lost() + sum(n.Undelivered)
+// CountLost is how many events and records of the node never came, as far as is known: what was lost before the spool, and
+// what was spooled and then given up. The agent's and the collector's counts of the latter are of the same records, over
+// different times, so the larger one counts.
+func (n Node) CountLost() uint64 {
+	var before, spooled uint64
+	if n.Health != nil {
+		losses := n.Health.Losses
+		for cause, count := range losses {
+			if strings.HasPrefix(cause, "spool_") {
+				spooled += count
+			} else if losesEvents(cause) {
+				before += count
+			}
+		}
+		// The reader's count of what the kernel side counted, too.
+		for _, ring := range []string{"urgent", "bulk"} {
+			before += max(losses["ring_"+ring+"_gap"], losses["kernel_ring_"+ring+"_full"])
+		}
+	}
+	return before + max(spooled, sum(n.Undelivered))
 }
 
-// Lost is how many events the agent has lost since it started, whatever the cause.
-func (h *Health) Lost() uint64 {
-	if h == nil {
-		return 0
+// losesEvents says whether a cause of docs/metrics.md is one event that was lost each time. The causes that are not leave
+// a gap in what is known of an event; the rings are counted apart. A cause that is not listed is taken for a loss.
+func losesEvents(cause string) bool {
+	switch cause {
+	case "kernel_ring_urgent_full", "kernel_ring_bulk_full", "ring_urgent_gap", "ring_bulk_gap",
+		"kernel_process_map_full", "kernel_cgroup_map_full", "kernel_socket_map_full", "kernel_flow_map_full",
+		"kernel_user_read", "kernel_path_too_deep", "kernel_path_read", "kernel_argv_read", "kernel_argv_hash_partial",
+		"kernel_process_unknown", "process_unknown", "kernel_socket_unknown", "process_table_full", "parking_full",
+		"container_unattributed", "cgroup_dropped", "container_record_dropped":
+		return false
+	default:
+		return true
 	}
-	return sum(h.Losses)
 }
 
 // Seen is how many events the agent has taken from the rings since it started.

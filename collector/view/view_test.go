@@ -158,14 +158,39 @@ func TestHealth(t *testing.T) {
 		Spools: []*apiv1.SpoolState{{Lane: apiv1.Lane_LANE_ALERTS, Records: 5, Bytes: 4096, Last: 12, Acked: 7, Epoch: 1}},
 	})
 	golden(t, "health.json", encode(t, health))
-	if health.Seen() != 42 || health.Lost() != 3 || health.Spools[0].Pending() != 5 {
-		t.Errorf("seen %d, lost %d, pending %d", health.Seen(), health.Lost(), health.Spools[0].Pending())
+	if health.Seen() != 42 || health.Spools[0].Pending() != 5 {
+		t.Errorf("seen %d, pending %d", health.Seen(), health.Spools[0].Pending())
 	}
-	if lost := (*view.Health)(nil).Lost(); lost != 0 {
-		t.Errorf("no health lost %d", lost)
+	if seen := (*view.Health)(nil).Seen(); seen != 0 {
+		t.Errorf("no health has seen %d", seen)
 	}
 	if pending := (view.Spool{Last: 1, Acked: 2}).Pending(); pending != 0 {
 		t.Errorf("a spool acknowledged beyond its end has %d pending", pending)
+	}
+}
+
+func TestLost(t *testing.T) {
+	for _, test := range []struct {
+		name                string
+		losses, undelivered map[string]uint64
+		want                uint64
+	}{
+		{"nothing", nil, nil, 0},
+		{"no event lost", map[string]uint64{"kernel_user_read": 7, "container_unattributed": 1}, nil, 0},
+		{"ring counted on both sides", map[string]uint64{"kernel_ring_bulk_full": 5, "ring_bulk_gap": 5}, nil, 5},
+		{"ring counted later on one", map[string]uint64{"kernel_ring_urgent_full": 9, "ring_urgent_gap": 5, "ring_bulk_gap": 2}, nil, 11},
+		{"cause that is not known", map[string]uint64{"gremlins": 3}, nil, 3},
+		{"spool, known to both", map[string]uint64{"spool_records": 40}, map[string]uint64{"records/evicted": 40}, 40},
+		{"spool, of an agent before", map[string]uint64{"spool_alerts": 1}, map[string]uint64{"alerts/gap": 2, "records/evicted": 4}, 6},
+		{"all of it", map[string]uint64{"kernel_scratch_busy": 1, "ring_bulk_gap": 2, "spool_records": 3}, nil, 6},
+	} {
+		node := view.Node{Health: &view.Health{Losses: test.losses}, Undelivered: test.undelivered}
+		if got := node.CountLost(); got != test.want {
+			t.Errorf("%s: lost %d, want %d", test.name, got, test.want)
+		}
+	}
+	if lost := (view.Node{Undelivered: map[string]uint64{"alerts/gap": 2}}).CountLost(); lost != 2 {
+		t.Errorf("a node without health lost %d", lost)
 	}
 }
 
