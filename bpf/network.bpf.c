@@ -205,7 +205,8 @@ int on_inet_state(__u64 *ctx)
 	struct scratch *s;
 	bool watched;
 
-	if (ARG(ctx, 2, int) != TCP_LISTEN)
+	// A socket of MPTCP listens through one of TCP, which is reported.
+	if (ARG(ctx, 2, int) != TCP_LISTEN || READ1(sk, sk_protocol) == IPPROTO_MPTCP)
 		return 0;
 	s = net_begin(HF_LISTEN);
 	if (!s)

@@ -4,25 +4,45 @@
 // when the call returns. What it made is read from the kernel's own objects, not from the caller's memory; only of a
 // call that failed are the arguments all there is. This taxes every system call by a few instructions.
 
-#include "syscall.h"
 #include "family.h"
 #include "unix.h"
 
 // include/uapi/linux/net.h
 enum { SYS_SOCKET = 1, SYS_CONNECT = 3 };
 
-#if defined(__TARGET_ARCH_x86)
-enum { NR_SOCKET = 41, NR_CONNECT = 42, NR32_SOCKET = 359, NR32_CONNECT = 362, NR32_SOCKETCALL = 102 };
-#else
-// 32-bit ARM has no socketcall in the interface that 64-bit kernels serve.
-enum { NR_SOCKET = 198, NR_CONNECT = 203, NR32_SOCKET = 281, NR32_CONNECT = 283, NR32_SOCKETCALL = ~0 };
-#endif
+// By machine: the call, the call of its 32-bit entry, and socketcall there, which 32-bit ARM has not.
+#define NR(x86, arm64) (field_exists(struct pt_regs___x86, orig_ax) ? (x86) : (arm64))
+#define NR_SOCKET NR(41u, 198u)
+#define NR_CONNECT NR(42u, 203u)
+#define NR32_SOCKET NR(359u, 281u)
+#define NR32_CONNECT NR(362u, 283u)
+#define NR32_SOCKETCALL NR(102u, ~0u)
 
+// As in regs.h, by plain loads: the tracepoint's argument is a kernel pointer that the verifier knows, and this runs at
+// every call.
+__inline __u32 number_of(void *regs)
+{
+	if (field_exists(struct pt_regs___x86, orig_ax))
+		return (__u32)((struct pt_regs___x86 *)regs)->orig_ax & ~X32_SYSCALL_BIT;
+	return (__u32)((struct pt_regs___arm64 *)regs)->syscallno;
+}
+
+__inline __u32 argument(void *regs, __u32 n, bool compat)
+{
+	if (!field_exists(struct pt_regs___x86, orig_ax))
+		return (__u32)argument_arm64(regs, n, compat);
+	return (__u32)(compat ? argument_ia32(regs, n) : argument_x86(regs, n));
+}
+
+// The socket that a descriptor of the current task stands for now.
 __inline struct sock *sock_of(__u32 fd)
 {
-	struct file *file = file_of(fd);
+	struct fdtable *table = READ2(current_task(), files, fdt);
+	struct file *file = NULL;
 	struct socket *socket;
 
+	if (fd < READ1(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), READ1(table, fd) + fd);
 	if (!file || (READ2(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	socket = READ1(file, private_data);
@@ -35,22 +55,21 @@ struct socket_args {
 	__u32 protocol;
 };
 
-__inline void socket_done(const struct socket_args *args, __s64 result, __u16 flags)
+__inline void socket_done(const struct socket_args *args, __s64 result)
 {
 	struct sock *sk;
 
 	if (result < 0) {
-		family_send(args->family, args->kind, args->protocol, (__s32)result, flags | HF_F_RESULT);
+		family_send(args->family, args->kind, args->protocol, (__s32)result, HF_F_RESULT);
 		return;
 	}
 	sk = sock_of((__u32)result);
 	if (!sk)
 		return;
-	family_send(READ1(sk, __sk_common.skc_family), READ1(sk, sk_type), READ1(sk, sk_protocol), 0,
-		    flags | HF_F_RESULT);
+	family_send(READ1(sk, __sk_common.skc_family), READ1(sk, sk_type), READ1(sk, sk_protocol), 0, HF_F_RESULT);
 }
 
-__inline void connect_done(__u32 fd, __s64 result, __u16 flags)
+__inline void connect_done(__u32 fd, __s64 result)
 {
 	struct sock *sk;
 	struct sock *peer;
@@ -63,32 +82,32 @@ __inline void connect_done(__u32 fd, __s64 result, __u16 flags)
 	// What was accepted has the listener's address.
 	peer = READ1((struct unix_sock *)sk, peer);
 	if (peer)
-		unix_connect_send(peer, flags | HF_F_RESULT);
+		unix_connect_send(peer, HF_F_RESULT);
 }
 
 // socketcall(2), whose arguments are 32-bit words in the caller's memory.
-__inline void socketcall_done(struct pt_regs *regs, __s64 result)
+__inline void socketcall_done(void *regs, __s64 result)
 {
-	__u32 call = (__u32)syscall_arg(regs, true, 0);
+	__u32 call = argument(regs, 1, true);
 	struct socket_args args = {};
 
 	if (call != SYS_SOCKET && call != SYS_CONNECT)
 		return;
-	if (bpf_probe_read_user(&args, sizeof(args), (void *)syscall_arg(regs, true, 1)) < 0) {
+	if (bpf_probe_read_user(&args, sizeof(args), (void *)(__u64)argument(regs, 2, true)) < 0) {
 		count(HF_C_USER_READ);
 		return;
 	}
 	if (call == SYS_SOCKET)
-		socket_done(&args, result, HF_F_COMPAT);
+		socket_done(&args, result);
 	else
-		connect_done(args.family, result, HF_F_COMPAT);
+		connect_done(args.family, result);
 }
 
 SEC("tp_btf/sys_exit")
 int on_network_exit(__u64 *ctx)
 {
-	struct pt_regs *regs = ARG(ctx, 0, struct pt_regs *);
-	__u32 nr = syscall_number(regs);
+	void *regs = ARG(ctx, 0, void *);
+	__u32 nr = number_of(regs);
 	__s64 result = ARG(ctx, 1, __s64);
 	struct socket_args args;
 	bool compat;
@@ -96,39 +115,24 @@ int on_network_exit(__u64 *ctx)
 	if (likely(nr != NR_SOCKET && nr != NR_CONNECT && nr != NR32_SOCKET && nr != NR32_CONNECT &&
 		   nr != NR32_SOCKETCALL))
 		return 0;
-	compat = syscall_compat(regs);
+	compat = is_compat();
 	if (compat && nr == NR32_SOCKETCALL) {
 		socketcall_done(regs, result);
 		return 0;
 	}
 	if (nr == (compat ? NR32_SOCKET : NR_SOCKET)) {
-		args.family = (__u32)syscall_arg(regs, compat, 0);
-		args.kind = (__u32)syscall_arg(regs, compat, 1);
-		args.protocol = (__u32)syscall_arg(regs, compat, 2);
-		socket_done(&args, result, compat ? HF_F_COMPAT : 0);
+		args.family = argument(regs, 1, compat);
+		args.kind = argument(regs, 2, compat);
+		args.protocol = argument(regs, 3, compat);
+		socket_done(&args, result);
 	} else if (nr == (compat ? NR32_CONNECT : NR_CONNECT)) {
-		connect_done((__u32)syscall_arg(regs, compat, 0), result, compat ? HF_F_COMPAT : 0);
+		connect_done(argument(regs, 1, compat), result);
 	}
 	return 0;
 }
 
 // io_uring's own way to make a socket (5.19), under the tracepoint's name from 6.3 on. It runs before the socket is
 // made, with what the kernel has copied of the request.
-struct io_cmd_data {
-	struct file *file;
-} __core;
-
-struct io_kiocb {
-	struct io_cmd_data cmd;
-	__u8 opcode;
-} __core;
-
-struct io_socket {
-	int domain;
-	int type;
-	int protocol;
-} __core;
-
 #define IORING_OP_SOCKET 45
 
 SEC("tp_btf/io_uring_submit_req")

@@ -23,6 +23,8 @@ type loader struct {
 	specs    map[string]*ebpf.CollectionSpec
 	maps     map[string]*ebpf.Map
 	programs map[string]*loaded
+	// attached is what is attached already, by name.
+	attached map[string]bool
 }
 
 // loaded is a program and how it is attached.
@@ -39,6 +41,7 @@ func newLoader(cfg Config, kernel *probe.Kernel) *loader {
 		specs:    map[string]*ebpf.CollectionSpec{},
 		maps:     map[string]*ebpf.Map{},
 		programs: map[string]*loaded{},
+		attached: map[string]bool{},
 	}
 }
 
@@ -77,6 +80,9 @@ func (l *loader) loadInto(p *loaded) error {
 	if err := l.retarget(p.spec); err != nil {
 		return err
 	}
+	if err := l.setConstants(spec); err != nil {
+		return err
+	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.shared(spec)})
 	if err != nil {
 		return explain(err)
@@ -112,6 +118,24 @@ func (l *loader) object(name string) (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
+// setConstants sets those of the constants that the object has.
+func (l *loader) setConstants(spec *ebpf.CollectionSpec) error {
+	constants, err := l.constants()
+	if err != nil {
+		return err
+	}
+	for name, value := range constants {
+		variable, ok := spec.Variables[name]
+		if !ok {
+			continue
+		}
+		if err := variable.Set(value); err != nil {
+			return fmt.Errorf("constant %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // checkVersion refuses an object that was compiled with another wire.h.
 func checkVersion(spec *ebpf.CollectionSpec) error {
 	variable, ok := spec.Variables["wire_version"]
@@ -139,6 +163,9 @@ func (l *loader) retarget(spec *ebpf.ProgramSpec) error {
 		return nil
 	case probe.FamilyModifyReturn:
 		spec.Type, spec.AttachType = ebpf.Tracing, ebpf.AttachModifyReturn
+		if voidHooks[spec.AttachTo] {
+			spec.AttachType = ebpf.AttachTraceFEntry
+		}
 		spec.AttachTo = "security_" + spec.AttachTo
 		return nil
 	default:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -76,7 +77,6 @@ type Sensor struct {
 	cfg          Config
 	loader       *loader
 	links        []io.Closer
-	attached     map[string]bool
 	capabilities []probe.Capability
 	reader       *reader
 }
@@ -84,7 +84,7 @@ type Sensor struct {
 // New loads what Start will attach first and creates the maps. It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
 func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	cfg = cfg.withDefaults()
-	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel), attached: map[string]bool{}}
+	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel)}
 	for _, sig := range append(append([]signal(nil), lifecycle...), signals[:3]...) {
 		for _, name := range sig.ways[0].programs {
 			if p := s.loader.load(name); p.err != nil {
@@ -111,12 +111,19 @@ func (s *Sensor) Start(seed func() error) error {
 	if err := seed(); err != nil {
 		return fmt.Errorf("enter the cgroups that are there already: %w", err)
 	}
-	for _, sig := range signals {
+	for _, sig := range slices.Concat(signals, networkSignals) {
 		if err := s.attachSignal(sig); err != nil {
 			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
 		}
 	}
-	return s.iterateTasks()
+	if err := s.iterate(taskIterator, ""); err != nil {
+		return err
+	}
+	// Where it cannot be had, the capability of flows says so.
+	if s.loader.load(ownerIterator).err != nil {
+		return nil
+	}
+	return s.iterate(ownerIterator, "")
 }
 
 // attachSignal takes the first way that works and notes the capability.
@@ -147,7 +154,7 @@ func (s *Sensor) attachWay(w way) error {
 		if p.err != nil {
 			return p.err
 		}
-		if !s.attached[name] {
+		if !s.loader.attached[name] && !isIterator(p.spec) {
 			fresh = append(fresh, p)
 		}
 	}
@@ -163,7 +170,7 @@ func (s *Sensor) attachWay(w way) error {
 		links = append(links, l)
 	}
 	for _, p := range fresh {
-		s.attached[p.name] = true
+		s.loader.attached[p.name] = true
 	}
 	s.links = append(s.links, links...)
 	return nil
@@ -182,28 +189,6 @@ func (s *Sensor) attach(p *loaded) (link.Link, error) {
 	default:
 		return nil, fmt.Errorf("program type %s: %w", p.spec.Type, errors.ErrUnsupported)
 	}
-}
-
-// iterateTasks runs the task iterator to its end; its records come out of the ring.
-func (s *Sensor) iterateTasks() error {
-	p := s.loader.load(taskIterator)
-	if p.err != nil {
-		return p.err
-	}
-	iter, err := link.AttachIter(link.IterOptions{Program: p.program})
-	if err != nil {
-		return fmt.Errorf("program %s: attach: %w", p.name, err)
-	}
-	defer iter.Close()
-	walk, err := iter.Open()
-	if err != nil {
-		return fmt.Errorf("program %s: open: %w", p.name, err)
-	}
-	defer walk.Close()
-	if _, err := io.Copy(io.Discard, walk); err != nil {
-		return fmt.Errorf("program %s: run: %w", p.name, err)
-	}
-	return nil
 }
 
 // Capabilities says what each signal is seen by, or why it is not. Valid after Start.

@@ -14,6 +14,14 @@ var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
 	"process": objects.LoadProcess,
 	"cgroup":  objects.LoadCgroup,
 	"task":    objects.LoadTask,
+
+	"network":      objects.LoadNetwork,
+	"network_lsm":  objects.LoadNetworkLsm,
+	"network_send": objects.LoadNetworkSend,
+	"network_sys":  objects.LoadNetworkSys,
+	"packet":       objects.LoadPacket,
+	"flow":         objects.LoadFlow,
+	"socket":       objects.LoadSocket,
 }
 
 // signal is something the agent can see, with the ways to see it, best first. The first way whose programs all load and

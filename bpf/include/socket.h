@@ -8,7 +8,7 @@
 #pragma once
 
 #include "context.h"
-#include "task.h"
+#include "regs.h"
 
 // The verdict of a cgroup program.
 enum { DENY = 0, ALLOW = 1 };
@@ -188,15 +188,14 @@ __inline void owner_set(struct owner *owner)
 
 // The state of a socket that the current task is using, whose owner it becomes; NULL (counted) when there is no memory
 // left for it within the socket's own bounds. The socket must be a program's context or come from it.
-#define sock_use(sk)                                                                                 \
-	({                                                                                           \
-		struct sock_state *__state =                                                         \
-			bpf_sk_storage_get(&sock_states, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);     \
-		if (__state)                                                                         \
-			sock_own(__state);                                                           \
-		else                                                                                 \
-			count(HF_C_SOCKET_MAP_FULL);                                                 \
-		__state;                                                                             \
+#define sock_use(sk) \
+	({ \
+		struct sock_state *__state = bpf_sk_storage_get(&sock_states, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE); \
+		if (__state) \
+			sock_own(__state); \
+		else \
+			count(HF_C_SOCKET_MAP_FULL); \
+		__state; \
 	})
 
 __inline void sock_own(struct sock_state *state)
@@ -228,9 +227,17 @@ __inline void net_clear(struct scratch *s)
 __inline struct scratch *net_begin(__u32 type)
 {
 	struct scratch *s = record_begin(type, sizeof(struct hf_net));
+	struct hf_head *head;
 
-	if (s)
-		net_clear(s);
+	if (!s)
+		return NULL;
+	net_clear(s);
+	head = (struct hf_head *)s->bytes;
+	if (is_compat())
+		head->flags |= HF_F_COMPAT;
+	// Workers and the submission thread of io_uring; what it does in the caller's own time looks like any call.
+	if (READ1(current_task(), flags) & PF_IO_WORKER)
+		head->flags |= HF_F_URING;
 	return s;
 }
 

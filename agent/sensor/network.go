@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/wire"
+)
+
+// What no program of a way can show, said once for the ways that share it.
+const (
+	unseenOtherProtocols = "connect and bind of SCTP, VSOCK and raw sockets (their creation is seen)"
+	unseenFailedRaw      = "IP sockets that the kernel refused to make"
+	unseenUringUnix      = "connections to UNIX sockets through io_uring"
+	unseenUringSocket    = "sockets of other families made through io_uring: no tracepoint tells of its requests by that name before 6.3"
+	unseenAcceptTask     = "which task of those that share a listener accepted: the listener's owner is named"
+	unseenPassedSplice   = "sendfile and splice into a socket of another container"
+	unseenFlowOwner      = "the process of sockets that were there before the agent, until it connects or sends with them"
+)
+
+// networkSignals are attached in this order: accept before flow, which shares its program.
+var networkSignals = []signal{
+	{"accept", []way{
+		{programs: []string{"network_lsm/on_accept"}, mechanism: "lsm sock_graft", block: probe.No},
+		{programs: []string{"network/on_tcp"}, mechanism: "cgroup sock_ops", unseen: unseenAcceptTask, block: probe.No},
+	}},
+	{"connect", []way{
+		{
+			programs:  []string{"network/on_connect4", "network/on_connect6", "network_lsm/on_socket_connect"},
+			mechanism: "cgroup connect4, connect6; lsm socket_connect for other protocols", block: probe.Yes,
+		},
+		{
+			programs:  []string{"network/on_connect4", "network/on_connect6"},
+			mechanism: "cgroup connect4, connect6", unseen: unseenOtherProtocols, block: probe.Yes,
+		},
+	}},
+	{"connect_unix", []way{
+		{programs: []string{"network_lsm/on_unix_connect"}, mechanism: "lsm unix_stream_connect", block: probe.Yes},
+		{
+			programs:  []string{"network_sys/on_network_exit"},
+			mechanism: "tp_btf sys_exit", unseen: unseenUringUnix, block: probe.No,
+		},
+	}},
+	{"sendto", []way{{
+		programs:  []string{"network/on_sendmsg4", "network/on_sendmsg6"},
+		mechanism: "cgroup sendmsg4, sendmsg6", block: probe.Yes,
+	}}},
+	{"bind", []way{
+		{
+			programs:  []string{"network/on_bound4", "network/on_bound6", "network_lsm/on_socket_bind"},
+			mechanism: "cgroup post_bind4, post_bind6; lsm socket_bind for other protocols", block: probe.Yes,
+		},
+		{
+			programs:  []string{"network/on_bound4", "network/on_bound6"},
+			mechanism: "cgroup post_bind4, post_bind6", unseen: unseenOtherProtocols, block: probe.Yes,
+		},
+	}},
+	{"listen", []way{{
+		programs: []string{"network/on_inet_state"}, mechanism: "tp_btf inet_sock_set_state", block: probe.No,
+	}}},
+	{"socket", []way{
+		{
+			programs:  []string{"network/on_sock_create", "network_lsm/on_socket_create"},
+			mechanism: "cgroup sock_create; lsm socket_create for other families", unseen: unseenFailedRaw, block: probe.Yes,
+		},
+		{
+			programs:  []string{"network/on_sock_create", "network_sys/on_network_exit", "network_sys/on_uring_socket"},
+			mechanism: "cgroup sock_create; tp_btf sys_exit, io_uring_submit_req for other families", unseen: unseenFailedRaw,
+			block: probe.No,
+		},
+		{
+			programs:  []string{"network/on_sock_create", "network_sys/on_network_exit"},
+			mechanism: "cgroup sock_create; tp_btf sys_exit for other families",
+			unseen:    unseenFailedRaw + "; " + unseenUringSocket, block: probe.No,
+		},
+	}},
+	{"dns", []way{{
+		programs:  []string{"packet/on_egress", "packet/on_ingress"},
+		mechanism: "cgroup_skb egress, ingress", block: probe.No,
+	}}},
+	{"flow", []way{
+		{programs: append([]string{ownerIterator}, flowPrograms...), mechanism: flowMechanism, block: probe.No},
+		{programs: flowPrograms, mechanism: flowMechanism, unseen: unseenFlowOwner, block: probe.No},
+	}},
+	{"passed_socket", []way{
+		{programs: []string{"network_send/on_send"}, mechanism: "tp_btf sock_send_length", block: probe.No},
+		{
+			programs:  []string{"network_lsm/on_sendmsg", "network_lsm/on_sendpage"},
+			mechanism: "lsm socket_sendmsg, fentry kernel_sendpage", block: probe.Yes,
+		},
+		{
+			programs: []string{"network_lsm/on_sendmsg"}, mechanism: "lsm socket_sendmsg", unseen: unseenPassedSplice,
+			block: probe.Yes,
+		},
+	}},
+}
+
+const (
+	// Iterators: of the owners of sockets that were there before, and of the flows that go on.
+	ownerIterator  = "socket/on_task_file"
+	socketIterator = "flow/on_sock_state"
+	peerIterator   = "flow/on_flow"
+
+	flowMechanism = "cgroup sock_ops, cgroup_skb egress and ingress, sock_release; sk_storage and map iterators"
+)
+
+var flowPrograms = []string{
+	"network/on_tcp", "network/on_sock_release", "packet/on_egress", "packet/on_ingress", socketIterator, peerIterator,
+}
+
+// voidHooks are LSM hooks without a verdict: a program cannot modify their return, but be called before them.
+var voidHooks = map[string]bool{"sock_graft": true}
+
+// constants gives the constants of the programs that depend on what the kernel has and on what is attached.
+func (l *loader) constants() (map[string]any, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	// Tracing programs may read the storage of sockets if the kernel has a form of the helper for them (5.11).
+	var helper *btf.Func
+	err = kernel.TypeByName("bpf_sk_storage_get_tracing", &helper)
+	if err != nil && !errors.Is(err, btf.ErrNotFound) {
+		return nil, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	return map[string]any{
+		"storage_here":   err == nil || l.family == probe.FamilyLSM,
+		"accept_by_task": l.attached["network_lsm/on_accept"],
+	}, nil
+}
+
+// WatchAddress asks for records of what contacts addresses of the prefix, even where not all contacts are read.
+func (s *Sensor) WatchAddress(prefix netip.Prefix) error {
+	key := wire.WatchAddr{Addr: prefix.Addr().As16(), Bits: uint32(prefix.Bits())}
+	if prefix.Addr().Is4() {
+		key.Bits += 96
+	}
+	if err := s.loader.maps["watched_addresses"].Put(key, uint32(1)); err != nil {
+		return fmt.Errorf("map watched_addresses: prefix %s: %w", prefix, err)
+	}
+	return nil
+}
+
+// ReportFlows makes the kernel side report the flows on which something came since the last time, as flow records with
+// their totals. Ended flows are reported without it.
+func (s *Sensor) ReportFlows() error {
+	return errors.Join(s.iterate(socketIterator, "sock_states"), s.iterate(peerIterator, "flow_by_peer"))
+}
+
+// RunFlows calls ReportFlows at every interval until the context ends.
+func (s *Sensor) RunFlows(ctx context.Context, interval time.Duration) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.ReportFlows(); err != nil {
+				return fmt.Errorf("report flows: %w", err)
+			}
+		}
+	}
+}
+
+// iterate runs an iterator to its end, over the named map if it is for maps; its records come out of the ring.
+func (s *Sensor) iterate(name, over string) error {
+	p := s.loader.load(name)
+	if p.err != nil {
+		return p.err
+	}
+	options := link.IterOptions{Program: p.program}
+	if over != "" {
+		options.Map = s.loader.maps[over]
+	}
+	iter, err := link.AttachIter(options)
+	if err != nil {
+		return fmt.Errorf("program %s: attach: %w", name, err)
+	}
+	defer iter.Close()
+	walk, err := iter.Open()
+	if err != nil {
+		return fmt.Errorf("program %s: open: %w", name, err)
+	}
+	defer walk.Close()
+	if _, err := io.Copy(io.Discard, walk); err != nil {
+		return fmt.Errorf("program %s: run: %w", name, err)
+	}
+	return nil
+}
+
+// isIterator tells the programs that are run, not attached.
+func isIterator(spec *ebpf.ProgramSpec) bool {
+	return spec.Type == ebpf.Tracing && spec.AttachType == ebpf.AttachTraceIter
+}
