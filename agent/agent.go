@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent puts the agent together: sensor, process table, container registry, rules, spools, uplink. New builds
+// all parts and starts none; Run starts them as one group, waits for the first that ends, and ends the rest. What each
+// part does stands in its own package; the way of an event through them is in pipeline.go.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/oklog/run"
+
+	"github.com/holdfast-project/holdfast/agent/config"
+	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/cgroup"
+	"github.com/holdfast-project/holdfast/agent/container/containerd"
+	"github.com/holdfast-project/holdfast/agent/container/cri"
+	"github.com/holdfast-project/holdfast/agent/container/netlink"
+	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/proc"
+	"github.com/holdfast-project/holdfast/agent/record"
+	"github.com/holdfast-project/holdfast/agent/sensor"
+	"github.com/holdfast-project/holdfast/agent/spool"
+	"github.com/holdfast-project/holdfast/agent/tail"
+	"github.com/holdfast-project/holdfast/agent/uplink"
+)
+
+// Agent is a built agent.
+type Agent struct {
+	cfg      config.Config
+	log      *slog.Logger
+	sensor   *sensor.Sensor
+	registry *container.Registry
+	book     *container.AddressBook
+	policy   *record.Policy
+	alerts   *spool.Spool
+	records  *spool.Spool
+	uplink   *uplink.Uplink
+	pipeline *pipeline
+	watches  detect.Watches
+	sources  []runner
+	runtime  *containerd.Source
+	started  int64
+	// attached is closed when the programs are.
+	attached chan struct{}
+}
+
+// runner is a part that runs until its context ends.
+type runner interface {
+	Run(ctx context.Context) error
+}
+
+// New builds the agent. On an error nothing is left behind.
+func New(cfg config.Config, log *slog.Logger) (a *Agent, err error) {
+	a = &Agent{
+		cfg: cfg, log: log, watches: detect.Watch(), book: container.NewAddressBook(),
+		policy: record.New(cfg.Record), started: wallNow(), attached: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if err := rlimit.RemoveMemlock(); err != nil {
+		log.Debug("memlock limit not raised", "error", err)
+	}
+	kernel, err := probe.Run()
+	if err != nil {
+		return nil, err
+	}
+	tree, err := cgroup.Open(cfg.CgroupRoot)
+	if err != nil {
+		return nil, fmt.Errorf("find the cgroup2 hierarchy: %w", err)
+	}
+	if err := a.openSpools(); err != nil {
+		return nil, err
+	}
+	a.sensor, err = sensor.New(sensor.Config{
+		BulkRing: cfg.RingBytes, MaxProcesses: cfg.MaxProcesses, MaxCgroups: cfg.MaxCgroups,
+		CgroupRoot: tree.Root(), Logger: log,
+	}, kernel)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.buildRegistry(tree); err != nil {
+		return nil, err
+	}
+	if err := a.buildPipeline(); err != nil {
+		return nil, err
+	}
+	return a, a.buildUplink()
+}
+
+func (a *Agent) openSpools() error {
+	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	var err error
+	a.alerts, err = spool.Open(spool.Config{
+		Dir: filepath.Join(a.cfg.DataDir, "alerts"), MaxBytes: a.cfg.AlertSpoolBytes, Policy: spool.DropOldest,
+		Log: a.log.With("spool", "alerts"),
+	})
+	if err != nil {
+		return fmt.Errorf("open the spool of alerts: %w", err)
+	}
+	a.records, err = spool.Open(spool.Config{
+		Dir: filepath.Join(a.cfg.DataDir, "records"), MaxBytes: a.cfg.RecordSpoolBytes, Policy: spool.DropNewest,
+		Log: a.log.With("spool", "records"),
+	})
+	if err != nil {
+		return fmt.Errorf("open the spool of recorded events: %w", err)
+	}
+	return nil
+}
+
+// resolvedQueue bounds the messages from the registry to the pipeline. When it is full, the pipeline looks at every
+// container that it waits for.
+const resolvedQueue = 4096
+
+func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
+	resolved := make(chan uint64, resolvedQueue)
+	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, tails: tail.New()}
+	var err error
+	a.registry, err = container.New(container.Config{
+		Node: a.cfg.Node, Deadline: a.cfg.PendingTimeout, MaxCgroups: int(a.cfg.MaxCgroups), Walk: tree.Walk,
+		OnResolved: func(cgroup uint64, c *container.Container) {
+			a.narrow(c)
+			a.pipeline.post(cgroup)
+		},
+		OnPlaced: func(cgroup, of uint64) {
+			if err := a.sensor.PlaceCgroup(cgroup, of); err != nil {
+				a.log.Error("cgroup not placed", "error", err)
+			}
+		},
+		Logger: a.log.With("part", "registry"),
+	})
+	if err != nil {
+		return err
+	}
+	a.pipeline.registry = a.registry
+	return a.buildSources()
+}
+
+func (a *Agent) buildSources() error {
+	runtimeFeed, err := a.registry.Feed("containerd", container.RankRuntime)
+	if err != nil {
+		return err
+	}
+	a.runtime, err = containerd.New(containerd.Config{
+		Socket: a.cfg.ContainerdSocket, Feed: runtimeFeed, CgroupOf: cgroup.PathOf, Logger: a.log.With("part", "containerd"),
+	})
+	if err != nil {
+		return err
+	}
+	criFeed, err := a.registry.Feed("cri", container.RankCRI)
+	if err != nil {
+		return err
+	}
+	pods, err := cri.New(cri.Config{Socket: a.cfg.ContainerdSocket, Feed: criFeed, Book: a.book, Logger: a.log.With("part", "cri")})
+	if err != nil {
+		return err
+	}
+	links, err := netlink.New(netlink.Config{Book: a.book, Logger: a.log.With("part", "netlink")})
+	if err != nil {
+		return err
+	}
+	a.sources = []runner{a.registry, a.runtime, pods, links}
+	return nil
+}
+
+func (a *Agent) buildPipeline() error {
+	host, err := hostMountNamespace()
+	if err != nil {
+		return err
+	}
+	p := a.pipeline
+	p.engine = detect.New(detect.Config{HostMnt: host})
+	p.table = proc.New(proc.Config{MaxProcesses: int(a.cfg.MaxProcesses), HostMnt: host})
+	p.cmdline = commandLine
+	return nil
+}
+
+func (a *Agent) buildUplink() error {
+	if a.cfg.Collector == "" {
+		a.log.Warn("no collector is set: alerts stay on disk", "directory", a.cfg.DataDir)
+		return nil
+	}
+	var err error
+	a.uplink, err = uplink.New(uplink.Config{
+		Address: a.cfg.Collector, Node: a.cfg.Node, DataDir: a.cfg.DataDir, JoinTokenFile: a.cfg.JoinTokenFile,
+		Alerts: a.alerts, Records: a.records, Hello: a.hello, Health: a.health, OnRecordPolicy: a.setRecordPolicy,
+		Tails: a.pipeline.tails, Logger: a.log.With("part", "uplink"),
+	})
+	return err
+}
+
+// Run works until the context ends or a part fails. It returns nil after an orderly end. Everything is detached and
+// synced when it returns.
+func (a *Agent) Run(ctx context.Context) error {
+	err := a.run(ctx)
+	return errors.Join(err, a.close())
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	if err := a.applyInterest(); err != nil {
+		return err
+	}
+	var group run.Group
+	for _, part := range append(a.sources, a.alerts, a.records) {
+		add(ctx, &group, part.Run)
+	}
+	add(ctx, &group, a.sense)
+	if a.uplink != nil {
+		add(ctx, &group, a.report)
+	}
+	if a.cfg.MetricsListen != "" {
+		add(ctx, &group, a.serveMetrics)
+	}
+	// The group ends with the context even if every part is idle.
+	add(ctx, &group, func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	})
+	err := group.Run()
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+// runtimePatience is how long the agent waits for the runtime's first list of containers before it looks at the cgroups
+// that are there already. Without a runtime, containers are known by their cgroups alone.
+const runtimePatience = 3 * time.Second
+
+// sense attaches the programs and reads them until the context ends.
+func (a *Agent) sense(ctx context.Context) error {
+	err := a.sensor.Start(func() error {
+		patience, cancel := context.WithTimeout(ctx, runtimePatience)
+		defer cancel()
+		select {
+		case <-a.runtime.Ready():
+		case <-patience.Done():
+		}
+		return a.registry.Scan(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	a.reportCapabilities()
+	close(a.attached)
+	return a.sensor.Run(ctx, a.pipeline)
+}
+
+// report speaks to the collector, once there is something to say of the kernel.
+func (a *Agent) report(ctx context.Context) error {
+	select {
+	case <-a.attached:
+		return a.uplink.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// add gives a part to the group, with a context of its own that the group ends.
+func add(ctx context.Context, group *run.Group, part func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	group.Add(func() error { return part(ctx) }, func(error) { cancel() })
+}
+
+// close gives everything back. The spools write what they hold.
+func (a *Agent) close() error {
+	var errs []error
+	if a.sensor != nil {
+		errs = append(errs, a.sensor.Close())
+	}
+	for _, s := range []*spool.Spool{a.alerts, a.records} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Agent) reportCapabilities() {
+	for _, c := range a.sensor.Capabilities() {
+		a.log.Info("capability", "signal", c.Signal, "see", c.See.String(), "block", c.Block.String(),
+			"mechanism", c.Mechanism, "reason", c.Reason)
+	}
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-project/holdfast/agent/container/cgroup"
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/sensor"
+)
+
+// capabilities loads and attaches everything, says what came of it, and takes it down again.
+func capabilities() *cobra.Command {
+	var format, cgroupRoot string
+	cmd := &cobra.Command{
+		Use:   "capabilities",
+		Short: "Say what this node's kernel lets the agent see and block, and why not",
+		Long: "Tries every hook on this kernel, as run does, prints what each signal is seen by or why it cannot be, and\n" +
+			"detaches again. Nothing is recorded or reported.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "table" && format != "json" {
+				return fmt.Errorf("--output: %q is neither table nor json", format)
+			}
+			list, err := tryAll(cgroupRoot)
+			if err != nil {
+				return err
+			}
+			return printCapabilities(cmd.OutOrStdout(), format, list)
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&cgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
+	return cmd
+}
+
+func tryAll(cgroupRoot string) (list []probe.Capability, err error) {
+	limit := rlimit.RemoveMemlock()
+	kernel, err := probe.Run()
+	if err != nil {
+		return nil, errors.Join(err, limit)
+	}
+	tree, err := cgroup.Open(cgroupRoot)
+	if err != nil {
+		return nil, err
+	}
+	s, err := sensor.New(sensor.Config{CgroupRoot: tree.Root()}, kernel)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.Start(func() error { return nil }); err != nil {
+		return nil, err
+	}
+	return s.Capabilities(), nil
+}
+
+func printCapabilities(to io.Writer, format string, list []probe.Capability) error {
+	if format == "json" {
+		encoder := json.NewEncoder(to)
+		for _, c := range list {
+			if err := encoder.Encode(map[string]string{
+				"signal": c.Signal, "see": c.See.String(), "block": c.Block.String(), "mechanism": c.Mechanism, "reason": c.Reason,
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SIGNAL\tSEE\tBLOCK\tMECHANISM\tREASON")
+	for _, c := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Signal, c.See, c.Block, c.Mechanism, c.Reason)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/metrics"
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/spool"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// Version is the agent's version: the module's where it was built as one, else the commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// hello introduces the agent to the collector. The uplink adds the positions of the spools.
+func (a *Agent) hello() *apiv1.Hello {
+	var name unix.Utsname
+	release := ""
+	if err := unix.Uname(&name); err == nil {
+		release = unix.ByteSliceToString(name.Release[:])
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		a.log.Warn("boot id not read", "error", err)
+	}
+	return &apiv1.Hello{
+		Node: a.cfg.Node, AgentVersion: Version(), KernelRelease: release, Machine: runtime.GOARCH,
+		BootId: strings.TrimSpace(string(boot)), Capabilities: capabilities(a.capabilities()),
+	}
+}
+
+func capabilities(list []probe.Capability) []*apiv1.Capability {
+	out := make([]*apiv1.Capability, 0, len(list))
+	for _, c := range list {
+		out = append(out, &apiv1.Capability{
+			Signal: c.Signal, See: support(c.See), Block: support(c.Block), Mechanism: c.Mechanism, Reason: c.Reason,
+		})
+	}
+	return out
+}
+
+func support(s probe.Support) apiv1.Support {
+	switch s {
+	case probe.Yes:
+		return apiv1.Support_SUPPORT_YES
+	case probe.No:
+		return apiv1.Support_SUPPORT_NO
+	default:
+		return apiv1.Support_SUPPORT_UNKNOWN
+	}
+}
+
+// health tells the collector how the agent is.
+func (a *Agent) health() *apiv1.Health {
+	c := &a.pipeline.counts
+	p50, p99 := a.pipeline.lag.quantiles()
+	h := &apiv1.Health{
+		TimeNs: wallNow(), StartNs: a.started,
+		Events: map[string]uint64{}, Losses: a.losses(), Counted: map[string]uint64{},
+		LagP50Ns: p50, LagP99Ns: p99,
+		Containers: uint32(len(a.registry.Snapshot())), Processes: uint32(c.processes.Load()),
+		RssBytes:     residentBytes(),
+		Capabilities: capabilities(a.capabilities()),
+		Spools: []*apiv1.SpoolState{
+			spoolState(apiv1.Lane_LANE_ALERTS, a.alerts), spoolState(apiv1.Lane_LANE_RECORDS, a.records),
+		},
+	}
+	for t := range c.events {
+		if n := c.events[t].Load(); n > 0 {
+			h.Events[event.Name(wire.Type(t))] = n
+		}
+	}
+	counted, err := a.sensor.Counted()
+	if err != nil {
+		a.log.Error("kernel counts not read", "error", err)
+	}
+	for t, n := range counted {
+		h.Counted[event.Name(t)] = n
+	}
+	return h
+}
+
+// capabilities are the sensor's and, as one more signal, where the names of containers come from.
+func (a *Agent) capabilities() []probe.Capability {
+	var list []probe.Capability
+	select {
+	case <-a.attached:
+		list = slices.Clone(a.sensor.Capabilities())
+	default:
+	}
+	for _, source := range a.registry.Sources() {
+		c := probe.Capability{Signal: "names from " + source.Name, See: probe.No, Block: probe.No, Mechanism: source.State, Reason: source.Reason}
+		if source.State == "up" {
+			c.See = probe.Yes
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+func spoolState(lane apiv1.Lane, s *spool.Spool) *apiv1.SpoolState {
+	stats := s.Stats()
+	return &apiv1.SpoolState{
+		Lane: lane, Records: stats.Backlog, Bytes: uint64(stats.Bytes), Last: stats.Durable, Acked: stats.Acked, Epoch: stats.Epoch,
+	}
+}
+
+// losses gathers everything that was lost or could not be done, by cause as docs/metrics.md lists them.
+func (a *Agent) losses() map[string]uint64 {
+	losses := map[string]uint64{}
+	note := func(cause string, n uint64) {
+		if n > 0 {
+			losses[cause] += n
+		}
+	}
+	kernel, err := a.sensor.Counters()
+	if err != nil {
+		a.log.Error("kernel counters not read", "error", err)
+	}
+	for cause, n := range kernel {
+		note("kernel_"+event.CounterName(cause), n)
+	}
+	c := &a.pipeline.counts
+	stats := a.sensor.Stats()
+	note("ring_urgent_gap", stats.Gaps[0])
+	note("ring_bulk_gap", stats.Gaps[1])
+	note("record_malformed", stats.Malformed+c.malformed.Load())
+	note("process_unknown", c.stubs.Load())
+	note("process_table_full", c.tableFull.Load())
+	note("parking_full", c.parkedOver.Load())
+	registry := a.registry.Stats()
+	note("container_unattributed", registry.Unattributed)
+	note("cgroup_dropped", registry.DroppedCgroups)
+	note("container_record_dropped", registry.DroppedRecords)
+	for lane, s := range map[string]*spool.Spool{"alerts": a.alerts, "records": a.records} {
+		note("spool_"+lane, s.Stats().LostTotal())
+	}
+	return losses
+}
+
+// serveMetrics answers Prometheus and probes until the context ends.
+func (a *Agent) serveMetrics(ctx context.Context) error {
+	source := metrics.Source{Health: a.health, Counters: func() []metrics.Counter {
+		c := &a.pipeline.counts
+		return []metrics.Counter{
+			{Name: "alerts_total", Help: "Alerts put into the spool.", Value: float64(c.alerts.Load())},
+			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
+			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
+		}
+	}}
+	if a.uplink != nil {
+		source.Connected = func() bool { return a.uplink.Stats().Connected }
+	}
+	return metrics.Serve(ctx, a.cfg.MetricsListen, source, a.ready, a.log)
+}
+
+// ready says what keeps the agent from doing its work.
+func (a *Agent) ready() error {
+	select {
+	case <-a.attached:
+	default:
+		return errors.New("the kernel programs are not attached yet")
+	}
+	for name, s := range map[string]*spool.Spool{"alerts": a.alerts, "records": a.records} {
+		if err := s.Stats().DiskErr; err != nil {
+			return fmt.Errorf("the spool of %s cannot be written: %w", name, err)
+		}
+	}
+	return nil
+}

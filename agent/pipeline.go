@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/proc"
+	"github.com/holdfast-project/holdfast/agent/record"
+	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/agent/spool"
+	"github.com/holdfast-project/holdfast/agent/tail"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+)
+
+// pipeline takes records in the order of the kernel's clock and leads each to its end: the process table, the container
+// registry, the rules, the spools, those who watch. All of it runs on the sensor's goroutine; what it counts is read by
+// others through atomics.
+type pipeline struct {
+	log      *slog.Logger
+	registry *container.Registry
+	table    *proc.Table
+	engine   *detect.Engine
+	policy   *record.Policy
+	tails    *tail.Hub
+	alerts   *spool.Spool
+	records  *spool.Spool
+	cmdline  func(pid uint32) string
+
+	event    event.Event
+	parked   parking
+	resolved chan uint64
+	// releaseAll is set when a message did not fit into resolved.
+	releaseAll atomic.Bool
+	// offset turns the boot clock into the wall clock, nanoseconds; taken anew at each Settle.
+	offset int64
+	buffer []byte
+	lag    lag
+	counts pipelineCounts
+}
+
+// lagSample is one in how many records has its delay measured: reading the clock is a system call.
+const lagSample = 16
+
+// pipelineCounts are what the pipeline counts, for metrics and health.
+type pipelineCounts struct {
+	events       [wire.TypeLimit]atomic.Uint64
+	malformed    atomic.Uint64
+	alerts       atomic.Uint64
+	recorded     atomic.Uint64
+	spoolRefused atomic.Uint64
+	parkedOver   atomic.Uint64
+	processes    atomic.Int64
+	stubs        atomic.Uint64
+	tableFull    atomic.Uint64
+	folded       atomic.Uint64
+}
+
+// Record implements sensor.Handler.
+func (p *pipeline) Record(raw []byte) {
+	ev := &p.event
+	if err := ev.Decode(raw); err != nil {
+		p.counts.malformed.Add(1)
+		p.log.Error("record refused", "error", err)
+		return
+	}
+	p.counts.events[ev.Type].Add(1)
+	if ev.Head.Seq%lagSample == 0 {
+		p.lag.add(bootNow(), ev.Head.Time)
+	}
+	ev.Time = int64(ev.Head.Time) + p.offset
+	p.follow(ev)
+	if ev.Type == wire.TypeTask {
+		return
+	}
+	if p.identify(ev) {
+		p.finish(ev)
+	}
+}
+
+// follow keeps the process table and the registry in step.
+func (p *pipeline) follow(ev *event.Event) {
+	switch ev.Type {
+	case wire.TypeCgroupMkdir:
+		body := ev.Cgroup()
+		p.registry.Born(container.Birth{
+			Cgroup: body.Id, Parent: body.Parent, Name: string(ev.Text()), At: time.Unix(0, ev.Time),
+		})
+	case wire.TypeCgroupRmdir:
+		p.registry.Gone(ev.Cgroup().Id)
+		p.table.Forget(ev.Cgroup().Id)
+	case wire.TypeFork:
+		p.table.Fork(ev.Fork())
+	case wire.TypeExec:
+		ev.Process = p.table.Exec(ev.Head, image(ev))
+		return
+	case wire.TypeTask:
+		body := ev.Exec()
+		existing := image(ev)
+		existing.Argv, existing.ExecTime = p.cmdline(ev.Head.Tgid), 0
+		ev.Process = p.table.Existing(ev.Head, body.Ppid, body.ParentStart, existing)
+		return
+	}
+	ev.Process = p.table.Find(ev.Head)
+	if ev.Type == wire.TypeExit {
+		p.table.Exit(ev.Head)
+	}
+}
+
+// image copies what an exec record says of the new image.
+func image(ev *event.Event) *proc.Image {
+	body := ev.Exec()
+	im := &proc.Image{
+		Exe: string(ev.Exe()), Cwd: string(ev.Cwd()), Argv: string(ev.Argv()),
+		ArgvHash: body.ArgvHash, ArgvSize: body.ArgvSize, Truncated: ev.Has(wire.FlagTruncated),
+		Comm: cString(body.Comm[:]), TTY: cString(body.Tty[:]),
+		Stdio: wire.Stdio(body.Stdio), File: body.File, Cred: body.Cred, Spaces: body.Spaces, ExecTime: ev.Head.Time,
+	}
+	if len(ev.Interpreter()) > 0 {
+		im.Script = string(ev.Filename())
+	}
+	if im.ArgvHash == 0 {
+		im.ArgvHash = event.HashArgv(ev.Argv())
+	}
+	return im
+}
+
+func cString(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}
+
+// identify sets the event's container, or parks the event until its name is known, behind those parked before it.
+func (p *pipeline) identify(ev *event.Event) bool {
+	cgroup := ev.Head.Origin
+	if cgroup == 0 && ev.Process != nil {
+		cgroup = ev.Process.Origin
+	}
+	if p.parked.waits(cgroup) {
+		p.park(cgroup, ev)
+		return false
+	}
+	c, state := p.registry.Lookup(cgroup)
+	switch state {
+	case container.StatePending:
+		p.park(cgroup, ev)
+		return false
+	case container.StateUnknown:
+		p.registry.Missing(cgroup)
+		p.park(cgroup, ev)
+		return false
+	}
+	ev.Container = c
+	return true
+}
+
+func (p *pipeline) park(cgroup uint64, ev *event.Event) {
+	if p.parked.put(cgroup, ev) {
+		return
+	}
+	// No room: better told without a name than not at all.
+	p.counts.parkedOver.Add(1)
+	ev.Container, _ = p.registry.Lookup(cgroup)
+	p.finish(ev)
+}
+
+// Settle implements sensor.Handler: events whose container has got its name go on.
+func (p *pipeline) Settle() {
+	p.offset = wallNow() - int64(bootNow())
+	for {
+		select {
+		case cgroup := <-p.resolved:
+			p.release(cgroup)
+		default:
+			if p.releaseAll.Swap(false) {
+				for _, cgroup := range p.parked.cgroups() {
+					p.release(cgroup)
+				}
+			}
+			p.publish()
+			return
+		}
+	}
+}
+
+func (p *pipeline) release(cgroup uint64) {
+	c, state := p.registry.Lookup(cgroup)
+	if state == container.StatePending || state == container.StateUnknown {
+		return
+	}
+	p.parked.take(cgroup, func(ev *event.Event) {
+		ev.Container = c
+		p.finish(ev)
+	})
+}
+
+// post tells the pipeline that a container has its name, from any goroutine.
+func (p *pipeline) post(cgroup uint64) {
+	select {
+	case p.resolved <- cgroup:
+	default:
+		// Full: look at all that is parked instead.
+		p.releaseAll.Store(true)
+	}
+}
+
+func (p *pipeline) publish() {
+	stats := p.table.Stats()
+	p.counts.processes.Store(int64(stats.Processes))
+	p.counts.stubs.Store(stats.Stubs)
+	p.counts.tableFull.Store(stats.Full)
+	p.counts.folded.Store(p.engine.Folded())
+}
+
+// finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
+// watch.
+func (p *pipeline) finish(ev *event.Event) {
+	for _, match := range p.engine.Match(ev) {
+		p.alert(match, ev)
+	}
+	if p.policy.Bits(ev.Container)&(1<<ev.Type) != 0 {
+		if p.write(p.records, &apiv1.Record{Record: &apiv1.Record_Event{Event: report.Event(ev)}}) {
+			p.counts.recorded.Add(1)
+		}
+	}
+	if p.tails.Active() {
+		p.tails.Offer(ev, func() *apiv1.Event { return report.Event(ev) })
+	}
+}
+
+func (p *pipeline) alert(match detect.Match, ev *event.Event) {
+	if p.write(p.alerts, &apiv1.Record{Record: &apiv1.Record_Alert{Alert: detect.Alert(match, ev)}}) {
+		p.counts.alerts.Add(1)
+	}
+}
+
+// write puts a record into a spool. The spool counts what it cannot keep and tells the collector of the gap.
+func (p *pipeline) write(to *spool.Spool, r *apiv1.Record) bool {
+	encoded, err := proto.MarshalOptions{}.MarshalAppend(p.buffer[:0], r)
+	p.buffer = encoded
+	if err == nil {
+		_, err = to.Append(encoded)
+	}
+	if err != nil {
+		p.counts.spoolRefused.Add(1)
+		if !errors.Is(err, spool.ErrFull) {
+			p.log.Error("record not spooled", "error", err)
+		}
+		return false
+	}
+	return true
+}
+
+func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
+
+func wallNow() int64 { return int64(clockNow(unix.CLOCK_REALTIME)) }
+
+func clockNow(clock int32) uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0
+	}
+	return uint64(ts.Nano())
+}
