@@ -160,7 +160,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > u.timing.last {
 			pause.reset()
 		}
-		wait := pause.next(refused(err))
+		wait := pause.next(refused(err) && !u.hopeful())
 		u.failed(err, wait)
 		u.wait(ctx, wait)
 	}
@@ -174,10 +174,19 @@ func (u *Uplink) once(ctx context.Context) error {
 		return err
 	}
 	err = u.connect(ctx, id)
-	if refused(err) {
+	if errors.Is(err, ErrAuthority) || errors.Is(err, ErrDenied) || errors.Is(err, ErrCertificate) {
 		u.stale = err
 	}
 	return err
+}
+
+// hopeful reports whether there is a join token that may help where the identity does not.
+func (u *Uplink) hopeful() bool {
+	if u.stale == nil || u.cfg.JoinTokenFile == "" {
+		return false
+	}
+	token, err := readToken(u.cfg.JoinTokenFile)
+	return err == nil && token.text != u.tried
 }
 
 func (u *Uplink) wait(ctx context.Context, d time.Duration) {
