@@ -188,7 +188,7 @@ func (s *Spool) refuse(cause Cause) (uint64, error) {
 	case cause == CauseTooLarge:
 		return seq, ErrTooLarge
 	case cause == CauseDisk:
-		return seq, fmt.Errorf("%w: %w", ErrFull, s.diskErr)
+		return seq, s.fullErr
 	}
 	return seq, ErrFull
 }

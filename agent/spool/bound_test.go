@@ -234,6 +234,12 @@ func TestFullDisk(t *testing.T) {
 	pour(t, s, 500)
 	fill(t, mount+"/filler")
 
+	other := cfg
+	other.Dir = mount + "/other"
+	if _, err := Open(other); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("a new spool on a full disk: %v", err)
+	}
+
 	appended := 500
 	var full error
 	until(t, "the memory buffer fills up", func() bool {
@@ -242,10 +248,11 @@ func TestFullDisk(t *testing.T) {
 		return full != nil
 	})
 	until(t, "the error is known", func() bool { return s.Stats().DiskErr != nil })
-	for range 100 {
-		_, full = s.Append(payload(appended))
-		appended++
+	p := payload(appended)
+	if n := testing.AllocsPerRun(99, func() { _, full = s.Append(p) }); n != 0 {
+		t.Errorf("a refusal allocates %v times", n)
 	}
+	appended += 100
 	if !errors.Is(full, ErrFull) || !errors.Is(full, unix.ENOSPC) {
 		t.Errorf("refusal: %v", full)
 	}
@@ -272,21 +279,13 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the acknowledgement is persisted", func() bool {
-		b, err := os.ReadFile(cfg.Dir + "/" + stateName)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 2 {
-			if st, err := parseState(b[i*stateSlotSize:][:stateSlotSize]); err == nil && st.ackSeq == 100 {
-				return true
-			}
-		}
-		return false
+		return stateOnDisk(t, cfg.Dir, func(st state) bool { return st.ackSeq == 100 })
 	})
 
 	if err := os.Remove(mount + "/filler"); err != nil {
 		t.Fatal(err)
 	}
+	mustClose(t, mustOpen(t, other)) // what the refused Open left does not matter
 	until(t, "the disk is used again", func() bool { return s.Stats().DiskErr == nil && s.Stats().Buffered == 0 })
 	pour(t, s, 100)
 	appended += 100
@@ -323,9 +322,8 @@ func TestFullDiskCrash(t *testing.T) {
 		return errors.Is(err, unix.ENOSPC)
 	})
 	until(t, "the refusals are noted on disk", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return time.Since(s.firstAt) > 0 && s.n.syncs > 0 && !s.stateBehind(cfg.Dir, t)
+		next := s.Stats().Next
+		return stateOnDisk(t, cfg.Dir, func(st state) bool { return st.assigned == next-1 })
 	})
 	// As after kill -9: the lock is the kernel's, the files are as they are.
 	crashed := copyDir(t, cfg.Dir)
@@ -352,19 +350,19 @@ func TestFullDiskCrash(t *testing.T) {
 	}
 }
 
-// stateBehind reports whether the state on disk lacks sequences that are in use.
-func (s *Spool) stateBehind(dir string, t *testing.T) bool {
+// stateOnDisk reports whether one of the slots of the state fulfils cond.
+func stateOnDisk(t *testing.T, dir string, cond func(state) bool) bool {
 	t.Helper()
 	b, err := os.ReadFile(dir + "/" + stateName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		if st, err := parseState(b[i*stateSlotSize:][:stateSlotSize]); err == nil && st.assigned == s.next-1 {
-			return false
+		if st, err := parseState(b[i*stateSlotSize:][:stateSlotSize]); err == nil && cond(st) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // TestStateRefused gives the state file no space at all, as a file system that

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -88,6 +89,7 @@ func (s *Spool) commit() {
 		s.backoff = 0
 	} else {
 		s.n.diskErrors++
+		s.fullErr = fmt.Errorf("%w: %w", ErrFull, err)
 		s.backoff = min(max(2*s.backoff, minRetry), s.cfg.RetryMax)
 		s.retryAt = time.Now().Add(s.backoff)
 	}
@@ -131,6 +133,9 @@ func (s *Spool) flush() error {
 	if err := s.removeFiles(); err != nil {
 		return err
 	}
+	// Callers that the last commit woke are about to append again: let them, so
+	// that they share this sync.
+	runtime.Gosched()
 	// What is appended while this writes waits for its own SyncEvery.
 	s.take()
 	for s.writing.off < len(s.writing.data) {

@@ -72,13 +72,14 @@ type Config struct {
 	StateEvery time.Duration
 	// RetryMax bounds the pause between two attempts while the disk refuses.
 	RetryMax time.Duration
-	// Policy says what is given up at MaxBytes.
+	// Policy says what is given up at MaxBytes. A full disk is another matter: it
+	// never makes the spool give up what is durable.
 	Policy Policy
 	// Log receives changes of state: damage, a refusing disk, its recovery. Nil
 	// discards.
 	Log *slog.Logger
 	// OnDamage, if set, is called once for each damaged place that is found,
-	// without locks held, from Open, Run, Close or Next. It must not block.
+	// without locks held, from Open or Next.
 	OnDamage func(Damage)
 }
 

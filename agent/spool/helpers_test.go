@@ -231,10 +231,21 @@ func dirBytes(t testing.TB, dir string) (sum int64) {
 	return sum
 }
 
-// copyDir copies a closed spool.
+// copyDir copies a spool, to memory if it can: tests that open thousands of copies
+// would otherwise wait for the disk most of the time.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
-	to := t.TempDir()
+	to, err := os.MkdirTemp("/dev/shm", "spool")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		to = t.TempDir()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(to); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}

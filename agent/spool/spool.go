@@ -77,6 +77,7 @@ type Spool struct {
 	rewinds  uint64
 	dirty    bool // state on disk is behind
 	diskErr  error
+	fullErr  error // ErrFull with diskErr, made once: refusing allocates nothing
 	retryAt  time.Time
 	backoff  time.Duration
 	n        counters

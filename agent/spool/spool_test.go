@@ -93,15 +93,9 @@ func TestReadAllocatesNothing(t *testing.T) {
 	cfg.MaxBytes, cfg.SegmentBytes = 64<<20, 8<<20
 	s := mustOpen(t, cfg)
 	run(t, s)
-	for i := range 5000 {
-		if _, err := s.AppendSync(deadline(t), payload(i)); i%500 == 499 && err != nil {
-			t.Fatal(err)
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if i > 2500 {
-			break
-		}
+	for range 10 {
+		appendN(t, s, 1, 250)
+		mustSync(t, s)
 	}
 	var b Batch
 	ctx := deadline(t)
@@ -271,6 +265,21 @@ func TestRewind(t *testing.T) {
 	next(26, 35)
 }
 
+// appendAny appends p, again and again while the spool is full.
+func appendAny(s *Spool, p []byte, wait bool) (seq uint64, err error) {
+	for {
+		if wait {
+			seq, err = s.AppendSync(context.Background(), p)
+		} else {
+			seq, err = s.Append(p)
+		}
+		if !errors.Is(err, ErrFull) {
+			return seq, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestConcurrentAppendersAndReader(t *testing.T) {
 	const writers, each = 8, 2000
 	cfg := small(t.TempDir())
@@ -285,19 +294,7 @@ func TestConcurrentAppendersAndReader(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
 			for i := range each {
 				p := fmt.Appendf(nil, "%d/%d %s", w, i, filler[:rnd.IntN(60)])
-				var seq uint64
-				var err error
-				for {
-					if i%20 == 0 {
-						seq, err = s.AppendSync(context.Background(), p)
-					} else {
-						seq, err = s.Append(p)
-					}
-					if !errors.Is(err, ErrFull) {
-						break
-					}
-					time.Sleep(time.Millisecond)
-				}
+				seq, err := appendAny(s, p, i%20 == 0)
 				if err != nil {
 					t.Error(err)
 					return
