@@ -156,7 +156,7 @@ func checkVersion(spec *ebpf.CollectionSpec) error {
 // that is the family in use: both are called with the same arguments, followed by the verdict so far.
 func (l *loader) retarget(spec *ebpf.ProgramSpec) error {
 	if spec.Type != ebpf.LSM {
-		return nil
+		return l.allowed(spec)
 	}
 	switch l.family {
 	case probe.FamilyLSM:
@@ -169,11 +169,28 @@ func (l *loader) retarget(spec *ebpf.ProgramSpec) error {
 		spec.AttachTo = "security_" + spec.AttachTo
 		return nil
 	default:
-		return fmt.Errorf("%w: %s; %s", errNoTrampoline, l.kernel.Reason(probe.FamilyLSM), l.kernel.Reason(probe.FamilyModifyReturn))
+		return l.noTrampoline()
 	}
 }
 
-var errNoTrampoline = errors.New("needs an LSM or fmod_ret hook")
+// allowed refuses programs that need a trampoline where that family is not in use.
+func (l *loader) allowed(spec *ebpf.ProgramSpec) error {
+	entry := spec.AttachType == ebpf.AttachTraceFEntry || spec.AttachType == ebpf.AttachTraceFExit
+	if spec.Type == ebpf.Tracing && entry && l.family == probe.FamilySyscalls {
+		return l.noTrampoline()
+	}
+	return nil
+}
+
+// noTrampoline says why not: because of the kernel, or because the configuration limits the family.
+func (l *loader) noTrampoline() error {
+	if l.cfg.Family < l.kernel.Best() {
+		return fmt.Errorf("%w: the configuration limits hooks to %s", errNoTrampoline, l.cfg.Family)
+	}
+	return fmt.Errorf("%w: %s; %s", errNoTrampoline, l.kernel.Reason(probe.FamilyLSM), l.kernel.Reason(probe.FamilyModifyReturn))
+}
+
+var errNoTrampoline = errors.New("needs an LSM, fmod_ret or fentry hook")
 
 // shared gives the maps that an earlier program brought. Constants belong to their object.
 func (l *loader) shared(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {

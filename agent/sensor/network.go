@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -129,15 +130,29 @@ func (l *loader) constants() (map[string]any, error) {
 		return nil, fmt.Errorf("read the kernel's types: %w", err)
 	}
 	// Tracing programs may read the storage of sockets if the kernel has a form of the helper for them (5.11).
-	var helper *btf.Func
-	err = kernel.TypeByName("bpf_sk_storage_get_tracing", &helper)
-	if err != nil && !errors.Is(err, btf.ErrNotFound) {
-		return nil, fmt.Errorf("read the kernel's types: %w", err)
+	tracing, err := hasFunction(kernel, "bpf_sk_storage_get_tracing")
+	if err != nil {
+		return nil, err
+	}
+	asStruct, err := completionAsStruct(kernel)
+	if err != nil {
+		return nil, err
 	}
 	return map[string]any{
-		"storage_here":   err == nil || l.family == probe.FamilyLSM,
+		"storage_here":   tracing || l.family == probe.FamilyLSM,
 		"accept_by_task": l.attached["network_lsm/on_accept"],
+		"uring_cqe":      asStruct,
+		"self_tgid":      uint32(os.Getpid()),
 	}, nil
+}
+
+func hasFunction(kernel *btf.Spec, name string) (bool, error) {
+	var function *btf.Func
+	err := kernel.TypeByName(name, &function)
+	if err != nil && !errors.Is(err, btf.ErrNotFound) {
+		return false, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	return err == nil, nil
 }
 
 // WatchAddress asks for records of what contacts addresses of the prefix, even where not all contacts are read.
@@ -146,7 +161,11 @@ func (s *Sensor) WatchAddress(prefix netip.Prefix) error {
 	if prefix.Addr().Is4() {
 		key.Bits += 96
 	}
-	if err := s.loader.maps["watched_addresses"].Put(key, uint32(1)); err != nil {
+	m, err := s.loader.mapOf("network", "watched_addresses")
+	if err != nil {
+		return err
+	}
+	if err := m.Put(key, uint32(1)); err != nil {
 		return fmt.Errorf("map watched_addresses: prefix %s: %w", prefix, err)
 	}
 	return nil

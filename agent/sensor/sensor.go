@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -111,7 +112,7 @@ func (s *Sensor) Start(seed func() error) error {
 	if err := seed(); err != nil {
 		return fmt.Errorf("enter the cgroups that are there already: %w", err)
 	}
-	for _, sig := range slices.Concat(signals, networkSignals) {
+	for _, sig := range slices.Concat(signals, fileSignals, securitySignals, networkSignals) {
 		if err := s.attachSignal(sig); err != nil {
 			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
 		}
@@ -173,7 +174,10 @@ func (s *Sensor) attachWay(w way) error {
 		s.loader.attached[p.name] = true
 	}
 	s.links = append(s.links, links...)
-	return nil
+	if w.calls == 0 {
+		return nil
+	}
+	return s.enableCalls(runtime.GOARCH, w.calls)
 }
 
 func (s *Sensor) attach(p *loaded) (link.Link, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor/objects"
+	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
 // objectLoaders names the objects of bpf/.
@@ -14,6 +15,10 @@ var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
 	"process": objects.LoadProcess,
 	"cgroup":  objects.LoadCgroup,
 	"task":    objects.LoadTask,
+
+	"file_lsm": objects.LoadFileLsm,
+	"security": objects.LoadSecurity,
+	"syscall":  objects.LoadSyscall,
 
 	"network":      objects.LoadNetwork,
 	"network_lsm":  objects.LoadNetworkLsm,
@@ -41,6 +46,8 @@ type way struct {
 	unseen string
 	// block says whether this way could also deny, on the family that it is attached with.
 	block probe.Support
+	// calls is the class that the program of system calls is made to report when the way is taken; 0 for none.
+	calls wire.Type
 }
 
 // lifecycle is attached before everything else: the identity of what follows rests on it.

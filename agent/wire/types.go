@@ -9,6 +9,23 @@ import (
 	"unsafe"
 )
 
+// Access is hf_access of bpf/include/wire.h, where it is documented.
+type Access uint32
+
+const (
+	AccessCall    Access = 1
+	AccessVm      Access = 2
+	AccessProc    Access = 3
+	AccessTraceme Access = 4
+)
+
+// Argument is hf_argument of bpf/include/wire.h, where it is documented.
+type Argument uint32
+
+const (
+	ArgResult Argument = 7
+)
+
 // Cgroup is hf_cgroup of bpf/include/wire.h, where it is documented.
 type Cgroup struct {
 	_         structs.HostLayout
@@ -190,6 +207,15 @@ type Fork struct {
 
 const _ = -uint(unsafe.Sizeof(Fork{}) ^ 96)
 
+// Gain is hf_gain of bpf/include/wire.h, where it is documented.
+type Gain uint32
+
+const (
+	GainRoot   Gain = 1
+	GainCaps   Gain = 2
+	GainUserns Gain = 4
+)
+
 // Head is hf_head of bpf/include/wire.h, where it is documented.
 type Head struct {
 	_      structs.HostLayout
@@ -210,6 +236,17 @@ type Head struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Head{}) ^ 64)
+
+// How is hf_how of bpf/include/wire.h, where it is documented.
+type How uint32
+
+const (
+	HowFlagsPointer How = 1
+	HowDirectory    How = 2
+	HowCreat        How = 4
+	HowIds16        How = 8
+	HowLengthPair   How = 16
+)
 
 // Interest is hf_interest of bpf/include/wire.h, where it is documented.
 type Interest struct {
@@ -319,6 +356,36 @@ const (
 	StderrUnix   Stdio = 256
 )
 
+// Syscall is hf_syscall of bpf/include/wire.h, where it is documented.
+type Syscall struct {
+	_         structs.HostLayout
+	Type      uint8
+	Fd        uint8
+	Dir       uint8
+	Path      uint8
+	TargetDir uint8
+	Target    uint8
+	Flags     uint8
+	Mode      uint8
+	Uid       uint8
+	Length    uint8
+	Kind      uint8
+	How       uint8
+	Op        uint8
+	Pad       [3]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(Syscall{}) ^ 16)
+
+// SyscallRow is hf_syscall_row of bpf/include/wire.h, where it is documented.
+type SyscallRow struct {
+	_      structs.HostLayout
+	Native Syscall
+	Compat Syscall
+}
+
+const _ = -uint(unsafe.Sizeof(SyscallRow{}) ^ 32)
+
 // Type is hf_type of bpf/include/wire.h, where it is documented.
 type Type uint32
 
@@ -386,3 +453,11 @@ type WatchKey struct {
 }
 
 const _ = -uint(unsafe.Sizeof(WatchKey{}) ^ 128)
+
+// WatchName is hf_watch_name of bpf/include/wire.h, where it is documented.
+type WatchName struct {
+	_    structs.HostLayout
+	Name [48]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(WatchName{}) ^ 48)

@@ -90,16 +90,26 @@ static long (*bpf_loop)(__u32 count, void *callback, void *context, __u64 flags)
 
 // Reads a chain of kernel pointers, each field relocated to the running kernel (CO-RE). A read that fails leaves zero,
 // which every caller treats as "not there".
-#define READ1(src, a)                                                      \
-	({                                                                 \
-		__typeof_unqual__((src)->a) __v = 0;                       \
-		bpf_probe_read_kernel(&__v, sizeof(__v), &(src)->a);       \
-		__v;                                                       \
+#define READ1(src, a) \
+	({ \
+		__typeof_unqual__((src)->a) __v = 0; \
+		bpf_probe_read_kernel(&__v, sizeof(__v), &(src)->a); \
+		__v; \
 	})
 #define READ2(src, a, b) READ1(READ1(src, a), b)
 #define READ3(src, a, b, c) READ1(READ2(src, a, b), c)
 #define READ4(src, a, b, c, d) READ1(READ3(src, a, b, c), d)
 #define READ5(src, a, b, c, d, e) READ1(READ4(src, a, b, c, d), e)
+
+// A kernel pointer as a number, which is all that a global function takes: to the verifier, what is read back from
+// memory is no pointer any more.
+__inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
 
 // CO-RE questions, answered at load from the kernel's own types.
 #define field_exists(type, field) __builtin_preserve_field_info(((typeof(type) *)0)->field, 2)

@@ -8,6 +8,9 @@
 
 #define ARGV_PART 4096
 
+// AF_UNIX, include/linux/socket.h.
+#define FAMILY_UNIX 1
+
 // Brings the process map up to date: a process of the host that execs in a container's cgroup becomes the container's.
 __inline void exec_lineage(struct task_struct *task)
 {
@@ -29,7 +32,7 @@ __inline void exec_lineage(struct task_struct *task)
 		count(HF_C_PROCESS_MAP_FULL);
 }
 
-// What descriptor n is: 1 socket, 8 pipe (as hf_stdio wants it, before the shift by n), 0 anything else.
+// What descriptor n is, as the bit of hf_stdio for descriptor 0; 0 for anything but sockets and pipes.
 __inline __u32 stdio_kind(struct task_struct *task, __u32 n)
 {
 	struct fdtable *table = READ2(task, files, fdt);
@@ -42,8 +45,11 @@ __inline __u32 stdio_kind(struct task_struct *task, __u32 n)
 	if (!file)
 		return 0;
 	kind = READ2(file, f_inode, i_mode) & S_IFMT;
-	if (kind == S_IFSOCK)
-		return HF_STDIN_SOCKET;
+	if (kind == S_IFSOCK) {
+		struct socket *socket = READ1(file, private_data);
+
+		return READ2(socket, sk, __sk_common.skc_family) == FAMILY_UNIX ? HF_STDIN_UNIX : HF_STDIN_SOCKET;
+	}
 	return kind == S_IFIFO ? HF_STDIN_PIPE : 0;
 }
 
@@ -69,8 +75,7 @@ __inline bool is_memfd(struct dentry *dentry)
 	char name[8] = {};
 
 	bpf_probe_read_kernel_str(name, sizeof(name), READ1(dentry, d_name.name));
-	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' &&
-	       name[5] == ':';
+	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':';
 }
 
 // The file that runs and the texts before argv. filename and interp are the kernel's own copies and may be NULL.

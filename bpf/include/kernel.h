@@ -26,9 +26,14 @@ struct qstr {
 	const unsigned char *name;
 } __core;
 
+struct file_system_type {
+	const char *name;
+} __core;
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 } __core;
 
 struct inode {
@@ -58,6 +63,9 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	const char *mnt_devname;
+	// An error value (MNT_NS_INTERNAL) for mounts that the kernel made for itself.
+	struct mnt_namespace *mnt_ns;
 } __core;
 
 struct path {
@@ -204,7 +212,76 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 } __core;
 
+struct list_head {
+	struct list_head *next;
+} __core;
+
+// TS_COMPAT of x86 is in status; arm64 has no such field, and a bit in flags.
+struct thread_info {
+	unsigned long flags;
+	__u32 status;
+} __core;
+
+// arch/x86/include/asm/ptrace.h
+struct pt_regs___x86 {
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long bx;
+	unsigned long bp;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
+} __core;
+
+// arch/arm64/include/asm/ptrace.h
+struct pt_regs___arm64 {
+	__u64 regs[31];
+	__u64 orig_x0;
+	__s32 syscallno;
+} __core;
+
+struct module {
+	char name[56];
+	unsigned long taints;
+} __core;
+
+// io_uring/, include/linux/io_uring_types.h
+struct io_cmd_data {
+	struct file *file;
+} __core;
+
+struct io_kiocb {
+	// From 6.0; what the operation has copied of the request begins here.
+	struct io_cmd_data cmd;
+	__u8 opcode;
+} __core;
+
+struct open_how {
+	__u64 flags;
+} __core;
+
+struct io_open {
+	// Not 0 for an open into the table of the ring.
+	__u32 file_slot;
+	struct open_how how;
+} __core;
+
+struct io_uring_cqe {
+	__s32 res;
+} __core;
+
+// From 5.19.
+struct io_socket {
+	int domain;
+	int type;
+	int protocol;
+} __core;
+
 struct task_struct {
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	unsigned int flags;
@@ -224,6 +301,9 @@ struct task_struct {
 	struct pid *thread_pid;
 	// CONFIG_AUDIT.
 	kuid_t loginuid;
+	// Tasks that this one traces, and its place in its tracer's list.
+	struct list_head ptraced;
+	struct list_head ptrace_entry;
 } __core;
 
 struct linux_binprm {
@@ -307,6 +387,23 @@ struct unix_sock {
 	struct sock *peer;
 } __core;
 
+// include/linux/fs.h. FMODE_* are bits of f_mode, __FMODE_EXEC one of f_flags.
+#define FMODE_WRITE 0x2
+#define FMODE_NOACCOUNT 0x20000000
+#define __FMODE_EXEC 0x20
+
+// include/uapi/linux/mman.h
+#define PROT_EXEC 0x4
+
+// include/uapi/linux/sched.h
+#define CLONE_NEWNS 0x00020000
+#define CLONE_NEWCGROUP 0x02000000
+#define CLONE_NEWUTS 0x04000000
+#define CLONE_NEWIPC 0x08000000
+#define CLONE_NEWUSER 0x10000000
+#define CLONE_NEWPID 0x20000000
+#define CLONE_NEWNET 0x40000000
+
 // include/linux/sched.h
 #define PF_KTHREAD 0x00200000
 #define PF_IO_WORKER 0x00000010
@@ -315,6 +412,7 @@ struct unix_sock {
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
 #define S_IFIFO 0010000
 #define S_ISUID 0004000
 #define S_ISGID 0002000

@@ -231,18 +231,20 @@ struct hf_cgroup {
 };
 _Static_assert(sizeof(struct hf_cgroup) == 104, "hf_cgroup");
 
-// hf_file_op, for HF_OPEN … HF_MMAP_EXEC. Texts: path, target (new path of a rename or link, text of a symlink, source
+// hf_file_op, for HF_OPEN … HF_MMAP_EXEC. file is the file that is acted on, zero for one that is not yet there (CREATE,
+// SYMLINK before it is done) or no longer known (texts of the caller). MOUNT: what is mounted, for move_mount, else the
+// folder that it is mounted on. Texts: path, target (new path of a rename or link, text of a symlink, source
 // of a mount).
 struct hf_file_op {
 	struct hf_head head;
 	struct hf_file file;
 	// OPEN: open(2) flags. MOUNT: mount flags. MMAP_EXEC: protection. RENAME: renameat2 flags.
 	__u32 flags;
-	// CREATE, CHMOD: mode. CHOWN: uid, gid.
+	// CREATE, CHMOD: mode. CHOWN: uid, gid, ~0 for one that stays.
 	__u32 mode;
 	__u32 uid;
 	__u32 gid;
-	// TRUNCATE: new length.
+	// TRUNCATE: new length; ~0 where the hook does not tell.
 	__u64 length;
 	__u16 path_len;
 	__u16 target_len;
@@ -315,13 +317,15 @@ struct hf_dns {
 _Static_assert(sizeof(struct hf_dns) == 128, "hf_dns");
 
 // hf_security, for HF_PTRACE … HF_IO_URING. Text: name (memfd name, module name).
-//   PTRACE: op 1 ptrace attach or seize, 2 process_vm_readv/writev, 3 /proc/pid/mem and others that ask for access;
-//           target_tgid, target_start; mode is the access mode.
-//   SETNS, UNSHARE: flags are CLONE_NEW*; before and after.
-//   MODULE: name; op 1 from a file, 2 from memory.
-//   BPF: op is the command of bpf(2); kind the program or map type.
-//   CRED: old and new credentials.
-//   MEMFD: name, flags. IO_URING: op entries, flags.
+//   PTRACE: op is hf_access; target_tgid, target_start, target_origin; mode is the access mode (PTRACE_MODE_*); flags the
+//           request of ptrace(2), where the system call is what is seen.
+//   SETNS, UNSHARE: flags are the CLONE_NEW* that changed; spaces before and after. UNSHARE op 1: by clone, target_tgid
+//           and target_start are the child, which has spaces_after.
+//   MODULE: name; flags are the taints that it brought.
+//   BPF: op is the command of bpf(2); kind the type of a program or map that is made, name its name.
+//   CRED: before and after; flags are hf_gain.
+//   MEMFD: name without "memfd:"; flags, where the system call is what is seen.
+//   IO_URING: op is the number of submission entries, kind that of completion entries, flags the set-up flags.
 struct hf_security {
 	struct hf_head head;
 	__u32 op;
@@ -339,6 +343,26 @@ struct hf_security {
 	__u16 pad[3];
 };
 _Static_assert(sizeof(struct hf_security) == 288, "hf_security");
+
+// Of whom a process asked access to another's memory or state: op of HF_PTRACE.
+enum hf_access {
+	// With its real credentials: ptrace attach or seize, process_vm_readv and writev, pidfd_getfd.
+	HF_ACCESS_CALL = 1,
+	// process_vm_readv or writev, where the system call tells.
+	HF_ACCESS_VM = 2,
+	// With its file system credentials: through /proc (mem, environ, maps, fd, …).
+	HF_ACCESS_PROC = 3,
+	// PTRACE_TRACEME: asked its parent to trace it.
+	HF_ACCESS_TRACEME = 4,
+};
+
+// What a change of credentials brought: flags of HF_CRED.
+enum hf_gain {
+	// A user id became 0 that was not.
+	HF_GAIN_ROOT = 1,
+	HF_GAIN_CAPS = 2,
+	HF_GAIN_USERNS = 4,
+};
 
 // What went wrong in the kernel, by cause; a per-CPU array of __u64 read by the agent.
 enum hf_counter {
@@ -391,10 +415,67 @@ struct hf_watch_key {
 };
 _Static_assert(sizeof(struct hf_watch_key) == 128, "hf_watch_key");
 
+// hf_watch_name is a key of the watched names: the last component of a path, or the one before it, padded with zeros.
+struct hf_watch_name {
+	__u8 name[48];
+};
+_Static_assert(sizeof(struct hf_watch_name) == 48, "hf_watch_name");
+
 enum hf_watch {
 	HF_WATCH_READ = 1,
 	HF_WATCH_WRITE = 2,
 };
+
+// Arguments in hf_syscall are numbered from 1; 0 is none.
+enum hf_argument {
+	// The result of the call, a descriptor.
+	HF_ARG_RESULT = 7,
+};
+
+// What in a system call is not an argument of its own.
+enum hf_how {
+	// flags is a pointer to a structure that begins with the flags, 64 bits (openat2, clone3).
+	HF_HOW_FLAGS_POINTER = 1,
+	// mode is not an argument: the call makes a directory, or creates a file as creat(2).
+	HF_HOW_DIRECTORY = 2,
+	HF_HOW_CREAT = 4,
+	// 16-bit user and group ids of the 32-bit entry.
+	HF_HOW_IDS16 = 8,
+	// A 32-bit caller gives the length in two arguments.
+	HF_HOW_LENGTH_PAIR = 16,
+};
+
+// hf_syscall says how a system call is read when it returns: its class and where its arguments are.
+struct hf_syscall {
+	// hf_type; 0: not looked at.
+	__u8 type;
+	// The descriptor that is acted on.
+	__u8 fd;
+	// Descriptor of the folder and path.
+	__u8 dir;
+	__u8 path;
+	__u8 target_dir;
+	__u8 target;
+	__u8 flags;
+	__u8 mode;
+	__u8 uid;
+	__u8 length;
+	// File system type.
+	__u8 kind;
+	// hf_how
+	__u8 how;
+	// PTRACE: hf_access.
+	__u8 op;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct hf_syscall) == 16, "hf_syscall");
+
+// hf_syscall_row is an entry of the table by system call number: the native call and the one of the 32-bit entry.
+struct hf_syscall_row {
+	struct hf_syscall native;
+	struct hf_syscall compat;
+};
+_Static_assert(sizeof(struct hf_syscall_row) == 32, "hf_syscall_row");
 
 // hf_watch_addr is a key of the watched address trie: bits of prefix, then the address; IPv4 as v4-mapped IPv6.
 struct hf_watch_addr {

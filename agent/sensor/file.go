@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/wire"
+)
+
+// fileObject has the maps of what is watched.
+const fileObject = "file_lsm"
+
+// syscallProgram reports the calls that are in its table, filled as the ways are taken that need it.
+const (
+	syscallProgram   = "syscall/on_sys_exit"
+	syscallMechanism = "tp_btf sys_exit"
+)
+
+// What no program of a way can show, said once for the ways that share it.
+const (
+	unseenText       = "files are named as the caller wrote it, symbolic links and dots not followed; what is done through io_uring"
+	unseenUringTable = "opens through io_uring into the ring's own table"
+	unseenUringOpen  = "opens through io_uring"
+	unseenExecMaps   = "mappings that an exec makes (the exec is seen)"
+)
+
+// lsmWay is the way of programs at the security hooks, where the deed could be denied too.
+func lsmWay(mechanism string, programs ...string) way {
+	for i, name := range programs {
+		programs[i] = fileObject + "/" + name
+	}
+	return way{programs: programs, mechanism: mechanism, block: probe.Yes}
+}
+
+// callWay is the way of the program of system calls.
+func callWay(unseen string, class wire.Type) way {
+	return way{
+		programs: []string{syscallProgram}, mechanism: syscallMechanism, unseen: unseen, block: probe.No,
+		calls: class,
+	}
+}
+
+// fileSignals are attached in this order.
+var fileSignals = []signal{
+	{"open", []way{
+		lsmWay("lsm file_open", "on_open"),
+		{
+			programs:  []string{syscallProgram, "syscall/on_uring_done"},
+			mechanism: "tp_btf sys_exit, io_uring_complete", unseen: unseenUringTable, block: probe.No, calls: wire.TypeOpen,
+		},
+		callWay(unseenUringOpen, wire.TypeOpen),
+	}},
+	{"create", []way{
+		lsmWay("lsm path_mknod, path_mkdir", "on_mknod", "on_mkdir"), callWay(unseenText, wire.TypeCreate),
+	}},
+	{"unlink", []way{
+		lsmWay("lsm path_unlink, path_rmdir", "on_unlink", "on_rmdir"), callWay(unseenText, wire.TypeUnlink),
+	}},
+	{"rename", []way{lsmWay("lsm path_rename", "on_rename"), callWay(unseenText, wire.TypeRename)}},
+	{"link", []way{lsmWay("lsm path_link", "on_link"), callWay(unseenText, wire.TypeLink)}},
+	{"symlink", []way{lsmWay("lsm path_symlink", "on_symlink"), callWay(unseenText, wire.TypeSymlink)}},
+	{"chmod", []way{lsmWay("lsm path_chmod", "on_chmod"), callWay(unseenText, wire.TypeChmod)}},
+	{"chown", []way{lsmWay("lsm path_chown", "on_chown"), callWay(unseenText, wire.TypeChown)}},
+	{"truncate", []way{
+		lsmWay("lsm path_truncate, file_truncate", "on_truncate", "on_ftruncate"),
+		lsmWay("lsm path_truncate", "on_truncate"),
+		callWay(unseenText, wire.TypeTruncate),
+	}},
+	{"mount", []way{
+		lsmWay("lsm sb_mount, move_mount", "on_mount", "on_move_mount"), callWay(unseenText, wire.TypeMount),
+	}},
+	{"mmap_exec", []way{lsmWay("lsm mmap_file", "on_mmap"), callWay(unseenExecMaps, wire.TypeMmapExec)}},
+}
+
+// completionAsStruct reports whether the tracepoint io_uring_complete gives the completion as a structure.
+func completionAsStruct(kernel *btf.Spec) (bool, error) {
+	var point *btf.Typedef
+	err := kernel.TypeByName("btf_trace_io_uring_complete", &point)
+	if errors.Is(err, btf.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	pointer, ok := btf.UnderlyingType(point).(*btf.Pointer)
+	if !ok {
+		return false, nil
+	}
+	proto, ok := pointer.Target.(*btf.FuncProto)
+	// The first parameter is the tracepoint's own.
+	return ok && len(proto.Params) == 4, nil
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Files, at the kernel's own security decisions: what is about to be done, from the objects it will be done to. The
+// loader attaches these programs as LSM programs or, under the same conditions, to the security_* functions. A program
+// runs only while every one before it has allowed, so zero keeps the verdict.
+
+#include "fileop.h"
+
+// An open for reading needs a watched name or a class that is recorded whole. Opens that an exec makes are not opens,
+// nor are those by which a stacked file system reaches the layer below.
+SEC("lsm/file_open")
+int on_open(__u64 *ctx)
+{
+	struct file *file = ARG(ctx, 0, struct file *);
+	__u32 mode = READ1(file, f_mode), how = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
+	struct dentry *dentry = READ1(file, f_path.dentry);
+	struct vfsmount *mnt = READ1(file, f_path.mnt);
+	struct file_op op;
+	enum wanted want;
+
+	if (mode & FMODE_NOACCOUNT || READ1(file, f_flags) & __FMODE_EXEC || is_internal(mnt))
+		return 0;
+	if (how == HF_WATCH_READ) {
+		want = wanted(HF_OPEN);
+		if (want == WANT_NOT || (want == WANT_WATCHED && !dentry_watched(dentry, how))) {
+			count_normal(HF_OPEN);
+			return 0;
+		}
+	}
+	if (!op_begin(&op, HF_OPEN))
+		return 0;
+	op.record->flags = READ1(file, f_flags);
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, mnt, dentry, how);
+	op_end(&op, false);
+	return 0;
+}
+
+// Reports that a name is about to come into a folder, or to go.
+__inline void entry_send(__u32 type, const struct path *dir, struct dentry *dentry, __u32 mode)
+{
+	struct file_op op;
+
+	if (!op_begin(&op, type))
+		return;
+	op.record->mode = mode;
+	op_dentry(&op, dentry);
+	op_path(&op, READ1(dir, mnt), dentry, HF_WATCH_WRITE);
+	op_end(&op, false);
+}
+
+SEC("lsm/path_mknod")
+int on_mknod(__u64 *ctx)
+{
+	__u32 mode = ARG(ctx, 2, __u32) & 0xffff;
+
+	// open(2) gives no type.
+	if (!(mode & S_IFMT))
+		mode |= S_IFREG;
+	entry_send(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode);
+	return 0;
+}
+
+SEC("lsm/path_mkdir")
+int on_mkdir(__u64 *ctx)
+{
+	__u32 mode = (ARG(ctx, 2, __u32) & 07777) | S_IFDIR;
+
+	entry_send(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode);
+	return 0;
+}
+
+SEC("lsm/path_unlink")
+int on_unlink(__u64 *ctx)
+{
+	entry_send(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0);
+	return 0;
+}
+
+SEC("lsm/path_rmdir")
+int on_rmdir(__u64 *ctx)
+{
+	entry_send(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0);
+	return 0;
+}
+
+// The flags of renameat2 are an argument only from 5.19 on; before, an exchange is two calls.
+SEC("lsm/path_rename")
+int on_rename(__u64 *ctx)
+{
+	struct path *from = ARG(ctx, 0, struct path *), *to = ARG(ctx, 2, struct path *);
+	struct dentry *old = ARG(ctx, 1, struct dentry *), *new = ARG(ctx, 3, struct dentry *);
+	struct file_op op;
+
+	if (!op_begin(&op, HF_RENAME))
+		return 0;
+	op_dentry(&op, old);
+	op_path(&op, READ1(from, mnt), old, HF_WATCH_WRITE);
+	op_target(&op, READ1(to, mnt), new, HF_WATCH_WRITE);
+	op_end(&op, false);
+	return 0;
+}
+
+SEC("lsm/path_link")
+int on_link(__u64 *ctx)
+{
+	struct dentry *old = ARG(ctx, 0, struct dentry *), *new = ARG(ctx, 2, struct dentry *);
+	struct path *dir = ARG(ctx, 1, struct path *);
+	struct file_op op;
+
+	if (!op_begin(&op, HF_LINK))
+		return 0;
+	op_dentry(&op, old);
+	// A hard link never leaves its mount.
+	op_path(&op, READ1(dir, mnt), old, HF_WATCH_WRITE);
+	op_target(&op, READ1(dir, mnt), new, HF_WATCH_WRITE);
+	op_end(&op, false);
+	return 0;
+}
+
+SEC("lsm/path_symlink")
+int on_symlink(__u64 *ctx)
+{
+	struct dentry *dentry = ARG(ctx, 1, struct dentry *);
+	struct path *dir = ARG(ctx, 0, struct path *);
+	struct file_op op;
+
+	if (!op_begin(&op, HF_SYMLINK))
+		return 0;
+	op_dentry(&op, dentry);
+	op_path(&op, READ1(dir, mnt), dentry, HF_WATCH_WRITE);
+	op.record->target_len = (__u16)text_kernel_str(op.s, ARG(ctx, 2, char *), TEXT_MAX);
+	op_end(&op, false);
+	return 0;
+}
+
+// Begins the record of a change of a file that is there.
+__inline bool change_begin(struct file_op *op, __u32 type, const struct path *path)
+{
+	if (!op_begin(op, type))
+		return false;
+	op_dentry(op, READ1(path, dentry));
+	op_path(op, READ1(path, mnt), READ1(path, dentry), HF_WATCH_WRITE);
+	return true;
+}
+
+SEC("lsm/path_chmod")
+int on_chmod(__u64 *ctx)
+{
+	struct file_op op;
+
+	if (!change_begin(&op, HF_CHMOD, ARG(ctx, 0, struct path *)))
+		return 0;
+	op.record->mode = ARG(ctx, 1, __u32) & 07777;
+	op_end(&op, false);
+	return 0;
+}
+
+SEC("lsm/path_chown")
+int on_chown(__u64 *ctx)
+{
+	struct file_op op;
+
+	if (!change_begin(&op, HF_CHOWN, ARG(ctx, 0, struct path *)))
+		return 0;
+	op.record->uid = ARG(ctx, 1, __u32);
+	op.record->gid = ARG(ctx, 2, __u32);
+	op_end(&op, false);
+	return 0;
+}
+
+__inline void truncate_send(const struct path *path)
+{
+	struct file_op op;
+
+	if (!change_begin(&op, HF_TRUNCATE, path))
+		return;
+	op.record->length = ~0ull;
+	op_end(&op, false);
+}
+
+SEC("lsm/path_truncate")
+int on_truncate(__u64 *ctx)
+{
+	truncate_send(ARG(ctx, 0, struct path *));
+	return 0;
+}
+
+// From 6.2 on, for what is truncated by descriptor.
+SEC("lsm/file_truncate")
+int on_ftruncate(__u64 *ctx)
+{
+	truncate_send(&ARG(ctx, 0, struct file *)->f_path);
+	return 0;
+}
+
+// An executable mapping of a file: the program itself and its interpreter at exec, libraries after it.
+SEC("lsm/mmap_file")
+int on_mmap(__u64 *ctx)
+{
+	struct file *file = ARG(ctx, 0, struct file *);
+	unsigned long protection = ARG(ctx, 1, unsigned long);
+	struct file_op op;
+
+	if (!file || !(protection & PROT_EXEC))
+		return 0;
+	if (!op_begin(&op, HF_MMAP_EXEC))
+		return 0;
+	op.record->flags = (__u32)protection;
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_WATCH_READ);
+	op_end(&op, false);
+	return 0;
+}
+
+SEC("lsm/sb_mount")
+int on_mount(__u64 *ctx)
+{
+	const char *source = ARG(ctx, 0, char *), *kind = ARG(ctx, 2, char *);
+	struct path *path = ARG(ctx, 1, struct path *);
+	struct file_op op;
+
+	if (!change_begin(&op, HF_MOUNT, path))
+		return 0;
+	op.record->flags = ARG(ctx, 3, __u32);
+	if (kind)
+		bpf_probe_read_kernel_str(op.record->fstype, sizeof(op.record->fstype), kind);
+	if (source)
+		op.record->target_len = (__u16)text_kernel_str(op.s, source, TEXT_MAX);
+	op_end(&op, true);
+	return 0;
+}
+
+// The new mount calls: what is mounted comes from fsmount or open_tree, and is not in the tree yet, or from elsewhere in it.
+SEC("lsm/move_mount")
+int on_move_mount(__u64 *ctx)
+{
+	struct path *from = ARG(ctx, 0, struct path *), *to = ARG(ctx, 1, struct path *);
+	struct vfsmount *mnt = READ1(from, mnt);
+	struct mount *mount = (struct mount *)((char *)mnt - field_offset(struct mount, mnt));
+	struct file_op op;
+
+	if (!op_begin(&op, HF_MOUNT))
+		return 0;
+	op_dentry(&op, READ1(from, dentry));
+	op_path(&op, READ1(to, mnt), READ1(to, dentry), HF_WATCH_WRITE);
+	bpf_probe_read_kernel_str(op.record->fstype, sizeof(op.record->fstype), READ3(mnt, mnt_sb, s_type, name));
+	if (READ1(mount, mnt_parent) == mount)
+		op.record->target_len = (__u16)text_kernel_str(op.s, READ1(mount, mnt_devname), TEXT_MAX);
+	else
+		op_target(&op, mnt, READ1(from, dentry), HF_WATCH_READ);
+	op_end(&op, true);
+	return 0;
+}
+
+char __license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Files, seen when a system call that worked returns. What has a descriptor is read from the kernel's own objects; of
+// calls that name files by text, the text is all that is left, and the caller could have changed it meanwhile.
+
+#pragma once
+
+#include "fd.h"
+#include "fileop.h"
+
+// include/linux/fs.h
+#define FMODE_PATH 0x4000
+#define FMODE_CREATED 0x100000
+// include/uapi/asm-generic/fcntl.h
+#define O_WRONLY 01
+#define O_CREAT 0100
+#define O_TRUNC 01000
+// open(2) flags of creat(2)
+#define CREAT_FLAGS (O_CREAT | O_WRONLY | O_TRUNC)
+
+// System calls, by number. Filled by the agent; what it leaves empty is not looked at.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 512);
+	__type(key, __u32);
+	__type(value, struct hf_syscall_row);
+} syscalls SEC(".maps");
+
+// A call that returned. regs are the caller's saved registers.
+struct call {
+	const struct hf_syscall *how;
+	__u64 regs;
+	__s64 result;
+	bool compat;
+};
+
+__inline __u64 call_argument(const struct call *call, __u32 n)
+{
+	return syscall_argument(call->regs, n, call->compat);
+}
+
+__inline __u32 call_flags(const struct call *call)
+{
+	__u64 value = call_argument(call, call->how->flags);
+
+	if (call->how->how & HF_HOW_CREAT)
+		return CREAT_FLAGS;
+	if (call->how->how & HF_HOW_FLAGS_POINTER && bpf_probe_read_user(&value, sizeof(value), (void *)value) < 0)
+		count(HF_C_USER_READ);
+	return (__u32)value;
+}
+
+// A 16-bit id as a 32-bit one: the highest means "leave".
+__inline __u32 id_from_16(__u32 id)
+{
+	id &= 0xffff;
+	return id == 0xffff ? ~0u : id;
+}
+
+// Fills what a call gives as numbers.
+__inline void call_numbers(const struct call *call, struct hf_file_op *record)
+{
+	const struct hf_syscall *how = call->how;
+
+	record->head.flags |= HF_F_RESULT;
+	if (how->fd == HF_ARG_RESULT)
+		record->head.result = (__s32)call->result;
+	if (how->flags || how->how & HF_HOW_CREAT)
+		record->flags = call_flags(call);
+	if (how->mode)
+		record->mode = (__u32)call_argument(call, how->mode) & 0xffff;
+	if (how->how & HF_HOW_DIRECTORY)
+		record->mode = (record->mode & 07777) | S_IFDIR;
+	else if (how->type == HF_CREATE && !(record->mode & S_IFMT))
+		record->mode |= S_IFREG;
+	if (how->uid) {
+		record->uid = (__u32)call_argument(call, how->uid);
+		record->gid = (__u32)call_argument(call, how->uid + 1);
+		if (how->how & HF_HOW_IDS16) {
+			record->uid = id_from_16(record->uid);
+			record->gid = id_from_16(record->gid);
+		}
+	}
+	if (how->length)
+		record->length = call_argument(call, how->length);
+	if (how->how & HF_HOW_LENGTH_PAIR)
+		record->length |= call_argument(call, how->length + 1) << 32;
+}
+
+// Reports the file that came to be with an open.
+__inline void created_send(struct file *file)
+{
+	struct file_op op;
+
+	if (!op_begin(&op, HF_CREATE))
+		return;
+	op.record->head.flags |= HF_F_RESULT;
+	op.record->mode = READ2(file, f_inode, i_mode);
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_WATCH_WRITE);
+	op_end(&op, false);
+}
+
+// Whether a file is worth a record under the watched names alone. Only reads are many enough to ask.
+__inline bool file_passes(__u32 type, struct file *file, __u32 watch)
+{
+	enum wanted want;
+
+	if (watch == HF_WATCH_WRITE)
+		return true;
+	want = wanted(type);
+	if (want == WANT_ALL || (want == WANT_WATCHED && dentry_watched(READ1(file, f_path.dentry), watch)))
+		return true;
+	count_normal(type);
+	return false;
+}
+
+__inline void file_call(const struct call *call, struct file *file)
+{
+	__u32 type = call->how->type, watch = HF_WATCH_WRITE, mode = READ1(file, f_mode);
+	struct file_op op;
+
+	if (type == HF_OPEN && mode & FMODE_PATH)
+		return;
+	if (type == HF_MMAP_EXEC || (type == HF_OPEN && !(mode & FMODE_WRITE)))
+		watch = HF_WATCH_READ;
+	if (type == HF_OPEN && mode & FMODE_CREATED)
+		created_send(file);
+	if (!file_passes(type, file, watch) || !op_begin(&op, type))
+		return;
+	call_numbers(call, op.record);
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
+	op_end(&op, false);
+}
+
+// The same for an open through io_uring.
+__inline void uring_open(struct file *file, __u32 flags, __s32 result)
+{
+	__u32 mode = READ1(file, f_mode), watch = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
+	struct file_op op;
+
+	if (mode & FMODE_PATH)
+		return;
+	if (mode & FMODE_CREATED)
+		created_send(file);
+	if (!file_passes(HF_OPEN, file, watch) || !op_begin(&op, HF_OPEN))
+		return;
+	op.record->head.flags |= HF_F_RESULT | HF_F_URING;
+	op.record->head.result = result;
+	op.record->flags = flags;
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
+	op_end(&op, false);
+}
+
+// Appends the second text: another path, or for a symbolic link and a mount what the caller wrote.
+__inline void text_target(const struct call *call, struct file_op *op)
+{
+	const struct hf_syscall *how = call->how;
+	__u64 address = call_argument(call, how->target);
+	__u32 at = op->s->size, length;
+	__s32 dir = AT_FDCWD;
+
+	if (how->type == HF_SYMLINK || (how->type == HF_MOUNT && !how->target_dir)) {
+		if (address)
+			op->record->target_len = (__u16)text_user_str(op->s, (void *)address, TEXT_MAX);
+		return;
+	}
+	if (how->target_dir)
+		dir = (__s32)call_argument(call, how->target_dir);
+	length = path_user(op->s->slot, dir, address);
+	op->record->target_len = (__u16)length;
+	if (path_watched(op->s, at, length, HF_WATCH_WRITE))
+		op->watched = true;
+}
+
+// What a mount call says of what it mounted: the type as text or, of a mount that a descriptor stands for, the real one.
+__inline void mount_kind(const struct call *call, struct hf_file_op *record)
+{
+	const struct hf_syscall *how = call->how;
+	struct file *file;
+
+	if (how->kind) {
+		bpf_probe_read_user_str(record->fstype, sizeof(record->fstype), (void *)call_argument(call, how->kind));
+		return;
+	}
+	file = file_of((__u32)call_argument(call, how->target_dir));
+	if (!file)
+		return;
+	read_file(&record->file, READ1(file, f_inode));
+	bpf_probe_read_kernel_str(record->fstype, sizeof(record->fstype),
+				  READ4(file, f_path.mnt, mnt_sb, s_type, name));
+}
+
+__inline void text_call(const struct call *call)
+{
+	const struct hf_syscall *how = call->how;
+	__u32 type = how->type, length;
+	__s32 dir = AT_FDCWD;
+	struct file_op op;
+
+	if (!op_begin(&op, type))
+		return;
+	call_numbers(call, op.record);
+	op.record->head.flags |= HF_F_USER_TEXT;
+	if (type == HF_MOUNT)
+		mount_kind(call, op.record);
+	if (how->dir)
+		dir = (__s32)call_argument(call, how->dir);
+	length = path_user(op.s->slot, dir, call_argument(call, how->path));
+	op.record->path_len = (__u16)length;
+	if (path_watched(op.s, sizeof(*op.record), length, HF_WATCH_WRITE))
+		op.watched = true;
+	if (how->target)
+		text_target(call, &op);
+	op_end(&op, type == HF_MOUNT);
+}
+
+// The row of a call; NULL when it is not looked at.
+__inline const struct hf_syscall *call_row(__u32 number, bool compat)
+{
+	struct hf_syscall_row *row = bpf_map_lookup_elem(&syscalls, &number);
+
+	if (!row)
+		return NULL;
+	return compat ? &row->compat : &row->native;
+}
+
+// Global, so that it is verified for itself.
+__attribute__((noinline)) int sys_file(__u32 number, __u32 compat, __u64 regs, __s64 result)
+{
+	struct call call = { .how = call_row(number, compat), .regs = regs, .result = result, .compat = compat };
+	struct file *file;
+	__u32 fd;
+
+	if (!call.how)
+		return 0;
+	if (call.how->type == HF_MMAP_EXEC && !(call_argument(&call, call.how->flags) & PROT_EXEC))
+		return 0;
+	if (!call.how->fd) {
+		text_call(&call);
+		return 0;
+	}
+	fd = call.how->fd == HF_ARG_RESULT ? (__u32)result : (__u32)call_argument(&call, call.how->fd);
+	file = file_of(fd);
+	if (file)
+		file_call(&call, file);
+	return 0;
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// What is watched: files by name, cheap enough to ask at every open, and paths by prefix, asked once the path is known.
+
+#pragma once
+
+#include "path.h"
+
+// Names, with the bits of hf_watch. A file matches by the last component of its path or by the one before.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct hf_watch_name);
+	__type(value, __u32);
+} watched_names SEC(".maps");
+
+// Prefixes of paths, with the bits of hf_watch.
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hf_watch_key);
+	__type(value, __u32);
+} watched_paths SEC(".maps");
+
+__inline bool name_watched(struct dentry *dentry, __u32 how)
+{
+	struct hf_watch_name key = {};
+	__u32 *bits;
+
+	bpf_probe_read_kernel_str(key.name, sizeof(key.name), READ1(dentry, d_name.name));
+	bits = bpf_map_lookup_elem(&watched_names, &key);
+	return bits && (*bits & how);
+}
+
+// Whether the dentry's name or its folder's is watched.
+__inline bool dentry_watched(struct dentry *dentry, __u32 how)
+{
+	return name_watched(dentry, how) || name_watched(READ1(dentry, d_parent), how);
+}
+
+// Whether the path of the length that stands at the offset in the record begins with a watched prefix. The kernel
+// compares no more than the key's bits, so that what stands after the path does not matter.
+__inline bool path_watched(struct scratch *s, __u32 at, __u32 length, __u32 how)
+{
+	struct hf_watch_key key;
+	__u32 *bits;
+
+	if (length > sizeof(key.path))
+		length = sizeof(key.path);
+	key.bits = length * 8;
+	bpf_probe_read_kernel(key.path, sizeof(key.path), &s->bytes[at & (SCRATCH_SIZE - 1)]);
+	bits = bpf_map_lookup_elem(&watched_paths, &key);
+	return bits && (*bits & how);
+}
