@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -23,6 +24,8 @@ type loader struct {
 	specs    map[string]*ebpf.CollectionSpec
 	maps     map[string]*ebpf.Map
 	programs map[string]*loaded
+	// types is the kernel's type information, decoded once for all programs; it is large.
+	types *btf.Cache
 	// attached is what is attached already, by name.
 	attached map[string]bool
 }
@@ -41,6 +44,7 @@ func newLoader(cfg Config, kernel *probe.Kernel) *loader {
 		specs:    map[string]*ebpf.CollectionSpec{},
 		maps:     map[string]*ebpf.Map{},
 		programs: map[string]*loaded{},
+		types:    btf.NewCache(),
 		attached: map[string]bool{},
 	}
 }
@@ -83,7 +87,9 @@ func (l *loader) loadInto(p *loaded) error {
 	if err := l.setConstants(spec); err != nil {
 		return err
 	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: l.shared(spec)})
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: l.shared(spec), Cache: l.types,
+	})
 	if err != nil {
 		return explain(err)
 	}

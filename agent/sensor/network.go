@@ -125,7 +125,7 @@ var voidHooks = map[string]bool{"sock_graft": true}
 
 // constants gives the constants of the programs that depend on what the kernel has and on what is attached.
 func (l *loader) constants() (map[string]any, error) {
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := l.types.Kernel()
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", err)
 	}

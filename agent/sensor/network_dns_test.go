@@ -119,8 +119,7 @@ func dnsOverUDP(s say, addr string) error {
 	return unix.Close(c)
 }
 
-func TestNetworkDNS(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkDNS(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("dns")
 	r.settle()

@@ -33,9 +33,8 @@ var netTypes = []wire.Type{
 	wire.TypeFlow, wire.TypePassedSocket,
 }
 
-// netRig is a sensor that records the network events of the containers that a test makes.
-type netRig struct {
-	t      *testing.T
+// netLog is a sensor and what it saw.
+type netLog struct {
 	sensor *Sensor
 	root   string
 
@@ -44,8 +43,14 @@ type netRig struct {
 	all  []*event.Event
 }
 
-// newNetRig starts a sensor for the length of a test. Nothing is asked for but what container adds.
-func newNetRig(t *testing.T) *netRig {
+// netRig is a test's view of it. Nothing is asked for but the network events of the containers that the test makes.
+type netRig struct {
+	*netLog
+	t *testing.T
+}
+
+// startNetRig starts a sensor for the length of a test and those within it: loading the programs is what takes time.
+func startNetRig(t *testing.T) *netRig {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -54,7 +59,7 @@ func newNetRig(t *testing.T) *netRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &netRig{t: t, root: cgroupRoot(t), more: make(chan struct{}, 1)}
+	r := &netRig{t: t, netLog: &netLog{root: cgroupRoot(t), more: make(chan struct{}, 1)}}
 	r.sensor, err = New(Config{CgroupRoot: r.root}, kernel)
 	if err != nil {
 		t.Fatal(err)

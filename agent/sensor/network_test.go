@@ -26,6 +26,37 @@ const (
 	tcp, udp     = unix.IPPROTO_TCP, unix.IPPROTO_UDP
 )
 
+// TestNetwork runs all tests of the network on one sensor.
+func TestNetwork(t *testing.T) {
+	all := startNetRig(t)
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, *netRig)
+	}{
+		{"TCP", testNetworkTCP},
+		{"Refused", testNetworkRefused},
+		{"MPTCP", testNetworkMPTCP},
+		{"FastOpen", testNetworkFastOpen},
+		{"Uring", testNetworkUring},
+		{"IA32", testNetworkIA32},
+		{"UDPConnected", testNetworkUDPConnected},
+		{"UDPOthers", testNetworkUDPOthers},
+		{"UDPMapped", testNetworkUDPMapped},
+		{"Bind", testNetworkBind},
+		{"SCTP", testNetworkSCTP},
+		{"ICMP", testNetworkICMP},
+		{"Families", testNetworkFamilies},
+		{"NoPrivilege", testNetworkNoPrivilege},
+		{"UringFamily", testNetworkUringFamily},
+		{"Unix", testNetworkUnix},
+		{"Watched", testNetworkWatched},
+		{"Passed", testNetworkPassed},
+		{"DNS", testNetworkDNS},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, &netRig{all.netLog, t}) })
+	}
+}
+
 // acceptsByTask says that accept is seen with the task that calls it.
 func (r *netRig) acceptsByTask() bool { return r.sensor.loader.attached["network_lsm/on_accept"] }
 
@@ -41,8 +72,8 @@ func (r *netRig) wantAccept(w wantNet) wantNet {
 	return w
 }
 
-// TestNetworkTCP follows connections from bind to close: over IPv4, IPv6, and IPv4 by a v4-mapped address.
-func TestNetworkTCP(t *testing.T) {
+// testNetworkTCP follows connections from bind to close: over IPv4, IPv6, and IPv4 by a v4-mapped address.
+func testNetworkTCP(t *testing.T, all *netRig) {
 	tests := map[string]struct {
 		family uint16
 		addr   string
@@ -55,7 +86,7 @@ func TestNetworkTCP(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newNetRig(t)
+			r := &netRig{all.netLog, t}
 			c := r.container()
 			d := c.deed(name)
 			server, client := at(tt.addr, d.said["listen port"]), at(tt.addr, d.said["connect port"])
@@ -96,9 +127,8 @@ func TestNetworkTCP(t *testing.T) {
 	}
 }
 
-// TestNetworkRefused has a connection that does not come about: it is seen as it is tried, and is no flow.
-func TestNetworkRefused(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkRefused has a connection that does not come about: it is seen as it is tried, and is no flow.
+func testNetworkRefused(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("tcp refused")
 	c.check(r.one(d.pid, wire.TypeConnect), d.pid, wantNet{
@@ -107,9 +137,8 @@ func TestNetworkRefused(t *testing.T) {
 	r.expect(d.pid, 0, wire.TypeFlow, wire.TypeAccept)
 }
 
-// TestNetworkMPTCP follows a connection of several paths: each path is one of TCP's.
-func TestNetworkMPTCP(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkMPTCP follows a connection of several paths: each path is one of TCP's.
+func testNetworkMPTCP(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("mptcp")
 	for _, e := range r.expect(d.pid, 1, wire.TypeConnect) {
@@ -129,8 +158,7 @@ func TestNetworkMPTCP(t *testing.T) {
 	}
 }
 
-func TestNetworkFastOpen(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkFastOpen(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("fast open")
 	c.check(r.one(d.pid, wire.TypeConnect), d.pid, wantNet{
@@ -138,8 +166,7 @@ func TestNetworkFastOpen(t *testing.T) {
 	})
 }
 
-func TestNetworkUring(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkUring(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("uring")
 	e := r.one(d.pid, wire.TypeConnect)
@@ -160,8 +187,7 @@ func TestNetworkUring(t *testing.T) {
 	}
 }
 
-func TestNetworkIA32(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkIA32(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("ia32")
 	pid := int(d.said["pid"])
@@ -172,9 +198,8 @@ func TestNetworkIA32(t *testing.T) {
 	c.check(r.one(pid, wire.TypeSocket), pid, r.wantFamily(unix.AF_PACKET, unix.SOCK_RAW, 0, 0, wire.FlagCompat))
 }
 
-// TestNetworkUDPConnected sends over a connected socket and, from it, to another address.
-func TestNetworkUDPConnected(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkUDPConnected sends over a connected socket and, from it, to another address.
+func testNetworkUDPConnected(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("udp connected")
 	base := wantNet{family: v4, kind: dgrm, protocol: udp, flags: wire.NetOutbound}
@@ -221,9 +246,8 @@ func TestNetworkUDPConnected(t *testing.T) {
 	t.Errorf("no flow to the second peer:%s", r.list(d.pid))
 }
 
-// TestNetworkUDPOthers sends without a connection: the first datagram to each address is reported, the rest counted.
-func TestNetworkUDPOthers(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkUDPOthers sends without a connection: the first datagram to each address is reported, the rest counted.
+func testNetworkUDPOthers(t *testing.T, r *netRig) {
 	c := r.container()
 	before := r.counted(wire.TypeSendto)
 	d := c.deed("udp others")
@@ -248,8 +272,7 @@ func (r *netRig) counted(typ wire.Type) uint64 {
 	return counted[typ]
 }
 
-func TestNetworkUDPMapped(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkUDPMapped(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("udp mapped")
 	c.check(r.one(d.pid, wire.TypeSendto), d.pid, wantNet{
@@ -258,9 +281,8 @@ func TestNetworkUDPMapped(t *testing.T) {
 	})
 }
 
-// TestNetworkBind binds three times, once in vain.
-func TestNetworkBind(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkBind binds three times, once in vain.
+func testNetworkBind(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("bind")
 	got := r.expect(d.pid, 2, wire.TypeBind)
@@ -269,9 +291,8 @@ func TestNetworkBind(t *testing.T) {
 	r.expect(d.pid, 0, wire.TypeListen, wire.TypeConnect)
 }
 
-// TestNetworkSCTP uses a protocol that the address hooks of cgroups do not stand before.
-func TestNetworkSCTP(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkSCTP uses a protocol that the address hooks of cgroups do not stand before.
+func testNetworkSCTP(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("sctp")
 	for _, e := range r.expect(d.pid, 2, wire.TypeSocket) {
@@ -292,8 +313,7 @@ func TestNetworkSCTP(t *testing.T) {
 	})
 }
 
-func TestNetworkICMP(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkICMP(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("icmp")
 	c.check(r.one(d.pid, wire.TypeSocket), d.pid, wantNet{
@@ -321,9 +341,8 @@ func (r *netRig) wantFamily(family, kind, protocol uint16, result int32, head wi
 	return w
 }
 
-// TestNetworkFamilies makes a socket of each family, whether the kernel has it or not.
-func TestNetworkFamilies(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkFamilies makes a socket of each family, whether the kernel has it or not.
+func testNetworkFamilies(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("families")
 	got := r.expect(d.pid, 6, wire.TypeSocket)
@@ -350,17 +369,15 @@ func TestNetworkFamilies(t *testing.T) {
 	})
 }
 
-// TestNetworkNoPrivilege asks for sockets that the process may not have.
-func TestNetworkNoPrivilege(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkNoPrivilege asks for sockets that the process may not have.
+func testNetworkNoPrivilege(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("no privilege")
 	c.check(r.one(d.pid, wire.TypeSocket), d.pid, r.wantFamily(unix.AF_PACKET, unix.SOCK_RAW, unix.IPPROTO_ICMP, -int32(unix.EPERM), 0))
 }
 
-// TestNetworkUringFamily makes a socket of another family without a system call of its own.
-func TestNetworkUringFamily(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkUringFamily makes a socket of another family without a system call of its own.
+func testNetworkUringFamily(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("uring family")
 	for _, e := range r.of(d.pid, wire.TypeSocket) {
@@ -381,9 +398,8 @@ func TestNetworkUringFamily(t *testing.T) {
 	t.Errorf("the socket is not seen, and the capabilities do not say so:%s", r.list(d.pid))
 }
 
-// TestNetworkUnix connects to a path, to an abstract name, and to nobody.
-func TestNetworkUnix(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkUnix connects to a path, to an abstract name, and to nobody.
+func testNetworkUnix(t *testing.T, r *netRig) {
 	c := r.container()
 	d := c.deed("unix")
 	got := r.expect(d.pid, 2, wire.TypeConnect)
@@ -401,9 +417,8 @@ func TestNetworkUnix(t *testing.T) {
 	c.check(got[1], d.pid, w)
 }
 
-// TestNetworkWatched asks for nothing but what contacts watched addresses.
-func TestNetworkWatched(t *testing.T) {
-	r := newNetRig(t)
+// testNetworkWatched asks for nothing but what contacts watched addresses.
+func testNetworkWatched(t *testing.T, r *netRig) {
 	c := r.bareContainer()
 	if err := r.sensor.SetInterest(c.id, Interest{Watched: Bit(netTypes...)}); err != nil {
 		t.Fatal(err)
@@ -429,10 +444,9 @@ func TestNetworkWatched(t *testing.T) {
 	r.expect(d.pid, 0, wire.TypeSocket, wire.TypeFlow)
 }
 
-// TestNetworkPassed passes two connected sockets to a process of another container, which sends from the one three
+// testNetworkPassed passes two connected sockets to a process of another container, which sends from the one three
 // times and a file to the other.
-func TestNetworkPassed(t *testing.T) {
-	r := newNetRig(t)
+func testNetworkPassed(t *testing.T, r *netRig) {
 	from, to := r.container(), r.container()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
@@ -86,7 +88,7 @@ type Sensor struct {
 func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	cfg = cfg.withDefaults()
 	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel)}
-	for _, sig := range append(append([]signal(nil), lifecycle...), signals[:3]...) {
+	for _, sig := range slices.Concat(lifecycle, signals) {
 		for _, name := range sig.ways[0].programs {
 			if p := s.loader.load(name); p.err != nil {
 				return nil, errors.Join(fmt.Errorf("load the programs that identity rests on: %w", p.err), s.Close())
@@ -101,9 +103,11 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 }
 
 // Start attaches the programs. Between the cgroup hooks and the rest it calls seed, which enters the cgroups that are
-// there already by PlaceCgroup; last it reports the processes that are there already. A signal that no program can
-// show is not an error: Capabilities says why.
+// there already by PlaceCgroup; between the life of processes and what they do it reports the processes that are there
+// already. A signal beyond these that no program can show is not an error: Capabilities says why.
 func (s *Sensor) Start(seed func() error) error {
+	// What is loaded later, if anything, reads the kernel's types again.
+	defer func() { s.loader.types = btf.NewCache() }()
 	for _, sig := range lifecycle {
 		if err := s.attachSignal(sig); err != nil {
 			return err
@@ -112,14 +116,22 @@ func (s *Sensor) Start(seed func() error) error {
 	if err := seed(); err != nil {
 		return fmt.Errorf("enter the cgroups that are there already: %w", err)
 	}
-	for _, sig := range slices.Concat(signals, fileSignals, securitySignals, networkSignals) {
+	// Who is there already is told before anything that they do.
+	for _, sig := range signals {
 		if err := s.attachSignal(sig); err != nil {
-			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
+			return err
 		}
 	}
 	if err := s.iterate(taskIterator, ""); err != nil {
 		return err
 	}
+	for _, sig := range slices.Concat(fileSignals, securitySignals, networkSignals) {
+		if err := s.attachSignal(sig); err != nil {
+			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
+		}
+	}
+	// The kernel's types were needed to load; they are some tens of megabytes.
+	defer btf.FlushKernelSpec()
 	// Where it cannot be had, the capability of flows says so.
 	if s.loader.load(ownerIterator).err != nil {
 		return nil
