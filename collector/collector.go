@@ -39,7 +39,8 @@ type Config struct {
 	Hostnames []string
 	// Alerts and Records bound what is kept.
 	Alerts, Records sqlite.Bounds
-	Log             *slog.Logger
+	// Log is where the collector logs; nil means nowhere.
+	Log *slog.Logger
 }
 
 // Collector is a collector that is ready to run. Use New.
@@ -58,6 +59,9 @@ type Collector struct {
 
 // New opens everything and listens, but serves nothing yet. Run has to be called, or Close.
 func New(ctx context.Context, cfg Config) (_ *Collector, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	c := &Collector{log: cfg.Log}
 	defer func() {
 		if err != nil {
@@ -124,6 +128,9 @@ func (c *Collector) HTTPAddr() net.Addr { return c.http.Addr() }
 
 // Authority is the collector's authority.
 func (c *Collector) Authority() *authority.Authority { return c.authority }
+
+// Fleet is the nodes that the collector knows.
+func (c *Collector) Fleet() *fleet.Fleet { return c.fleet }
 
 // Run serves until ctx ends or a part fails, and closes everything before it returns. It returns nil when ctx ended.
 func (c *Collector) Run(ctx context.Context) (err error) {

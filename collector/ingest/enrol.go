@@ -141,7 +141,7 @@ func (s *Server) identify(ctx context.Context) (string, *x509.Certificate, error
 	}
 	if !isTLS || len(info.State.VerifiedChains) == 0 {
 		s.reject("no_certificate", address, errors.New("no client certificate"))
-		return "", nil, status.Error(codes.Unauthenticated, "a client certificate is needed: enrol first")
+		return "", nil, status.Error(codes.Unauthenticated, "a client certificate of this collector's authority is needed: enrol first")
 	}
 	cert := info.State.VerifiedChains[0][0]
 	node, err := s.authority.Node(ctx, cert)

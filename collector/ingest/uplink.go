@@ -93,7 +93,7 @@ type connection struct {
 // conclude logs how a stream ended, and says it to the agent.
 func (c *connection) conclude(ctx context.Context, err error) error {
 	switch {
-	case err == nil, errors.Is(err, io.EOF), ctx.Err() != nil:
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, context.Canceled):
 		c.log.Info("agent disconnected", "error", context.Cause(ctx))
 		return nil
 	case errors.Is(err, fleet.ErrSuperseded):
@@ -195,29 +195,28 @@ func (c *connection) send(session *fleet.Session, expiry <-chan time.Time) error
 	credit := time.NewTicker(creditEvery)
 	defer credit.Stop()
 	for {
-		var err error
+		var broken error
 		select {
 		case <-c.wake:
-			err = c.sendAcks(false)
+			broken = c.sendAcks(false)
 		case <-credit.C:
-			err = c.sendAcks(true)
+			broken = c.sendAcks(true)
 		case p := <-session.Policy():
-			err = c.stream.Send(&apiv1.CollectorMessage{Message: &apiv1.CollectorMessage_Record{Record: p}})
+			broken = c.stream.Send(&apiv1.CollectorMessage{Message: &apiv1.CollectorMessage_Record{Record: p}})
 		case m := <-session.Out():
-			err = c.stream.Send(m)
-		case err = <-c.received:
-			if err == nil {
-				err = io.EOF
-			}
-		case <-session.Done():
-			err = session.Err()
-		case <-expiry:
-			err = status.Error(codes.Unauthenticated, "the certificate has expired: renew it and connect again")
-		case <-c.server.stopping:
-			err = errStopping()
-		}
-		if err != nil {
+			broken = c.stream.Send(m)
+		case err := <-c.received:
 			return err
+		case <-session.Done():
+			return session.Err()
+		case <-expiry:
+			return status.Error(codes.Unauthenticated, "the certificate has expired: renew it and connect again")
+		case <-c.server.stopping:
+			return errStopping()
+		}
+		if broken != nil {
+			// Receiving ends too then, and knows better why.
+			return <-c.received
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -64,6 +65,7 @@ func (l *lane) append(ctx context.Context, batches []store.Batch) ([]store.Outco
 	if len(c.change.positions) == 0 {
 		return outcomes, nil
 	}
+	maps.Copy(c.change.shed, l.unwritten)
 	tx, err := l.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
@@ -74,6 +76,7 @@ func (l *lane) append(ctx context.Context, batches []store.Batch) ([]store.Outco
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	clear(l.unwritten)
 	l.stored(c.change, int64(len(c.rows)), c.earliest, c.latest)
 	return outcomes, nil
 }

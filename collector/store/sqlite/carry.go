@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -40,14 +41,22 @@ func newCarry() carry {
 	}
 }
 
-// compact is the same with one number for all that was shed. Files that were dropped are gone by the time that another
-// is created.
+// keptShed is how many dropped files are remembered one by one. A reader can keep a file a little longer than it is
+// counted; if a crash then leaves it, it must still be known as dropped.
+const keptShed = 64
+
+// compact is the same with one number for all that was shed long ago.
 func (c carry) compact() carry {
-	total := c.shedRows()
-	c.shed = map[fileNumber]uint64{}
-	if total > 0 {
-		c.shed[0] = total
+	numbers := slices.Sorted(maps.Keys(c.shed))
+	shed := map[fileNumber]uint64{}
+	for i, n := range numbers {
+		if i < len(numbers)-keptShed {
+			shed[0] += c.shed[n]
+		} else {
+			shed[n] += c.shed[n]
+		}
 	}
+	c.shed = shed
 	return c
 }
 

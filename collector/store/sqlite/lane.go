@@ -32,6 +32,8 @@ type lane struct {
 	writer *sql.DB
 	// stale says that files and carry may not be what is on disk.
 	stale bool
+	// unwritten is what was shed when the disk was too full to write it down; the next commit does.
+	unwritten map[fileNumber]uint64
 
 	mu    sync.RWMutex
 	files []*file
@@ -44,7 +46,7 @@ type lane struct {
 func openLane(ctx context.Context, cfg Config, kind string, bounds Bounds) (_ *lane, err error) {
 	l := &lane{
 		kind: kind, dir: cfg.Dir, bounds: bounds, now: cfg.Now, log: cfg.Log.With("lane", kind),
-		changed: make(chan struct{}), carry: newCarry(),
+		changed: make(chan struct{}), carry: newCarry(), unwritten: map[fileNumber]uint64{},
 	}
 	defer func() {
 		if err != nil {
@@ -185,6 +187,7 @@ func (l *lane) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measure %s: %w", newest.path, err)
 	}
+	maps.Copy(c.shed, l.unwritten)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.carry, newest.measures, l.stale = c, m, false
@@ -207,7 +210,7 @@ func (l *lane) next() (number fileNumber, create bool) {
 
 // Bounds of a file's size: small enough that dropping one is a small step, large enough that there are not too many.
 const (
-	minFileBytes = 8 << 20
+	minFileBytes = 1 << 20
 	maxFileBytes = 2 << 30
 )
 
@@ -247,6 +250,7 @@ func (l *lane) create(ctx context.Context, number fileNumber) error {
 	defer l.mu.Unlock()
 	l.files = append(slices.Clip(l.files), f)
 	l.carry = carried
+	clear(l.unwritten)
 	return nil
 }
 

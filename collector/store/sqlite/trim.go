@@ -73,7 +73,9 @@ func (l *lane) surplus(now time.Time, freed int64) (*file, string, error) {
 func (l *lane) shed(ctx context.Context, f *file) error {
 	change := newCarry()
 	change.shed[f.number] = uint64(f.last)
-	if err := l.writeDown(ctx, change); err != nil && !errors.Is(err, store.ErrFull) {
+	if err := l.writeDown(ctx, change); errors.Is(err, store.ErrFull) {
+		l.unwritten[f.number] = uint64(f.last)
+	} else if err != nil {
 		return err
 	}
 	l.mu.Lock()
