@@ -14,7 +14,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
@@ -106,7 +105,8 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 // there already by PlaceCgroup; between the life of processes and what they do it reports the processes that are there
 // already. A signal beyond these that no program can show is not an error: Capabilities says why.
 func (s *Sensor) Start(seed func() error) error {
-	// What is loaded later, if anything, reads the kernel's types again.
+	// The kernel's types were needed to load; they are some tens of megabytes. What is loaded later, if anything, reads
+	// them again.
 	defer func() { s.loader.types = btf.NewCache() }()
 	for _, sig := range lifecycle {
 		if err := s.attachSignal(sig); err != nil {
@@ -130,8 +130,6 @@ func (s *Sensor) Start(seed func() error) error {
 			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
 		}
 	}
-	// The kernel's types were needed to load; they are some tens of megabytes.
-	defer btf.FlushKernelSpec()
 	// Where it cannot be had, the capability of flows says so.
 	if s.loader.load(ownerIterator).err != nil {
 		return nil
