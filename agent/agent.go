@@ -59,44 +59,44 @@ type runner interface {
 }
 
 // New builds the agent. On an error nothing is left behind.
-func New(cfg config.Config, log *slog.Logger) (a *Agent, err error) {
-	a = &Agent{
+func New(cfg config.Config, log *slog.Logger) (*Agent, error) {
+	a := &Agent{
 		cfg: cfg, log: log, watches: detect.Watch(), book: container.NewAddressBook(),
 		policy: record.New(cfg.Record), started: wallNow(), attached: make(chan struct{}),
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.close())
-		}
-	}()
+	if err := a.build(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *Agent) build() error {
 	if err := rlimit.RemoveMemlock(); err != nil {
-		log.Debug("memlock limit not raised", "error", err)
+		a.log.Debug("memlock limit not raised", "error", err)
 	}
 	kernel, err := probe.Run()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	tree, err := cgroup.Open(cfg.CgroupRoot)
+	tree, err := cgroup.Open(a.cfg.CgroupRoot)
 	if err != nil {
-		return nil, fmt.Errorf("find the cgroup2 hierarchy: %w", err)
+		return fmt.Errorf("find the cgroup2 hierarchy: %w", err)
 	}
 	if err := a.openSpools(); err != nil {
-		return nil, err
+		return err
 	}
 	a.sensor, err = sensor.New(sensor.Config{
-		BulkRing: cfg.RingBytes, MaxProcesses: cfg.MaxProcesses, MaxCgroups: cfg.MaxCgroups,
-		CgroupRoot: tree.Root(), Logger: log,
+		BulkRing: a.cfg.RingBytes, MaxProcesses: a.cfg.MaxProcesses, MaxCgroups: a.cfg.MaxCgroups,
+		CgroupRoot: tree.Root(), Logger: a.log,
 	}, kernel)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := a.buildRegistry(tree); err != nil {
-		return nil, err
+		return err
 	}
-	if err := a.buildPipeline(); err != nil {
-		return nil, err
-	}
-	return a, a.buildUplink()
+	a.buildPipeline()
+	return a.buildUplink()
 }
 
 func (a *Agent) openSpools() error {
@@ -176,16 +176,12 @@ func (a *Agent) buildSources() error {
 	return nil
 }
 
-func (a *Agent) buildPipeline() error {
-	host, err := hostMountNamespace()
-	if err != nil {
-		return err
-	}
+func (a *Agent) buildPipeline() {
 	p := a.pipeline
-	p.engine = detect.New(detect.Config{HostMnt: host})
-	p.table = proc.New(proc.Config{MaxProcesses: int(a.cfg.MaxProcesses), HostMnt: host})
+	p.engine = detect.New(detect.Config{})
+	p.table = proc.New(proc.Config{MaxProcesses: int(a.cfg.MaxProcesses)})
 	p.cmdline = commandLine
-	return nil
+	p.offset = wallNow() - int64(bootNow())
 }
 
 func (a *Agent) buildUplink() error {
@@ -218,6 +214,7 @@ func (a *Agent) run(ctx context.Context) error {
 		add(ctx, &group, part.Run)
 	}
 	add(ctx, &group, a.sense)
+	add(ctx, &group, a.flows)
 	if a.uplink != nil {
 		add(ctx, &group, a.report)
 	}
@@ -257,6 +254,19 @@ func (a *Agent) sense(ctx context.Context) error {
 	a.reportCapabilities()
 	close(a.attached)
 	return a.sensor.Run(ctx, a.pipeline)
+}
+
+// flowInterval is how often flows that go on are reported.
+const flowInterval = 10 * time.Second
+
+// flows has the kernel side report running flows, once it is attached.
+func (a *Agent) flows(ctx context.Context) error {
+	select {
+	case <-a.attached:
+		return a.sensor.RunFlows(ctx, flowInterval)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // report speaks to the collector, once there is something to say of the kernel.

@@ -4,27 +4,11 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
 )
-
-// hostMountNamespace gives the inode number of the mount namespace of the host's first process.
-func hostMountNamespace() (uint32, error) {
-	text, err := os.Readlink("/proc/1/ns/mnt")
-	if err != nil {
-		return 0, fmt.Errorf("find the host's mount namespace: %w: the agent must see the host's processes (hostPID) "+
-			"and may read them (CAP_SYS_PTRACE)", err)
-	}
-	number, ok := strings.CutPrefix(strings.TrimSuffix(text, "]"), "mnt:[")
-	inode, err := strconv.ParseUint(number, 10, 32)
-	if !ok || err != nil {
-		return 0, fmt.Errorf("find the host's mount namespace: /proc/1/ns/mnt is %q", text)
-	}
-	return uint32(inode), nil
-}
 
 // maxCommandLine is as much of an argument vector as the kernel side keeps of one.
 const maxCommandLine = 8192

@@ -139,7 +139,7 @@ func TestRules(t *testing.T) {
 		{"passed socket", ev(t, wire.TypePassedSocket, sh, wire.Net{Family: 2, SocketCgroup: 5}), "Socket of another container used"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			matches := detect.New(detect.Config{HostMnt: hostMnt}).Match(c.ev)
+			matches := detect.New(detect.Config{}).Match(c.ev)
 			var got []string
 			for _, m := range matches {
 				got = append(got, m.Rule.Name)
@@ -156,7 +156,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestOneDeedIsOneAlert(t *testing.T) {
-	engine := detect.New(detect.Config{HostMnt: hostMnt, Window: 10})
+	engine := detect.New(detect.Config{Window: 10})
 	sh := child("/bin/sh")
 	created := fileOf(t, wire.TypeCreate, sh, 0, "/usr/bin/x", "")
 	opened := fileOf(t, wire.TypeOpen, sh, 1, "/usr/bin/x", "")
@@ -174,7 +174,7 @@ func TestOneDeedIsOneAlert(t *testing.T) {
 }
 
 func TestMatchAllocatesNothing(t *testing.T) {
-	engine := detect.New(detect.Config{HostMnt: hostMnt})
+	engine := detect.New(detect.Config{})
 	sh := child("/bin/sh")
 	events := []*event.Event{
 		execOf(t, sh, wire.FileOverlay|wire.FileUpper, wire.StdinSocket, 5),

@@ -9,10 +9,8 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
-// Config is what the rules need to know of the node.
+// Config sets how the engine reports.
 type Config struct {
-	// HostMnt is the inode number of the host's mount namespace.
-	HostMnt uint32
 	// Window is how long equal deeds count as one, nanoseconds; default ten seconds.
 	Window int64
 }

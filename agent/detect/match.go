@@ -18,15 +18,13 @@ func (e *Engine) drift(ev *event.Event) bool {
 	return flags&wire.FileUpper != 0 && flags&(wire.FileMemfd|wire.FileDeleted) == 0
 }
 
-// fileless leaves out the copy of itself that runc runs from memory before it is in the container: that is known by the
-// host's mount namespace and by where it comes from, not by its name.
+// fileless leaves out the copy of itself that runc runs from memory on the host: that is known by where it comes from,
+// not by its name. What runc does once it is in the container's cgroup is no exec of the container's (proc.Process).
 func (e *Engine) fileless(ev *event.Event) bool {
-	exec := ev.Exec()
-	if wire.FileFlag(exec.File.Flags)&(wire.FileMemfd|wire.FileDeleted) == 0 {
+	if wire.FileFlag(ev.Exec().File.Flags)&(wire.FileMemfd|wire.FileDeleted) == 0 {
 		return false
 	}
-	atHost := exec.Spaces.Mnt == e.cfg.HostMnt
-	return !atHost || !runtimeAncestor(ev.Process)
+	return ev.Process.Origin != 0 || !runtimeAncestor(ev.Process)
 }
 
 // runtimeAncestor reports whether the process descends directly from a runtime's program on the host.
@@ -135,10 +133,13 @@ func (e *Engine) traced(ev *event.Event) bool {
 	return s.TargetTgid != ev.Head.Tgid && s.Mode&modeAttach != 0
 }
 
+// familyPacket is AF_PACKET, include/linux/socket.h.
+const familyPacket = 17
+
 func (e *Engine) rawSocket(ev *event.Event) bool {
-	const raw, ipv4, ipv6, packet = 3, 2, 10, 17
+	const raw, ipv4, ipv6 = 3, 2, 10
 	n := ev.Net()
-	return n.Family == packet || n.Kind == raw && (n.Family == ipv4 || n.Family == ipv6)
+	return n.Family == familyPacket || n.Kind == raw && (n.Family == ipv4 || n.Family == ipv6)
 }
 
 // leftCgroup holds for a move out, and for a child that was born elsewhere (CLONE_INTO_CGROUP).

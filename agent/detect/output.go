@@ -124,13 +124,13 @@ func namespaceOutput(ev *event.Event) string {
 		}
 	}
 	what := strings.Join(names, ", ")
-	if what == "" {
-		what = "a"
+	if what != "" {
+		what += " "
 	}
 	if ev.Type == wire.TypeSetns {
-		return "Another " + what + " namespace was entered"
+		return "Another " + what + "namespace was entered"
 	}
-	return "A new " + what + " namespace was made"
+	return "A new " + what + "namespace was made"
 }
 
 func moduleOutput(ev *event.Event) string {
@@ -143,7 +143,10 @@ func tracedOutput(ev *event.Event) string {
 
 func socketOutput(ev *event.Event) string {
 	n := ev.Net()
-	return fmt.Sprintf("A %s socket of family %s was opened", report.ProtocolName(n.Family, n.Kind, n.Protocol), report.FamilyName(n.Family))
+	if n.Family == familyPacket {
+		return "A packet socket was opened"
+	}
+	return fmt.Sprintf("A raw %s socket (%s) was opened", report.FamilyName(n.Family), report.ProtocolName(n.Family, n.Kind, n.Protocol))
 }
 
 func cgroupOutput(ev *event.Event) string {

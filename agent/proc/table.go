@@ -74,6 +74,8 @@ type Process struct {
 	Stub bool
 
 	depth uint32
+	// outer is the mount namespace that the session was entered from: the runtime's.
+	outer uint32
 }
 
 // unknownImage stands in for an image that was never seen.
@@ -90,9 +92,6 @@ type Config struct {
 	MaxProcesses int
 	// MaxDepth bounds the ancestors that are kept; default 64.
 	MaxDepth uint32
-	// HostMnt is the inode number of the host's mount namespace: what a runtime execs there, before a container has its
-	// own mounts, is not counted as an exec of the container.
-	HostMnt uint32
 }
 
 // Stats counts what went wrong.
@@ -150,7 +149,7 @@ func (t *Table) Fork(f *wire.Fork) *Process {
 	parent := t.Find(&f.Head)
 	p := &Process{
 		PID: f.ChildTgid, Start: f.ChildStart, Parent: parent, Image: parent.Image, Origin: f.ChildOrigin,
-		Session: parent.Session, Root: parent.Root, Execs: parent.Execs, depth: parent.depth + 1,
+		Session: parent.Session, Root: parent.Root, Execs: parent.Execs, depth: parent.depth + 1, outer: parent.outer,
 	}
 	t.enter(p)
 	if p.depth > t.cfg.MaxDepth {
@@ -167,7 +166,7 @@ func (t *Table) Exec(head *wire.Head, image *Image) *Process {
 	p.Image, p.Stub = image, false
 	p.Origin = head.Origin
 	t.enter(&p)
-	if p.Origin == 0 || image.Spaces.Mnt != t.cfg.HostMnt || p.Execs > 0 {
+	if !runtimeStep(&p, old, image) {
 		p.Execs++
 	}
 	// The root of a session is what the runtime started, not the runtime that came before, and is that process as it is
@@ -182,14 +181,28 @@ func (t *Table) Exec(head *wire.Head, image *Image) *Process {
 	return &p
 }
 
+// runtimeStep reports whether an exec is still the runtime's, on its way to the container's first program: it runs itself
+// again, by its path or from a copy in memory, in the mounts that it came from.
+func runtimeStep(p, old *Process, image *Image) bool {
+	if p.Origin == 0 || p.Execs > 0 || image.Spaces.Mnt != p.outer {
+		return false
+	}
+	return wire.FileFlag(image.File.Flags)&wire.FileMemfd != 0 || image.Exe == old.Image.Exe
+}
+
 // Existing enters a process that was there before the agent. Its parent must have been entered before or is unknown.
 func (t *Table) Existing(head *wire.Head, ppid uint32, parentStart uint64, image *Image) *Process {
-	if p := t.live[key{head.Tgid, head.Start}]; p != nil && !p.Stub {
+	p := t.live[key{head.Tgid, head.Start}]
+	if p != nil && !p.Stub {
 		return p
 	}
-	p := &Process{PID: head.Tgid, Start: head.Start, Image: image, Origin: head.Origin, Execs: 1}
+	if p == nil {
+		p = new(Process)
+	}
+	// A stub is filled in place: what was forked from it meanwhile points at it.
+	*p = Process{PID: head.Tgid, Start: head.Start, Image: image, Origin: head.Origin, Execs: 1}
 	if parent := t.live[key{ppid, parentStart}]; parent != nil {
-		p.Parent, p.Session, p.Root, p.depth = parent, parent.Session, parent.Root, parent.depth+1
+		p.Parent, p.Session, p.Root, p.depth, p.outer = parent, parent.Session, parent.Root, parent.depth+1, parent.outer
 	}
 	t.enter(p)
 	t.put(p)
@@ -225,7 +238,10 @@ func (t *Table) enter(p *Process) {
 	if p.Origin == 0 || (p.Parent != nil && p.Parent.Origin == p.Origin) || (p.Root != nil && p.Root.Origin == p.Origin) {
 		return
 	}
-	p.Root, p.Execs = p, 0
+	p.Root, p.Execs, p.outer = p, 0, p.Image.Spaces.Mnt
+	if p.Parent != nil {
+		p.outer = p.Parent.Image.Spaces.Mnt
+	}
 	p.Session = SessionExec
 	if first := t.roots[p.Origin]; first == nil || first.PID == p.PID && first.Start == p.Start {
 		t.roots[p.Origin] = p

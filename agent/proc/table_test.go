@@ -17,9 +17,6 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 
-// hostMnt is the host's mount namespace in the transcripts.
-const hostMnt = 1
-
 // TestTranscripts runs the commands of testdata/*.txt. A line is a command; the lines after it that begin with a blank are
 // what it printed.
 //
@@ -52,7 +49,7 @@ func TestTranscripts(t *testing.T) {
 }
 
 func transcript(t *testing.T, text string) string {
-	table := proc.New(proc.Config{HostMnt: hostMnt, MaxDepth: 8})
+	table := proc.New(proc.Config{MaxDepth: 8})
 	var out strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
@@ -89,7 +86,11 @@ func run(t *testing.T, table *proc.Table, line string) string {
 	case "exec":
 		scan(fmt.Sscan(rest, &pid, &origin, &exe, &mnt))
 		h := head(pid, origin)
-		table.Exec(&h, &proc.Image{Exe: exe, ExecTime: 1, Spaces: wire.Spaces{Mnt: mnt}})
+		image := &proc.Image{Exe: exe, ExecTime: 1, Spaces: wire.Spaces{Mnt: mnt}}
+		if strings.HasPrefix(exe, "/memfd:") {
+			image.File.Flags = uint32(wire.FileMemfd)
+		}
+		table.Exec(&h, image)
 	case "task":
 		scan(fmt.Sscan(rest, &pid, &other, &origin, &exe))
 		h := head(pid, origin)
