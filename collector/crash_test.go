@@ -157,6 +157,11 @@ func TestKilled(t *testing.T) {
 				group.Go(func() { s.run(ctx, t) })
 			}
 		}
+		if i%4 == 0 {
+			// Most collectors die at any moment; every fourth has done something first.
+			before := senders[0].acked.Load()
+			within(t, "an acknowledgement", func() bool { return senders[0].acked.Load() > before })
+		}
 		time.Sleep(time.Duration(30+rand.IntN(200)) * time.Millisecond)
 		c.kill(t)
 	}

@@ -201,8 +201,9 @@ func TestNoise(t *testing.T) {
 	})
 	check(t, err)
 	defer conn.Close()
-	_, err = conn.Write([]byte(strings.Repeat("garbage", 1000)))
-	check(t, err)
+	// The collector hangs up at the first bytes.
+	_, _ = conn.Write([]byte(strings.Repeat("garbage", 1000)))
+	err = nil
 	check(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
 	for buf := make([]byte, 512); err == nil; {
 		_, err = conn.Read(buf)

@@ -183,16 +183,17 @@ func (a *Authority) Node(ctx context.Context, cert *x509.Certificate) (string, e
 	if err != nil {
 		return "", err
 	}
-	if at, ok := revoked[node]; ok && Void(cert, at) {
+	if at, ok := revoked[node]; ok && Void(IssuedAt(cert), at) {
 		return "", fmt.Errorf("node %q was revoked at %s: %w", node, at.Format(time.RFC3339), ErrDenied)
 	}
 	return node, nil
 }
 
-// Void says whether a certificate of a node was issued no later than the node was revoked.
-func Void(cert *x509.Certificate, revoked time.Time) bool {
-	return !cert.NotBefore.Add(backdate).After(revoked)
-}
+// IssuedAt is when a certificate of the authority was signed, to the second.
+func IssuedAt(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(backdate) }
+
+// Void says whether a certificate that was signed at a moment is void for a node that was revoked at another.
+func Void(issued, revoked time.Time) bool { return !issued.After(revoked) }
 
 // Revoke voids every certificate of a node that was issued so far.
 func (a *Authority) Revoke(ctx context.Context, node string) error {
