@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/oklog/run"
 
 	"github.com/holdfast-project/holdfast/agent/config"
@@ -71,9 +70,6 @@ func New(cfg config.Config, log *slog.Logger) (*Agent, error) {
 }
 
 func (a *Agent) build() error {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		a.log.Debug("memlock limit not raised", "error", err)
-	}
 	kernel, err := probe.Run()
 	if err != nil {
 		return err

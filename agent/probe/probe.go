@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // Support is the answer to "can this kernel do it?".
@@ -126,13 +127,17 @@ func (k *Kernel) Reason(f Family) string {
 
 // Run probes the running kernel. It needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and some milliseconds. An error
 // means that no program can run at all and says what to do about it.
+//
+// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK; Run raises it. A limit that cannot be raised shows when a
+// program or map is refused, so it is no error here.
 func Run() (*Kernel, error) {
+	limit := rlimit.RemoveMemlock()
 	if _, err := btf.LoadKernelSpec(); err != nil {
 		return nil, fmt.Errorf("read the kernel's type information (BTF): %w: "+
 			"Holdfast needs a kernel of 5.10 or later built with CONFIG_DEBUG_INFO_BTF=y, as all large distributions ship", err)
 	}
 	if err := loadsAtAll(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, limit)
 	}
 	return &Kernel{
 		BTF: Finding{Support: Yes},

@@ -6,15 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf/rlimit"
-
 	"github.com/holdfast-project/holdfast/agent/probe"
 )
 
 func TestRunFindsEveryFamily(t *testing.T) {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		t.Log(err)
-	}
 	kernel, err := probe.Run()
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-project/holdfast/agent/container/cgroup"
@@ -43,10 +42,9 @@ func capabilities() *cobra.Command {
 }
 
 func tryAll(cgroupRoot string) (list []probe.Capability, err error) {
-	limit := rlimit.RemoveMemlock()
 	kernel, err := probe.Run()
 	if err != nil {
-		return nil, errors.Join(err, limit)
+		return nil, err
 	}
 	tree, err := cgroup.Open(cgroupRoot)
 	if err != nil {
