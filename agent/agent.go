@@ -123,7 +123,7 @@ const resolvedQueue = 4096
 
 func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 	resolved := make(chan uint64, resolvedQueue)
-	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, tails: tail.New()}
+	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, book: a.book, tails: tail.New()}
 	var err error
 	a.registry, err = container.New(container.Config{
 		Node: a.cfg.Node, Deadline: a.cfg.PendingTimeout, MaxCgroups: int(a.cfg.MaxCgroups), Walk: tree.Walk,

@@ -29,6 +29,7 @@ import (
 type pipeline struct {
 	log      *slog.Logger
 	registry *container.Registry
+	book     *container.AddressBook
 	table    *proc.Table
 	engine   *detect.Engine
 	policy   *record.Policy
@@ -229,6 +230,9 @@ func (p *pipeline) publish() {
 // finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
 // watch.
 func (p *pipeline) finish(ev *event.Event) {
+	if n := ev.Net(); n != nil {
+		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
+	}
 	for _, match := range p.engine.Match(ev) {
 		p.alert(match, ev)
 	}

@@ -29,7 +29,7 @@ func newPipeline(t testing.TB, recorded ...string) (*pipeline, *container.Feed) 
 	t.Helper()
 	p := &pipeline{
 		log: slog.New(slog.DiscardHandler), resolved: make(chan uint64, 16), policy: record.New(recorded),
-		tails: tail.New(), table: proc.New(proc.Config{}), engine: detect.New(detect.Config{}),
+		tails: tail.New(), book: container.NewAddressBook(), table: proc.New(proc.Config{}), engine: detect.New(detect.Config{}),
 		cmdline: func(uint32) string { return "" },
 	}
 	var err error

@@ -28,6 +28,8 @@ type Event struct {
 	Process *proc.Process
 	// Container is the one that the process's lineage was born in, or the host; nil before enrichment.
 	Container *container.Container
+	// Peer is whose the remote address of a network event is, where that is known.
+	Peer container.Endpoint
 
 	raw   []byte
 	texts [maxTexts][]byte

@@ -9,6 +9,7 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 
+	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/dns"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -90,7 +91,20 @@ func network(e *event.Event) *apiv1.Network {
 	if len(e.Text()) > 0 {
 		m.RemoteAddress = string(e.Text())
 	}
+	m.RemoteName = peerName(e.Peer)
 	return m
+}
+
+// peerName says whose an address is.
+func peerName(peer container.Endpoint) string {
+	switch peer.Kind {
+	case container.EndpointHost:
+		return "interface " + peer.Interface
+	case container.EndpointPod, container.EndpointService:
+		return peer.Kind.String() + " " + peer.Namespace + "/" + peer.Name
+	default:
+		return ""
+	}
 }
 
 func dnsMessage(e *event.Event) *apiv1.Dns {
@@ -239,13 +253,21 @@ func ProtocolName(family, kind, protocol uint16) string {
 
 // Address gives the text of an address as it stands in a record; empty for families without addresses.
 func Address(family uint16, raw [16]uint8) string {
+	if ip := AddressOf(family, raw); ip.IsValid() {
+		return ip.String()
+	}
+	return ""
+}
+
+// AddressOf gives an address as it stands in a record; the zero value for families without addresses.
+func AddressOf(family uint16, raw [16]uint8) netip.Addr {
 	switch family {
 	case familyIPv4:
-		return netip.AddrFrom4([4]byte(raw[:4])).String()
+		return netip.AddrFrom4([4]byte(raw[:4]))
 	case familyIPv6:
-		return netip.AddrFrom16(raw).String()
+		return netip.AddrFrom16(raw)
 	default:
-		return ""
+		return netip.Addr{}
 	}
 }
 

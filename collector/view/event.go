@@ -65,6 +65,7 @@ type Network struct {
 	LocalAddress  string   `json:"local_address,omitempty"`
 	LocalPort     uint32   `json:"local_port,omitempty"`
 	RemoteAddress string   `json:"remote_address,omitempty"`
+	RemoteName    string   `json:"remote_name,omitempty"`
 	RemotePort    uint32   `json:"remote_port,omitempty"`
 	BytesOut      uint64   `json:"bytes_out,omitempty"`
 	BytesIn       uint64   `json:"bytes_in,omitempty"`
@@ -173,7 +174,7 @@ func newNetwork(n *apiv1.Network) *Network {
 	return &Network{
 		Family: n.GetFamily(), Protocol: n.GetProtocol(),
 		LocalAddress: n.GetLocalAddress(), LocalPort: n.GetLocalPort(),
-		RemoteAddress: n.GetRemoteAddress(), RemotePort: n.GetRemotePort(),
+		RemoteAddress: n.GetRemoteAddress(), RemotePort: n.GetRemotePort(), RemoteName: n.GetRemoteName(),
 		BytesOut: n.GetBytesOut(), BytesIn: n.GetBytesIn(), Cookie: n.GetCookie(), Attributes: n.GetAttributes(),
 	}
 }

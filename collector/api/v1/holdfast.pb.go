@@ -2037,6 +2037,9 @@ type Network struct {
 	BytesIn       uint64                 `protobuf:"varint,8,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
 	Cookie        uint64                 `protobuf:"varint,9,opt,name=cookie,proto3" json:"cookie,omitempty"`
 	Attributes    []string               `protobuf:"bytes,10,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// Whose address the remote one is, where the node knows: pod NAMESPACE/NAME, service NAMESPACE/NAME, or this node's
+	// interface NAME.
+	RemoteName    string `protobuf:"bytes,11,opt,name=remote_name,json=remoteName,proto3" json:"remote_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2139,6 +2142,13 @@ func (x *Network) GetAttributes() []string {
 		return x.Attributes
 	}
 	return nil
+}
+
+func (x *Network) GetRemoteName() string {
+	if x != nil {
+		return x.RemoteName
+	}
+	return ""
 }
 
 type Dns struct {
@@ -3184,7 +3194,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\n" +
 	" \x03(\tR\n" +
-	"attributes\"\xb9\x02\n" +
+	"attributes\"\xda\x02\n" +
 	"\aNetwork\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12#\n" +
@@ -3200,7 +3210,9 @@ const file_holdfast_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\n" +
 	" \x03(\tR\n" +
-	"attributes\"\xf5\x01\n" +
+	"attributes\x12\x1f\n" +
+	"\vremote_name\x18\v \x01(\tR\n" +
+	"remoteName\"\xf5\x01\n" +
 	"\x03Dns\x12.\n" +
 	"\anetwork\x18\x01 \x01(\v2\x14.holdfast.v1.NetworkR\anetwork\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\bR\x06answer\x12\x0e\n" +
