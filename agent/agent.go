@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/oklog/run"
@@ -248,6 +249,8 @@ func (a *Agent) sense(ctx context.Context) error {
 		return err
 	}
 	a.reportCapabilities()
+	// Loading took the kernel's types into memory, which is not needed again.
+	debug.FreeOSMemory()
 	close(a.attached)
 	return a.sensor.Run(ctx, a.pipeline)
 }

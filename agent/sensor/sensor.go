@@ -21,7 +21,8 @@ import (
 
 // Config sizes the sensor. The zero value of each field means its default.
 type Config struct {
-	// Sizes of the rings in bytes, powers of two and multiples of the page size. Defaults 1 MiB and 16 MiB.
+	// Sizes of the rings in bytes, powers of two and multiples of the page size. Defaults 1 MiB and 8 MiB. The reader
+	// maps a ring twice, so it counts twice in the resident set.
 	UrgentRing uint32
 	BulkRing   uint32
 	// How many processes and cgroups the kernel side can know. Defaults 65536 and 16384.
@@ -45,7 +46,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.UrgentRing, 1<<20)
-	set(&c.BulkRing, 16<<20)
+	set(&c.BulkRing, 8<<20)
 	set(&c.MaxProcesses, 65536)
 	set(&c.MaxCgroups, 16384)
 	if !c.LimitFamily {

@@ -50,7 +50,7 @@ func run() *cobra.Command {
 			"renews by itself. Alerts are on disk before they are sent, so the collector may be away. SIGTERM or Ctrl-C ends\n" +
 			"it cleanly.\n\nEvery flag can stand in a YAML file under the same name; a flag wins over the file.",
 		Example: "  holdfast-collector token create --data-dir /var/lib/holdfast-collector > join.token\n" +
-			"  holdfast-agent run --collector collector.example:8443 --join-token-file join.token\n" +
+			"  holdfast-agent run --collector collector.example:7443 --join-token-file join.token\n" +
 			"  holdfast-agent run --config /etc/holdfast/agent.yaml --record exec,connect",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
