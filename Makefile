@@ -79,8 +79,9 @@ test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (r
 	$(VMTEST) $(ARGS)
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
-	@.ci/prepare lab servers
+	@.ci/prepare lab
 	@$(MAKE) --no-print-directory build
+	$(GO_BUILD) -o bin/demo/ ./tests/demo/webshop ./tests/attacks/deeds
 	go run ./tests/demo $(ARGS)
 
 bench: ## Run every benchmark with its allocations

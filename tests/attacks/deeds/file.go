@@ -12,7 +12,7 @@ import (
 func fileDeeds() []deed {
 	const token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 	return []deed{
-		{"open", "FILE", 1, 1, "open FILE for reading", func(args []string) error { return read(args[0]) }},
+		{"open", "FILE [TAG]", 1, 2, "open FILE for reading", func(args []string) error { return read(args[0]) }},
 		{"read-shadow", "", 0, 0, "read /etc/shadow", func([]string) error { return read("/etc/shadow") }},
 		{"read-token", "[FILE]", 0, 1, "read the service-account token", func(args []string) error {
 			return read(arg(args, 0, token))

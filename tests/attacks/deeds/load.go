@@ -21,7 +21,7 @@ import (
 func loadDeeds() []deed {
 	return []deed{
 		{"burst", "N [PROGRAM]", 1, 2, "run PROGRAM (/bin/true) N times as fast as possible", burst},
-		{"short", "FILE ADDR", 2, 2, "start two processes: one opens FILE, one connects to ADDR", short},
+		{"short", "FILE ADDR TAG", 3, 3, "start two processes: one opens FILE, one connects to ADDR; TAG tells them", short},
 		{"plant-many", "DIR COUNT INTERVAL", 3, 3, "write COUNT numbered files into DIR, one every INTERVAL", plantMany},
 		{"http", "URL DURATION", 2, 2, "fetch URL for DURATION, four at a time", fetch},
 	}
@@ -57,8 +57,8 @@ func burst(args []string) error {
 
 func short(args []string) error {
 	return errors.Join(
-		start(self, []string{"deeds", "open", args[0]}, nil),
-		start(self, []string{"deeds", "connect", args[1]}, nil))
+		start(self, []string{"deeds", "open", args[0], args[2]}, nil),
+		start(self, []string{"deeds", "connect", args[1], args[2]}, nil))
 }
 
 // plantMany prints a line for each file when it is done: its name and the wall clock before and after, nanoseconds.

@@ -16,7 +16,7 @@ import (
 
 func networkDeeds() []deed {
 	return []deed{
-		{"connect", "ADDR", 1, 1, "connect to ADDR by TCP", func(args []string) error { return dial(args[0]) }},
+		{"connect", "ADDR [TAG]", 1, 2, "connect to ADDR by TCP", func(args []string) error { return dial(args[0]) }},
 		{"metadata", "[ADDR]", 0, 1, "ask the metadata service (169.254.169.254:80)", func(args []string) error {
 			return dial(arg(args, 0, "169.254.169.254:80"))
 		}},

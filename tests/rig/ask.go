@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rig
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/lab"
+)
+
+// Environment is what the holdfast command needs to ask this rig's collector.
+func (r *Rig) Environment() []string {
+	return []string{
+		"HOLDFAST_ADDRESS=" + HTTPAddress, "HOLDFAST_TOKEN=" + r.token, "HOLDFAST_CA=" + filepath.Join(r.CollectorDir(), "ca.pem"),
+	}
+}
+
+// Holdfast prepares the holdfast command as an administrator would call it.
+func (r *Rig) Holdfast(ctx context.Context, args ...string) *lab.Cmd {
+	cmd := r.Lab.Command(ctx, r.Program("holdfast"), args...)
+	cmd.Env = append(os.Environ(), r.Environment()...)
+	return cmd
+}
+
+// Alerts asks for alerts; args are those of holdfast alerts, such as --since and --rule.
+func (r *Rig) Alerts(ctx context.Context, args ...string) ([]view.Alert, error) {
+	var alerts []view.Alert
+	err := r.objects(ctx, append([]string{"alerts"}, args...), func(line []byte) error {
+		var a view.Alert
+		err := json.Unmarshal(line, &a)
+		alerts = append(alerts, a)
+		return err
+	})
+	return alerts, err
+}
+
+// Events asks for recorded events and gives each to f; args are those of holdfast events.
+func (r *Rig) Events(ctx context.Context, f func(*view.Event), args ...string) error {
+	return r.objects(ctx, append([]string{"events"}, args...), func(line []byte) error {
+		var e view.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		f(&e)
+		return nil
+	})
+}
+
+// ErrNoNode is returned by Node before the agent has ever been connected.
+var ErrNoNode = errors.New("the collector knows no node")
+
+// Node asks how the agent's node is.
+func (r *Rig) Node(ctx context.Context) (*view.Node, error) {
+	var found *view.Node
+	err := r.objects(ctx, []string{"nodes"}, func(line []byte) error {
+		n := new(view.Node)
+		if err := json.Unmarshal(line, n); err != nil {
+			return err
+		}
+		if n.Node == NodeName {
+			found = n
+		}
+		return nil
+	})
+	if err == nil && found == nil {
+		err = ErrNoNode
+	}
+	return found, err
+}
+
+// maxLine is the longest line of JSON that is read, bytes.
+const maxLine = 8 << 20
+
+// objects runs a command of holdfast with -o json and gives each line of the answer to f.
+func (r *Rig) objects(ctx context.Context, args []string, f func(line []byte) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := r.Holdfast(ctx, append(args, "-o", "json")...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(make([]byte, 64<<10), maxLine)
+	for err == nil && lines.Scan() {
+		if err = f(lines.Bytes()); err != nil {
+			err = fmt.Errorf("%w in %q", err, lines.Text())
+		}
+	}
+	if err = errors.Join(err, lines.Err()); err != nil {
+		// It would wait for a reader for ever.
+		cancel()
+	}
+	if waitErr := cmd.Wait(); waitErr != nil && err == nil {
+		err = fmt.Errorf("%w: %s", waitErr, bytes.TrimSpace(stderr.Bytes()))
+	}
+	if err != nil {
+		return fmt.Errorf("holdfast %s: %w", args[0], err)
+	}
+	return nil
+}
