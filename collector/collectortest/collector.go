@@ -59,7 +59,7 @@ func Start(t testing.TB, cfg collector.Config) *Collector {
 	if err != nil {
 		t.Fatalf("start a collector: %v", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	running := &Collector{Collector: c, Dir: cfg.DataDir, Log: log}
