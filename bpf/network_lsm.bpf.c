@@ -8,6 +8,10 @@
 #include "passed.h"
 #include "unix.h"
 
+// Programs that modify a return may not read a socket's storage (net/core/bpf_sk_storage.c,
+// bpf_sk_storage_tracing_allowed). Set at load.
+const volatile bool storage_here = true;
+
 SEC("lsm/socket_create")
 int on_socket_create(__u64 *ctx)
 {
@@ -22,25 +26,30 @@ int on_socket_create(__u64 *ctx)
 SEC("lsm/socket_sendmsg")
 int on_sendmsg(__u64 *ctx)
 {
-	struct sock *sk = READ1(ARG(ctx, 0, struct socket *), sk);
-	struct cgroup *home = sock_cgroup(sk);
+	struct sock *sk = ARG(ctx, 0, struct socket *)->sk;
+	struct cgroup *home;
 
+	if (!sk)
+		return 0;
+	home = sock_cgroup(sk);
 	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
 		return 0;
-	passed_send(sk, home, (__u64)ARG(ctx, 2, int));
+	passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here);
 	return 0;
 }
 
-// sendfile and splice into a socket, which before 6.5 went around the hook above.
-SEC("fentry/kernel_sendpage")
+// sendfile and splice into a socket, which before 6.5 went around the hook above. The function is called through the
+// file's operations only, so that it is there to be entered.
+SEC("fentry/sock_sendpage")
 int on_sendpage(__u64 *ctx)
 {
-	struct sock *sk = READ1(ARG(ctx, 0, struct socket *), sk);
+	struct socket *socket = READ1(ARG(ctx, 0, struct file *), private_data);
+	struct sock *sk = READ1(socket, sk);
 	struct cgroup *home = sock_cgroup(sk);
 
 	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
 		return 0;
-	passed_send(sk, home, ARG(ctx, 3, __u64));
+	passed_send(sk, home, ARG(ctx, 3, __u64), false);
 	return 0;
 }
 

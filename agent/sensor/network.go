@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
@@ -98,7 +97,7 @@ var networkSignals = []signal{
 		{programs: []string{"network_send/on_send"}, mechanism: "tp_btf sock_send_length", block: probe.No},
 		{
 			programs:  []string{"network_lsm/on_sendmsg", "network_lsm/on_sendpage"},
-			mechanism: "lsm socket_sendmsg, fentry kernel_sendpage", block: probe.Yes,
+			mechanism: "lsm socket_sendmsg, fentry sock_sendpage", block: probe.Yes,
 		},
 		{
 			programs: []string{"network_lsm/on_sendmsg"}, mechanism: "lsm socket_sendmsg", unseen: unseenPassedSplice,
@@ -129,30 +128,16 @@ func (l *loader) constants() (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", err)
 	}
-	// Tracing programs may read the storage of sockets if the kernel has a form of the helper for them (5.11).
-	tracing, err := hasFunction(kernel, "bpf_sk_storage_get_tracing")
-	if err != nil {
-		return nil, err
-	}
 	asStruct, err := completionAsStruct(kernel)
 	if err != nil {
 		return nil, err
 	}
 	return map[string]any{
-		"storage_here":   tracing || l.family == probe.FamilyLSM,
+		"storage_here":   l.family == probe.FamilyLSM,
 		"accept_by_task": l.attached["network_lsm/on_accept"],
 		"uring_cqe":      asStruct,
 		"self_tgid":      uint32(os.Getpid()),
 	}, nil
-}
-
-func hasFunction(kernel *btf.Spec, name string) (bool, error) {
-	var function *btf.Func
-	err := kernel.TypeByName(name, &function)
-	if err != nil && !errors.Is(err, btf.ErrNotFound) {
-		return false, fmt.Errorf("read the kernel's types: %w", err)
-	}
-	return err == nil, nil
 }
 
 // WatchAddress asks for records of what contacts addresses of the prefix, even where not all contacts are read.

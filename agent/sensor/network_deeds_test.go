@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -430,7 +431,8 @@ func deedFamilies(s say) error {
 	return nil
 }
 
-func deedNoPrivilege(s say) error {
+func deedNoPrivilege(say) error {
+	runtime.LockOSThread()
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETUID, 65534, 0, 0); errno != 0 {
 		return errno
 	}

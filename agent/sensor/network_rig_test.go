@@ -50,7 +50,7 @@ type netRig struct {
 }
 
 // startNetRig starts a sensor for the length of a test and those within it: loading the programs is what takes time.
-func startNetRig(t *testing.T) *netRig {
+func startNetRig(t *testing.T, cfg Config) *netRig {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -60,7 +60,8 @@ func startNetRig(t *testing.T) *netRig {
 		t.Fatal(err)
 	}
 	r := &netRig{t: t, netLog: &netLog{root: cgroupRoot(t), more: make(chan struct{}, 1)}}
-	r.sensor, err = New(Config{CgroupRoot: r.root}, kernel)
+	cfg.CgroupRoot = r.root
+	r.sensor, err = New(cfg, kernel)
 	if err != nil {
 		t.Fatal(err)
 	}

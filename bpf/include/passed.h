@@ -24,9 +24,6 @@ struct {
 	__type(value, __u64);
 } passed_at SEC(".maps");
 
-// Whether the program's type may read a socket's storage: tracing programs may from 5.11 on. Set at load.
-const volatile bool storage_here = true;
-
 // UNIX and netlink sockets are passed and inherited all the time, by container runtimes too, and lead nowhere outside.
 __inline bool leads_out(__u16 family)
 {
@@ -45,8 +42,9 @@ __inline bool passed_again(struct sock *sk, __u64 origin)
 	return false;
 }
 
-// Reports that the current task sent from a socket of another container. The caller has found that the cgroups differ.
-__inline void passed_send(struct sock *sk, struct cgroup *home, __u64 bytes)
+// Reports that the current task sent from a socket of another container. The caller has found that the cgroups differ,
+// and says whether it may read the socket's storage.
+__inline void passed_send(struct sock *sk, struct cgroup *home, __u64 bytes, bool storage)
 {
 	__u64 socket_cgroup = READ2(home, kn, id), socket_origin = container_of_cgroup(socket_cgroup);
 	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
@@ -57,7 +55,7 @@ __inline void passed_send(struct sock *sk, struct cgroup *home, __u64 bytes)
 	if (!leads_out(READ1(sk, __sk_common.skc_family)))
 		return;
 	// The creator's lineage is better than its cgroup, where it is known.
-	if (storage_here && is_inet(READ1(sk, __sk_common.skc_family))) {
+	if (storage && is_inet(READ1(sk, __sk_common.skc_family))) {
 		state = bpf_sk_storage_get(&sock_states, sk, NULL, 0);
 		if (state && state->home_cgroup)
 			socket_origin = state->home_origin;
