@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-project/holdfast/collector"
@@ -20,6 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/collector/store/storetest"
 )
 
 // hear waits for a message that is wanted; acknowledgements are left out.
@@ -153,5 +155,48 @@ func TestTLSOfPeople(t *testing.T) {
 	conn, err := tls.Dial("tcp", c.HTTPAddr().String(), &tls.Config{MaxVersion: tls.VersionTLS12, RootCAs: c.Authority().Roots()})
 	if err == nil {
 		t.Error("TLS 1.2 is accepted", conn.Close())
+	}
+}
+
+// TestCredit has more records wait than may: the stream ends, the agent comes back to a credit of nothing for records and
+// some for alerts, and gets credit again once there is room.
+func TestCredit(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	dir := t.TempDir()
+	check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m,mode=0700"))
+	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
+	c := collectortest.Start(t, collector.Config{DataDir: dir})
+	agent := c.Enrol(t, "node-1")
+	s, _ := connect(t, agent)
+	ballast := filepath.Join(dir, "ballast")
+	f, err := os.Create(ballast)
+	check(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	check(t, f.Close())
+	event := storetest.Event(1, "exec")
+	event.GetEvent().Process.Cwd = strings.Repeat("x", 500<<10)
+	big := collectortest.Encode(t, event)
+	go func() {
+		for first := uint64(1); s.Say(&apiv1.Batch{Lane: records, Epoch: 1, First: first, Records: [][]byte{big, big}}) == nil; first += 2 {
+		}
+	}()
+	ends(t, s, codes.Unavailable, "heed the credit")
+	s, welcome := connect(t, agent, &apiv1.Position{Lane: records, Epoch: 1}, &apiv1.Position{Lane: alerts, Epoch: 1})
+	for _, a := range welcome.GetAcks() {
+		if (a.GetCredit() == 0) != (a.GetLane() == records) {
+			t.Errorf("while records wait, lane %v has credit %d", a.GetLane(), a.GetCredit())
+		}
+	}
+	check(t, os.Remove(ballast))
+	for {
+		m, err := s.Recv()
+		check(t, err)
+		if a := m.GetAck(); a.GetLane() == records && a.GetCredit() > 0 {
+			break
+		}
 	}
 }

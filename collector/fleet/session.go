@@ -41,8 +41,8 @@ type Arrival struct {
 }
 
 // Join begins the session of a node. An older one that the node still has ends with ErrSuperseded. The node is written
-// down before Join returns.
-func (f *Fleet) Join(ctx context.Context, a Arrival) (*Session, error) {
+// down before Join returns, or as soon as that is possible.
+func (f *Fleet) Join(ctx context.Context, a Arrival) *Session {
 	now := f.now()
 	s := &Session{
 		fleet: f, node: a.Hello.GetNode(), issued: a.Issued,
@@ -51,7 +51,8 @@ func (f *Fleet) Join(ctx context.Context, a Arrival) (*Session, error) {
 		tails: map[uint64]*tail{},
 	}
 	if err := f.store.PutNodes(ctx, s.state); err != nil {
-		return nil, err
+		f.log.Error("a node that has connected was not written down, trying again", "node", s.node, "error", err)
+		s.dirty = true
 	}
 	f.mu.Lock()
 	older := f.sessions[s.node]
@@ -60,7 +61,7 @@ func (f *Fleet) Join(ctx context.Context, a Arrival) (*Session, error) {
 	if older != nil {
 		older.end(ErrSuperseded)
 	}
-	return s, nil
+	return s
 }
 
 // Leave ends the session: tails of the node end, and what it said last is written down.

@@ -125,11 +125,7 @@ func (c *connection) conclude(ctx context.Context, err error) error {
 
 // serve greets the agent and sends it what there is to send, until the stream is to end.
 func (c *connection) serve(ctx context.Context, hello *apiv1.Hello, issued time.Time, expiry <-chan time.Time) error {
-	session, err := c.server.fleet.Join(ctx, fleet.Arrival{Hello: hello, Address: c.address, Issued: issued})
-	if err != nil {
-		c.log.Error("the node could not be written down", "error", err)
-		return status.Error(codes.Unavailable, "the collector cannot write now: see its log")
-	}
+	session := c.server.fleet.Join(ctx, fleet.Arrival{Hello: hello, Address: c.address, Issued: issued})
 	defer session.Leave(context.WithoutCancel(ctx))
 	c.session = session
 	for _, l := range []*line{&c.alerts, &c.records} {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,7 +45,12 @@ func open(path, mode string, conns int) (*sql.DB, error) {
 	if mode == readOnly {
 		options.Set("_txlock", "deferred")
 	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
+	// In a URI, what a relative path begins with would be taken for a host.
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	dsn := url.URL{Scheme: "file", Path: absolute, RawQuery: options.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

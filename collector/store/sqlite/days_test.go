@@ -274,3 +274,19 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// TestPaths opens stores whose paths have a meaning in URIs, or none above the working directory.
+func TestPaths(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{"relative", "a b", "per%20cent", "what?mode=memory", "hash#tag", "plus+&=;", "ünï"} {
+		s := open(t, sqlite.Config{Dir: dir})
+		put(t, s, 1, 10)
+		check(t, s.Close())
+		if got := files(t, dir, "alerts"); len(got) != 1 {
+			t.Errorf("%s has files %v", dir, got)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "state.db")); err != nil {
+			t.Error(err)
+		}
+	}
+}
