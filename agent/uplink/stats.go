@@ -3,6 +3,9 @@
 package uplink
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 )
@@ -63,8 +66,10 @@ type state struct {
 	since       time.Time
 	lastError   error
 	lastErrorAt time.Time
-	// told is the text of the failure that was logged last, empty after a success.
+	// told is the text of the failure that was logged last, empty after a success that lasted.
 	told string
+	// brief says that the last stream ended soon after its welcome: then connecting is no news either.
+	brief bool
 }
 
 // Stats returns a snapshot. It may be called at any time.
@@ -83,14 +88,27 @@ func (u *Uplink) Stats() Stats {
 	return s
 }
 
-// connected notes that the collector has welcomed the node, or that the stream has ended.
-func (u *Uplink) connected(now bool) {
+// connected notes that the collector has welcomed the node.
+func (u *Uplink) connected(ctx context.Context) {
+	u.counts.streams.Add(1)
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.state.connected, u.state.since = now, time.Now()
-	if now {
+	u.state.connected, u.state.since = true, time.Now()
+	level := slog.LevelInfo
+	if u.state.brief {
+		level = slog.LevelDebug
+	} else {
 		u.state.told = ""
 	}
+	u.mu.Unlock()
+	u.log.Log(ctx, level, "connected to the collector", "address", u.cfg.Address, "node", u.cfg.Node)
+}
+
+// disconnected notes that the stream has ended, and why.
+func (u *Uplink) disconnected(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.state.brief = !errors.Is(err, errRemake) && time.Since(u.state.since) < u.timing.last
+	u.state.connected, u.state.since = false, time.Now()
 }
 
 // failed notes why an attempt or a stream ended. The log has it once, until something else goes wrong or right.

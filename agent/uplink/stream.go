@@ -50,17 +50,14 @@ func (u *Uplink) connect(ctx context.Context, id *identity) error {
 	if err != nil {
 		return err
 	}
-	u.log.Info("connected to the collector", "address", u.cfg.Address, "node", u.cfg.Node)
-	u.counts.streams.Add(1)
-	u.connected(true)
-	defer func() {
-		u.connected(false)
-		u.cfg.Tails.StopAll()
-		u.tailsChanged()
-		s.alerts.end()
-		s.records.end()
-	}()
-	return s.run(ctx, cancel, welcome)
+	u.connected(ctx)
+	err = s.run(ctx, cancel, welcome)
+	u.disconnected(err)
+	u.cfg.Tails.StopAll()
+	u.tailsChanged()
+	s.alerts.end()
+	s.records.end()
+	return err
 }
 
 // greet opens the stream and says hello. What was sent on an earlier stream and not acknowledged will be sent again.
