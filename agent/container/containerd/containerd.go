@@ -213,7 +213,11 @@ func (s *Source) session(ctx context.Context) error {
 	s.cfg.Feed.Up()
 	s.reason = ""
 	s.once.Do(func() { close(s.ready) })
-	g.Go(func() error { return s.follow(ctx, stream) })
+	queues := newReaders()
+	g.Go(func() error { return s.follow(ctx, stream, queues) })
+	for _, queue := range queues {
+		g.Go(func() error { return s.read(ctx, queue) })
+	}
 	for range askers {
 		g.Go(func() error { return s.answer(ctx) })
 	}

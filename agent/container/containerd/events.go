@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"slices"
+	"strings"
 
 	eventsv1 "github.com/containerd/containerd/api/services/events/v1"
 	"github.com/containerd/containerd/api/types"
@@ -25,8 +27,36 @@ var topics = []string{
 	`topic~="^/namespaces/"`,
 }
 
-// follow takes events until the stream ends. The order of containerd is kept.
-func (s *Source) follow(ctx context.Context, stream eventsv1.Events_SubscribeClient) error {
+// happening is an event that concerns one container.
+type happening struct {
+	topic string
+	key   container.Key
+	body  body
+}
+
+// readers take happenings. Those of one container go to one reader, in containerd's order; a slow answer about one
+// container holds up few others.
+type readers [8]chan happening
+
+// readerQueue is how many happenings may wait for one reader before the stream waits.
+const readerQueue = 512
+
+func newReaders() *readers {
+	var r readers
+	for i := range r {
+		r[i] = make(chan happening, readerQueue)
+	}
+	return &r
+}
+
+func (r *readers) of(id string) chan happening {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return r[h.Sum32()%uint32(len(r))]
+}
+
+// follow takes events until the stream ends, and hands those about containers to the readers.
+func (s *Source) follow(ctx context.Context, stream eventsv1.Events_SubscribeClient, to *readers) error {
 	for {
 		env, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -36,35 +66,60 @@ func (s *Source) follow(ctx context.Context, stream eventsv1.Events_SubscribeCli
 			return fmt.Errorf("receive event: %w", err)
 		}
 		s.stats.events.Add(1)
-		if err := s.take(ctx, env); err != nil {
+		if err := s.dispatch(ctx, env, to); err != nil {
 			s.log.Warn("containerd event not used", "topic", env.GetTopic(), "namespace", env.GetNamespace(), "error", err)
 		}
 	}
 }
 
-// take dispatches one event by its topic, which fixes the type of its body.
-func (s *Source) take(ctx context.Context, env *types.Envelope) error {
+// dispatch sorts an event by its topic, which fixes the type of its body.
+func (s *Source) dispatch(ctx context.Context, env *types.Envelope, to *readers) error {
 	ns, topic := env.GetNamespace(), env.GetTopic()
 	b, err := readBody(env.GetEvent().GetValue(), pidField(topic))
 	if err != nil {
 		s.stats.badEvents.Add(1)
 		return err
 	}
-	key := container.Key{RuntimeNamespace: ns, ID: b.name}
-	switch topic {
+	switch {
+	case strings.HasPrefix(topic, "/images/"):
+		s.images.forget(ns, b.name)
+	case topic == "/namespaces/create":
+		s.learn(b.name)
+	default:
+		s.learn(ns)
+		select {
+		case to.of(b.name) <- happening{topic, container.Key{RuntimeNamespace: ns, ID: b.name}, b}:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// read works off the happenings of one reader.
+func (s *Source) read(ctx context.Context, queue <-chan happening) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case h := <-queue:
+			if err := s.take(ctx, h); err != nil {
+				s.log.Warn("container not read", "topic", h.topic, "id", h.key.ID, "error", err)
+			}
+		}
+	}
+}
+
+func (s *Source) take(ctx context.Context, h happening) error {
+	switch h.topic {
 	case "/containers/create":
-		return s.created(ctx, key, b.image)
+		return s.created(ctx, h.key, h.body.image)
 	case "/containers/update":
-		_, err := s.fetch(ctx, key)
+		_, err := s.fetch(ctx, h.key)
 		return err
 	case "/containers/delete":
-		s.cfg.Feed.Drop(key)
+		s.cfg.Feed.Drop(h.key)
 	case "/tasks/create", "/tasks/start":
-		s.started(key, b.pid)
-	case "/images/create", "/images/update", "/images/delete":
-		s.images.forget(ns, b.name)
-	case "/namespaces/create":
-		s.learn(b.name)
+		s.started(h.key, h.body.pid)
 	}
 	return nil
 }
@@ -83,7 +138,6 @@ func pidField(topic string) protowire.Number {
 
 // created reads a new container. If it is gone already, the event itself still says its id and image.
 func (s *Source) created(ctx context.Context, key container.Key, image string) error {
-	s.learn(key.RuntimeNamespace)
 	found, err := s.fetch(ctx, key)
 	if err != nil || found {
 		return err
