@@ -208,7 +208,8 @@ func (s *Source) link(u netlink.LinkUpdate) {
 		s.cfg.Book.ReleaseAll(source, linkKey(index))
 		return
 	}
-	if old, known := s.names[index]; known && old != name {
+	// Addresses come by another socket and may have come first, for an interface without a name yet.
+	if s.names[index] != name {
 		s.cfg.Book.Rename(source, linkKey(index), container.Endpoint{
 			Kind: container.EndpointHost, Name: name, Interface: name,
 		})
