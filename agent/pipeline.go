@@ -39,15 +39,19 @@ type pipeline struct {
 	cmdline  func(pid uint32) string
 
 	event    event.Event
+	messages event.DNSMessages
 	parked   parking
 	resolved chan uint64
 	// releaseAll is set when a message did not fit into resolved.
 	releaseAll atomic.Bool
 	// offset turns the boot clock into the wall clock, nanoseconds; taken anew at each Settle.
 	offset int64
-	buffer []byte
-	lag    lag
-	counts pipelineCounts
+	// reading is when the first batch had been read, boot clock: what waited while the programs were attached tells
+	// nothing about delays.
+	reading uint64
+	buffer  []byte
+	lag     lag
+	counts  pipelineCounts
 }
 
 // lagSample is one in how many records has its delay measured: reading the clock is a system call.
@@ -76,9 +80,27 @@ func (p *pipeline) Record(raw []byte) {
 		return
 	}
 	p.counts.events[ev.Type].Add(1)
-	if ev.Head.Seq%lagSample == 0 {
+	if ev.Head.Seq%lagSample == 0 && ev.Head.Time > p.reading {
 		p.lag.add(bootNow(), ev.Head.Time)
 	}
+	// Of DNS over TCP, whole messages go on.
+	if (ev.Type == wire.TypeDns || ev.Type == wire.TypeFlow) && p.messages.Piece(ev, p.message) {
+		return
+	}
+	p.take(ev)
+}
+
+// message takes a record that was put together from several.
+func (p *pipeline) message(raw []byte) {
+	if err := p.event.Decode(raw); err != nil {
+		p.counts.malformed.Add(1)
+		p.log.Error("record refused", "error", err)
+		return
+	}
+	p.take(&p.event)
+}
+
+func (p *pipeline) take(ev *event.Event) {
 	ev.Time = int64(ev.Head.Time) + p.offset
 	p.follow(ev)
 	if ev.Type == wire.TypeTask {
@@ -181,7 +203,11 @@ func (p *pipeline) park(cgroup uint64, ev *event.Event) {
 
 // Settle implements sensor.Handler: events whose container has got its name go on.
 func (p *pipeline) Settle() {
-	p.offset = wallNow() - int64(bootNow())
+	now := bootNow()
+	p.offset = wallNow() - int64(now)
+	if p.reading == 0 {
+		p.reading = now
+	}
 	for {
 		select {
 		case cgroup := <-p.resolved:
