@@ -79,7 +79,7 @@ func (e enrolment) Enrol(ctx context.Context, req *apiv1.EnrolRequest) (*apiv1.C
 		host = address
 	}
 	if !s.limits.allow(host) {
-		s.reject("enrol_rate", address, errors.New("too many attempts"), "node", req.GetNode())
+		s.reject("enrol_rate", address, errors.New("too many attempts"), "node", short(req.GetNode()))
 		return nil, status.Error(codes.ResourceExhausted, "too many attempts to enrol: wait a minute")
 	}
 	issued, err := s.authority.Enrol(ctx, req.GetJoinToken(), req.GetNode(), req.GetCsr())
@@ -120,7 +120,7 @@ func (s *Server) refuse(call, address, node string, err error) error {
 	case errors.Is(err, authority.ErrRequest):
 		code = codes.InvalidArgument
 	}
-	s.reject(call, address, err, "node", node)
+	s.reject(call, address, err, "node", short(node))
 	if code == codes.Unavailable {
 		return status.Error(code, "the collector cannot answer now: see its log")
 	}

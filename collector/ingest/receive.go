@@ -43,6 +43,10 @@ func (c *connection) receive(ctx context.Context, hellos chan<- *apiv1.Hello) er
 		if err != nil {
 			return err
 		}
+		// A session that has ended takes nothing more, even if its agent does not let the stream end.
+		if err := c.session.Err(); err != nil {
+			return err
+		}
 		c.session.Seen()
 		switch m := m.GetMessage().(type) {
 		case *apiv1.AgentMessage_Batch:
@@ -70,12 +74,8 @@ func (c *connection) batch(ctx context.Context, b *apiv1.Batch) error {
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	for _, e := range entries {
-		if e.Refused != "" {
-			c.log.Warn("record quarantined", "lane", laneName(b.GetLane()), "epoch", b.GetEpoch(), "sequence", e.Sequence, "reason", e.Refused)
-		}
-	}
 	n := len(entries)
+	c.reportRefused(b, entries)
 	if err := l.take(n); err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -93,4 +93,22 @@ func (c *connection) batch(ctx context.Context, b *apiv1.Batch) error {
 		return status.Error(codes.Unavailable, "too many records wait to be stored: connect again and heed the credit")
 	}
 	return err
+}
+
+// reportRefused logs the first record of a batch that goes into quarantine, and how many there are.
+func (c *connection) reportRefused(b *apiv1.Batch, entries []store.Entry) {
+	var first *store.Entry
+	refused := 0
+	for i := range entries {
+		if entries[i].Refused == "" {
+			continue
+		}
+		if refused++; first == nil {
+			first = &entries[i]
+		}
+	}
+	if first != nil {
+		c.log.Warn("records quarantined", "lane", laneName(b.GetLane()), "epoch", b.GetEpoch(), "records", refused,
+			"sequence", first.Sequence, "reason", first.Refused)
+	}
 }

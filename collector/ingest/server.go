@@ -147,6 +147,9 @@ func (h *handshaker) Clone() credentials.TransportCredentials {
 	return &handshaker{TransportCredentials: h.TransportCredentials.Clone(), server: h.server}
 }
 
+// short is a text of a client's, cut to what a log bears.
+func short(s string) string { return s[:min(len(s), 256)] }
+
 // reject logs and counts something that was rejected.
 func (s *Server) reject(reason, address string, err error, more ...any) {
 	s.metrics.reject(reason)

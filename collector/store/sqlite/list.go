@@ -269,8 +269,12 @@ func narrow(f store.Filter) conditions {
 	if f.Node != "" {
 		c.add("node = ?", f.Node)
 	}
-	if f.Rule != "" && !strings.ContainsAny(f.Rule, `*?[\`) {
+	switch {
+	case f.Rule == "":
+	case !strings.ContainsAny(f.Rule, `*?[\`):
 		c.add("rule = ?", f.Rule)
+	case !strings.ContainsAny(f.Rule, `[\`):
+		c.add("rule GLOB ?", f.Rule)
 	}
 	if f.Priority > apiv1.Priority_PRIORITY_UNSPECIFIED {
 		c.add("priority >= ?", int64(f.Priority))
@@ -281,6 +285,10 @@ func narrow(f store.Filter) conditions {
 			args[i] = t
 		}
 		c.add("type IN ("+placeholders(len(args))+")", args...)
+	}
+	if f.Workload != "" && !strings.ContainsAny(f.Workload, `[\`) {
+		// This * crosses slashes, so the pattern matches more than the matcher's.
+		c.add("subject GLOB ?", f.Workload+strings.Repeat("/*", max(0, 2-strings.Count(f.Workload, "/"))))
 	}
 	if literal, _, _ := strings.Cut(f.Workload, "/"); literal != "" && !strings.ContainsAny(literal, `*?[\`) {
 		// The part before the first slash is a namespace by itself; "0" follows "/" in ASCII.
