@@ -190,6 +190,11 @@ func (st *stream) skip(n int, handle func([]byte, int)) {
 		return
 	}
 	st.got += n
+	if len(st.kept) == 0 {
+		// Its beginning is among them, without which the rest says nothing.
+		st.given = true
+		st.lost++
+	}
 	st.give(handle)
 	st.complete(handle)
 }

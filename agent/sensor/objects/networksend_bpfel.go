@@ -29,7 +29,6 @@ const (
 	NetworkSendMapSockStates          = "sock_states"
 	NetworkSendMapWatchedAddresses    = "watched_addresses"
 	NetworkSendProgOnSend             = "on_send"
-	NetworkSendVarStorageHere         = "storage_here"
 	NetworkSendVarWireVersion         = "wire_version"
 )
 
@@ -100,7 +99,6 @@ type NetworkSendMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSendVariableSpecs struct {
-	StorageHere *ebpf.VariableSpec `ebpf:"storage_here"`
 	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -159,7 +157,6 @@ func (m *NetworkSendMaps) Close() error {
 //
 // It can be passed to LoadNetworkSendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSendVariables struct {
-	StorageHere *ebpf.Variable `ebpf:"storage_here"`
 	WireVersion *ebpf.Variable `ebpf:"wire_version"`
 }
 
