@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ func loadDeeds() []deed {
 		{"short", "FILE ADDR TAG", 3, 3, "start two processes: one opens FILE, one connects to ADDR; TAG tells them", short},
 		{"plant-many", "DIR COUNT INTERVAL", 3, 3, "write COUNT numbered files into DIR, one every INTERVAL", plantMany},
 		{"http", "URL DURATION", 2, 2, "fetch URL for DURATION, four at a time", fetch},
+		{"redis", "ADDR DURATION", 2, 2, "write to and read from Redis at ADDR for DURATION, four at a time", exercise},
 	}
 }
 
@@ -101,32 +103,39 @@ func plantEmpty(path string) error {
 	return syscall.Close(fd)
 }
 
-func fetch(args []string) error {
-	last, err := time.ParseDuration(args[1])
+// repeat calls do four times at once, again and again, until the time is over or one fails, and counts.
+func repeat(duration string, do func(ctx context.Context) error) error {
+	last, err := time.ParseDuration(duration)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), last)
+	end := time.Now().Add(last)
+	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
-	var fetched atomic.Int64
+	var done atomic.Int64
 	var wg sync.WaitGroup
 	const parallel = 4
 	failed := make(chan error, parallel)
 	for range parallel {
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				if err := get(ctx, args[0]); err != nil && ctx.Err() == nil {
+			for time.Now().Before(end) {
+				// A dial may notice the end before the context does.
+				if err := do(ctx); err != nil && time.Now().Before(end) {
 					failed <- err
 					return
 				}
-				fetched.Add(1)
+				done.Add(1)
 			}
 		})
 	}
 	wg.Wait()
 	close(failed)
-	fmt.Println("fetched", fetched.Load())
+	fmt.Println("done", done.Load())
 	return <-failed
+}
+
+func fetch(args []string) error {
+	return repeat(args[1], func(ctx context.Context) error { return get(ctx, args[0]) })
 }
 
 func get(ctx context.Context, url string) error {
@@ -146,4 +155,29 @@ func get(ctx context.Context, url string) error {
 		return errors.New(response.Status)
 	}
 	return nil
+}
+
+// exercise speaks Redis's protocol: each round is a connection, on which a hundred values are written and read.
+func exercise(args []string) error {
+	return repeat(args[1], func(ctx context.Context) error {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "tcp", args[0])
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		answers := bufio.NewReader(conn)
+		for n := range 100 {
+			if _, err := fmt.Fprintf(conn, "SET key:%d value\r\nGET key:%d\r\n", n, n); err != nil {
+				return err
+			}
+			for _, want := range []string{"+OK\r\n", "$5\r\n", "value\r\n"} {
+				got, err := answers.ReadString('\n')
+				if err != nil || got != want {
+					return errors.Join(fmt.Errorf("redis answers %q, want %q", got, want), err)
+				}
+			}
+		}
+		return nil
+	})
 }
