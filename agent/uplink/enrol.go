@@ -80,9 +80,7 @@ func (u *Uplink) enrol(ctx context.Context, token joinToken) (*identity, error) 
 	if pinned(id.roots, token.pin) == nil {
 		return nil, fmt.Errorf("%w: the roots that the collector sent lack the one that the join token names", errBreach)
 	}
-	if err := u.keep(id); err != nil {
-		return nil, err
-	}
+	u.keep(id)
 	u.log.Info("node enrolled", "node", id.node, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
 	return id, nil
 }
@@ -103,20 +101,30 @@ func (u *Uplink) renew(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	if err := u.keep(id); err != nil {
-		return err
-	}
+	u.keep(id)
 	u.counts.renewals.Add(1)
 	u.log.Info("certificate renewed", "node", id.node, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
 	return nil
 }
 
-// keep writes an identity down and uses it from now on. What cannot be written down is not used: a restart would bring
-// back the old one.
-func (u *Uplink) keep(id *identity) error {
-	if err := id.save(u.dir); err != nil {
-		return err
+// keep uses an identity from now on, and writes it down. While the disk refuses it is used all the same, for the token
+// may be spent.
+func (u *Uplink) keep(id *identity) {
+	u.mu.Lock()
+	u.identity = id
+	u.mu.Unlock()
+	u.unsaved = true
+	u.save(id)
+}
+
+// save writes the identity down if that is still to be done.
+func (u *Uplink) save(id *identity) {
+	if !u.unsaved {
+		return
 	}
-	u.adopt(id)
-	return nil
+	if err := id.save(u.dir); err != nil {
+		u.log.Error("the identity holds until the agent ends: it was not written down, trying again", "error", err)
+		return
+	}
+	u.unsaved = false
 }

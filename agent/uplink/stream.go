@@ -136,11 +136,7 @@ func (s *stream) begin(welcome *apiv1.Welcome) error {
 			return err
 		}
 	}
-	policy := welcome.GetRecord()
-	if policy == nil {
-		policy = &apiv1.RecordPolicy{}
-	}
-	s.uplink.cfg.OnRecordPolicy(policy)
+	s.uplink.direct(welcome.GetRecord())
 	return nil
 }
 
@@ -168,7 +164,7 @@ func (s *stream) receive(ctx context.Context) error {
 				return err
 			}
 		case *apiv1.CollectorMessage_Record:
-			u.cfg.OnRecordPolicy(m.Record)
+			u.direct(m.Record)
 		case *apiv1.CollectorMessage_TailStart:
 			if err := u.cfg.Tails.Start(m.TailStart.GetId(), m.TailStart.GetFilter()); err != nil {
 				u.log.Warn("a live view was not begun", "error", err)
@@ -272,10 +268,13 @@ func (s *stream) tellHealth(ctx context.Context) error {
 func (s *stream) renew(ctx context.Context) error {
 	u := s.uplink
 	pause := backoff{first: u.timing.first, last: u.timing.slow, slow: u.timing.slow}
-	wait := time.Until(s.id.renew)
 	for {
-		if !rest(ctx, max(wait, 0)) {
-			return context.Cause(ctx)
+		// The wall clock goes on while the machine sleeps, and timers do not: hence a look at it now and then.
+		for wait := time.Until(s.id.renew); wait > 0; wait = time.Until(s.id.renew) {
+			if !rest(ctx, min(wait, u.timing.slow)) {
+				return context.Cause(ctx)
+			}
+			u.save(s.id)
 		}
 		err := u.renew(ctx, s.link)
 		if err == nil {
@@ -284,8 +283,11 @@ func (s *stream) renew(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		wait = pause.next(refused(err))
+		wait := pause.next(refused(err))
 		u.log.Warn("the certificate was not renewed, trying again", "error", err, "expires", s.id.leaf.NotAfter.UTC(), "again_in", wait)
+		if !rest(ctx, wait) {
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -35,8 +35,8 @@ type Config struct {
 	Hello func() *apiv1.Hello
 	// Health describes how the agent is, every 10 seconds.
 	Health func() *apiv1.Health
-	// OnRecordPolicy takes what is to be recorded, at the beginning of each stream and when it changes. What the collector
-	// sends next waits until it returns.
+	// OnRecordPolicy takes what is to be recorded: when Run begins, as the collector said last, if it ever did; at the
+	// beginning of each stream; and when it changes. What the collector sends next waits until it returns.
 	OnRecordPolicy func(*apiv1.RecordPolicy)
 	// Tails is where those who watch are told of and their events are taken from.
 	Tails *tail.Hub
@@ -84,8 +84,13 @@ type Uplink struct {
 
 	// stale is why the identity cannot be used although its time is not over; nil if it can.
 	stale error
-	// tried is the token that was refused last.
+	// tried is the token that was used or refused last.
 	tried string
+
+	// policy is the record policy that is kept on disk. It belongs to Run, then to the stream that receives.
+	policy *apiv1.RecordPolicy
+	// unsaved says that the identity could not be written down yet. It belongs to Run, then to the stream that renews.
+	unsaved bool
 }
 
 // New makes an uplink. It reads the node's identity and, if there is none, checks the join token; it connects nowhere and
@@ -144,6 +149,7 @@ func (c *Config) check() error {
 // never enrolled and the collector will not have it: ErrToken, ErrAuthority, ErrDenied or ErrRequest, with the reason.
 func (u *Uplink) Run(ctx context.Context) error {
 	pause := backoff{first: u.timing.first, last: u.timing.last, slow: u.timing.slow}
+	u.recall()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := u.once(ctx)
@@ -162,7 +168,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		}
 		wait := pause.next(refused(err) && !u.hopeful())
 		u.failed(err, wait)
-		u.wait(ctx, wait)
+		rest(ctx, wait)
 	}
 	return nil
 }
@@ -189,24 +195,9 @@ func (u *Uplink) hopeful() bool {
 	return err == nil && token.text != u.tried
 }
 
-func (u *Uplink) wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
 // current is the identity in use, nil before the first enrolment.
 func (u *Uplink) current() *identity {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.identity
-}
-
-func (u *Uplink) adopt(id *identity) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.identity = id
 }
