@@ -16,13 +16,15 @@ import (
 type Agent struct {
 	session *fleet.Session
 	tail    uint64
+	leaving context.Context
 }
 
 // Join connects the agent that hello names, until the test ends or it leaves. health may be nil.
 func (a *API) Join(t *testing.T, hello *apiv1.Hello, health *apiv1.Health) *Agent {
 	t.Helper()
 	session := a.Fleet.Join(t.Context(), fleet.Arrival{Hello: hello, Address: "192.0.2.7:40000", Issued: Now()})
-	agent := &Agent{session: session}
+	// Leaving is part of the clean-up, when the test's own context has ended.
+	agent := &Agent{session: session, leaving: context.WithoutCancel(t.Context())}
 	t.Cleanup(agent.Leave)
 	session.Seen()
 	if health != nil {
@@ -33,7 +35,7 @@ func (a *API) Join(t *testing.T, hello *apiv1.Hello, health *apiv1.Health) *Agen
 
 // Leave ends the agent's connection.
 func (a *Agent) Leave() {
-	a.session.Leave(context.Background())
+	a.session.Leave(a.leaving)
 }
 
 // Asked waits until somebody tails the node, and returns what the agent is asked for. Later batches go to that viewer.

@@ -114,7 +114,7 @@ func (a *API) serve(t *testing.T, address string) {
 		t.Fatal(err)
 	}
 	a.Address = listener.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	server := &http.Server{
 		Handler: a.handler, TLSConfig: a.Authority.ServerTLS(), ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
