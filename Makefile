@@ -84,7 +84,8 @@ demo: ## Show the main job on real containers (root); ARGS=--keep leaves it runn
 	$(GO_BUILD) -o bin/demo/ ./tests/demo/webshop ./tests/attacks/deeds
 	go run ./tests/demo $(ARGS)
 
-bench: ## Run every benchmark with its allocations
+bench: ## Run the comparisons of tests/bench, then every benchmark with its allocations
+	go test -run '^$$' -bench . -benchmem -benchtime 1x ./tests/bench
 	go test -run '^$$' -bench . -benchmem $(PRODUCT)
 
 fuzz: ## Run every fuzz target for FUZZTIME (20s)
