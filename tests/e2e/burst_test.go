@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +21,7 @@ func TestExecBurst(t *testing.T) {
 	image := attacker(t, r)
 	pod := runPod(t, r, lab.PodConfig{Namespace: "burst", Name: "burst"})
 	record(t, r, run(t, pod, lab.ContainerConfig{Name: "idle", Image: image.Name, Command: []string{"/bin/sleep", "3600"}}), "exec")
-	before := losses(t, r)
+	before := node(t, r).Lost
 	began := time.Now()
 	c := run(t, pod, lab.ContainerConfig{Name: "burst", Image: image.Name, Args: []string{"burst", fmt.Sprint(count)}})
 	status, err := c.Wait(t.Context())
@@ -46,14 +45,11 @@ func TestExecBurst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lost uint64
-	after := losses(t, r)
-	for cause, n := range after {
-		lost += n - before[cause]
-	}
+	n := node(t, r)
+	lost := n.Lost - before
 	took := status.Finished.Sub(status.Started)
-	t.Logf("%s%d execs in %s, %.0f/s: %d stored, %d counted as lost %v",
-		log, count, took.Round(time.Millisecond), count/took.Seconds(), stored, lost, after)
+	t.Logf("%s%d execs in %s, %.0f/s: %d stored, %d counted as lost (%v, %v)",
+		log, count, took.Round(time.Millisecond), count/took.Seconds(), stored, lost, n.Health.Losses, n.Undelivered)
 	if stored > count || uint64(count-stored) > lost {
 		t.Errorf("%d of %d are neither stored nor counted as lost", count-stored-int(lost), count)
 	}
@@ -81,16 +77,4 @@ func record(t *testing.T, r *rig.Rig, c *lab.Container, types string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// losses are all losses by cause, those before the spool and those behind it.
-func losses(t *testing.T, r *rig.Rig) map[string]uint64 {
-	t.Helper()
-	n, err := r.Node(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := maps.Clone(n.Undelivered)
-	maps.Copy(all, n.Health.Losses)
-	return all
 }

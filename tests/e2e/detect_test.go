@@ -139,10 +139,7 @@ func TestDetections(t *testing.T) {
 // cannot reports whether the node says of a signal that it cannot be seen, and logs why.
 func cannot(t *testing.T, r *rig.Rig, signal string) bool {
 	t.Helper()
-	n, err := r.Node(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := node(t, r)
 	i := slices.IndexFunc(n.Capabilities, func(c view.Capability) bool { return c.Signal == signal })
 	if i < 0 {
 		t.Fatalf("the node says nothing of the signal %s", signal)

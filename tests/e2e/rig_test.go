@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
@@ -172,6 +173,16 @@ func eventually(ctx context.Context, within time.Duration, condition func() erro
 		case <-tick.C:
 		}
 	}
+}
+
+// node asks how the agent's node is.
+func node(t *testing.T, r *rig.Rig) *view.Node {
+	t.Helper()
+	n, err := r.Node(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // since is a moment as the holdfast command takes it.

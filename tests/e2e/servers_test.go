@@ -83,9 +83,6 @@ func TestServersAreQuiet(t *testing.T) {
 	for _, a := range alerts {
 		t.Errorf("%s: %s", a.Rule, a.Output)
 	}
-	n, err := r.Node(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := node(t, r)
 	t.Logf("%d alerts in %s of load and %d probes; events %v, only counted in the kernel %v", len(alerts), last, probes, n.Health.Events, n.Health.Counted)
 }

@@ -148,23 +148,10 @@ func TestShortContainers(t *testing.T) {
 			}
 		}
 	}
-	n, err := r.Node(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := node(t, r)
 	t.Logf("%d of %d containers stored exactly as they were run; %d events of theirs; %d events without a name; lost: %v, undelivered: %v",
 		count-wrong, count, stored, unnamed, n.Health.Losses, n.Undelivered)
-	if lost := lostEvents(n); lost != 0 || unnamed != 0 {
-		t.Errorf("%d events were lost, %d have no name", lost, unnamed)
+	if n.Lost != 0 || unnamed != 0 {
+		t.Errorf("%d events were lost, %d have no name", n.Lost, unnamed)
 	}
-}
-
-// lostEvents counts the events that were lost. What is not one: a socket or a process of the machine that is older than
-// the agent, about which less is known than about others.
-func lostEvents(n *view.Node) uint64 {
-	lost := n.Lost
-	for _, cause := range []string{"kernel_socket_unknown", "kernel_process_unknown", "process_unknown"} {
-		lost -= n.Health.Losses[cause]
-	}
-	return lost
 }
