@@ -69,7 +69,7 @@ func (s *stream) greet(ctx context.Context, cancel context.CancelCauseFunc) (*ap
 		return nil, s.explain(ctx, err)
 	}
 	hello := s.uplink.cfg.Hello()
-	hello.Node = s.uplink.cfg.Node
+	hello.Node, hello.Positions = s.uplink.cfg.Node, nil
 	for _, l := range []*lane{s.alerts, s.records} {
 		l.spool.Rewind()
 		hello.Positions = append(hello.Positions, l.position())
