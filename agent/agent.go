@@ -190,7 +190,7 @@ func (a *Agent) buildUplink() error {
 	a.uplink, err = uplink.New(uplink.Config{
 		Address: a.cfg.Collector, Node: a.cfg.Node, DataDir: a.cfg.DataDir, JoinTokenFile: a.cfg.JoinTokenFile,
 		Alerts: a.alerts, Records: a.records, Hello: a.hello, Health: a.health, OnRecordPolicy: a.setRecordPolicy,
-		Tails: a.pipeline.tails, Logger: a.log.With("part", "uplink"),
+		Tails: a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),
 	})
 	return err
 }

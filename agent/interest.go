@@ -10,7 +10,7 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
 
-// What the kernel lets through is what the rules watch and what is recorded. A container whose name is not known yet
+// What the kernel lets through is what the rules watch, what is recorded and what somebody looks at live. A container whose name is not known yet
 // gets whatever any rule of the record policy could ask for; once it has its name, just what is asked for of it.
 
 // applyInterest sets the kernel's filters from the rules and the record policy.
@@ -34,9 +34,9 @@ func (a *Agent) applyInterest() error {
 }
 
 func (a *Agent) applyDefaults() error {
-	host, containers := a.watches.Host, a.watches.Containers
-	host.All |= a.policy.Bits(a.registry.Host())
-	containers.All |= a.policy.Union()
+	host, containers, live := a.watches.Host, a.watches.Containers, a.pipeline.tails.Classes()
+	host.All |= a.policy.Bits(a.registry.Host()) | live
+	containers.All |= a.policy.Union() | live
 	return a.sensor.SetDefaultInterest(host, containers)
 }
 
@@ -45,10 +45,10 @@ func (a *Agent) narrow(c *container.Container) {
 	if c == nil || c.Cgroup == 0 {
 		return
 	}
-	interest := a.watches.Containers
-	interest.All |= a.policy.Bits(c)
+	interest, live := a.watches.Containers, a.pipeline.tails.Classes()
+	interest.All |= a.policy.Bits(c) | live
 	err := a.sensor.ClearInterest(c.Cgroup)
-	if bits := a.policy.Union(); bits&^interest.All != 0 {
+	if bits := a.policy.Union() | live; bits&^interest.All != 0 {
 		err = a.sensor.SetInterest(c.Cgroup, interest)
 	}
 	if err != nil {
@@ -61,6 +61,11 @@ func (a *Agent) setRecordPolicy(p *apiv1.RecordPolicy) {
 	if err := a.policy.Set(p); err != nil {
 		a.log.Warn("record policy", "error", err)
 	}
+	a.refilter()
+}
+
+// refilter brings the kernel's filters in line with the record policy and with those who watch.
+func (a *Agent) refilter() {
 	if err := a.applyDefaults(); err != nil {
 		a.log.Error("interest not set", "error", err)
 	}
