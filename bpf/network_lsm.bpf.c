@@ -65,6 +65,9 @@ int on_accept(__u64 *ctx)
 
 	if (!is_inet(READ1(sk, __sk_common.skc_family)) || !READ1(sk, __sk_common.skc_dport))
 		return 0;
+	// Until now it was the listener's owner's.
+	if (storage_here)
+		sock_use(sk);
 	s = net_begin(HF_ACCEPT);
 	if (!s)
 		return 0;

@@ -23,10 +23,14 @@ const (
 	unseenOtherProtocols = "connect and bind of SCTP, VSOCK and raw sockets (their creation is seen)"
 	unseenFailedRaw      = "IP sockets that the kernel refused to make"
 	unseenUringUnix      = "connections to UNIX sockets through io_uring"
+	unseenUnixDatagrams  = "datagrams to UNIX sockets"
 	unseenUringSocket    = "sockets of other families made through io_uring: no tracepoint tells of its requests by that name before 6.3"
 	unseenAcceptTask     = "which task of those that share a listener accepted: the listener's owner is named"
 	unseenPassedSplice   = "sendfile and splice into a socket of another container"
-	unseenFlowOwner      = "the process of sockets that were there before the agent, until it connects or sends with them"
+	unseenFlowOwner      = "TCP connections that were there before the agent, and the process of such other sockets until it connects or sends with them"
+	unseenOtherDatagrams = "each address that raw, SCTP, VSOCK and packet sockets send to (their creation is seen, and what goes over IP is in the flows)"
+	unseenOtherPorts     = "DNS on other ports than 53, and inside TLS"
+	unseenOtherTraffic   = "what packet, XDP and VSOCK sockets carry (their creation is seen)"
 )
 
 // networkSignals are attached in this order: accept before flow, which shares its program.
@@ -46,15 +50,15 @@ var networkSignals = []signal{
 		},
 	}},
 	{"connect_unix", []way{
-		{programs: []string{"network_lsm/on_unix_connect"}, mechanism: "lsm unix_stream_connect", block: probe.Yes},
+		{programs: []string{"network_lsm/on_unix_connect"}, mechanism: "lsm unix_stream_connect", unseen: unseenUnixDatagrams, block: probe.Yes},
 		{
 			programs:  []string{"network_sys/on_network_exit"},
-			mechanism: "tp_btf sys_exit", unseen: unseenUringUnix, block: probe.No,
+			mechanism: "tp_btf sys_exit", unseen: unseenUnixDatagrams + "; " + unseenUringUnix, block: probe.No,
 		},
 	}},
 	{"sendto", []way{{
 		programs:  []string{"network/on_sendmsg4", "network/on_sendmsg6"},
-		mechanism: "cgroup sendmsg4, sendmsg6", block: probe.Yes,
+		mechanism: "cgroup sendmsg4, sendmsg6", unseen: unseenOtherDatagrams, block: probe.Yes,
 	}}},
 	{"bind", []way{
 		{
@@ -87,11 +91,17 @@ var networkSignals = []signal{
 	}},
 	{"dns", []way{{
 		programs:  []string{"packet/on_egress", "packet/on_ingress"},
-		mechanism: "cgroup_skb egress, ingress", block: probe.No,
+		mechanism: "cgroup_skb egress, ingress", unseen: unseenOtherPorts, block: probe.No,
 	}}},
 	{"flow", []way{
-		{programs: append([]string{ownerIterator}, flowPrograms...), mechanism: flowMechanism, block: probe.No},
-		{programs: flowPrograms, mechanism: flowMechanism, unseen: unseenFlowOwner, block: probe.No},
+		{
+			programs:  append([]string{ownerIterator}, flowPrograms...),
+			mechanism: flowMechanism, unseen: unseenOtherTraffic, block: probe.No,
+		},
+		{
+			programs:  flowPrograms,
+			mechanism: flowMechanism, unseen: unseenOtherTraffic + "; " + unseenFlowOwner, block: probe.No,
+		},
 	}},
 	{"passed_socket", []way{
 		{programs: []string{"network_send/on_send"}, mechanism: "tp_btf sock_send_length", block: probe.No},

@@ -51,6 +51,8 @@ func TestNetworkDeed(t *testing.T) {
 		"pass":          deedPass,
 		"take":          deedTake,
 		"uring family":  deedUringFamily,
+		"hold":          deedHold,
+		"udp many":      deedUDPMany,
 	}
 	s := say{}
 	must(t, loopbackUp())
@@ -569,4 +571,79 @@ func deedTake(s say) error {
 	sent, err := unix.Sendfile(fds[1], int(f.Fd()), new(int64), 33)
 	s["sent file"] = int64(sent)
 	return err
+}
+
+// deedHold keeps a connection of each kind open. Descriptor 4 is a UNIX socket to the test: a byte goes back for one that
+// comes, when more has been sent; its end is the end.
+func deedHold(s say) error {
+	l, err := bound(s, "listen", "127.0.0.1", unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Listen(l, 1); err != nil {
+		return err
+	}
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(c, sockaddr("127.0.0.1", s["listen port"])); err != nil {
+		return err
+	}
+	a, _, err := unix.Accept(l)
+	if err != nil {
+		return err
+	}
+	if s["connect port"], err = portOf(c); err != nil {
+		return err
+	}
+	if _, err := bound(s, "udp", "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
+		return err
+	}
+	u, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(u, sockaddr("127.0.0.1", s["udp port"])); err != nil {
+		return err
+	}
+	if s["udp client port"], err = portOf(u); err != nil {
+		return err
+	}
+	if err := pump(c, a, 1000); err != nil {
+		return err
+	}
+	buf := []byte{1}
+	for {
+		if _, err := unix.Write(4, buf); err != nil {
+			return err
+		}
+		if n, err := unix.Read(4, buf); n == 0 || err != nil {
+			return err
+		}
+		if err := pump(c, a, 500); err != nil {
+			return err
+		}
+		if _, err := unix.Write(u, make([]byte, 100)); err != nil {
+			return err
+		}
+	}
+}
+
+// deedUDPMany sends from one socket to five.
+func deedUDPMany(s say) error {
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	for i := range 5 {
+		name := fmt.Sprintf("port %d", i)
+		if _, err := bound(s, name, "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
+			return err
+		}
+		if err := unix.Sendto(c, make([]byte, 10), 0, sockaddr("127.0.0.1", s[name+" port"])); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -82,6 +82,7 @@ func testNetwork(t *testing.T, all *netRig) {
 		{"Watched", testNetworkWatched},
 		{"Passed", testNetworkPassed},
 		{"DNS", testNetworkDNS},
+		{"Running", testNetworkRunning},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, &netRig{all.netLog, t}) })
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	// How many processes and cgroups the kernel side can know. Defaults 65536 and 16384.
 	MaxProcesses uint32
 	MaxCgroups   uint32
+	// How many flows of sockets with more than one peer the kernel side can know, beside the first of each. Default
+	// 65536.
+	MaxFlows uint32
 	// CgroupRoot is where cgroup2 is mounted.
 	CgroupRoot string
 	// Family is the strongest family of hooks to use; tests lower it. Default FamilyLSM, that is, no limit.
@@ -49,6 +52,7 @@ func (c Config) withDefaults() Config {
 	set(&c.BulkRing, 8<<20)
 	set(&c.MaxProcesses, 65536)
 	set(&c.MaxCgroups, 16384)
+	set(&c.MaxFlows, 65536)
 	if !c.LimitFamily {
 		c.Family = probe.FamilyLSM
 	}
@@ -72,6 +76,7 @@ func (c Config) mapSizes() map[string]uint32 {
 		"process_by_tgid":       c.MaxProcesses,
 		"container_by_cgroup":   c.MaxCgroups,
 		"interest_by_container": c.MaxCgroups,
+		"flow_by_peer":          c.MaxFlows,
 	}
 }
 
