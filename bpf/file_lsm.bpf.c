@@ -156,16 +156,30 @@ int on_chmod(__u64 *ctx)
 	return 0;
 }
 
-SEC("lsm/path_chown")
-int on_chown(__u64 *ctx)
+__inline void chown_send(const struct path *path, __u32 uid, __u32 gid)
 {
 	struct file_op op;
 
-	if (!change_begin(&op, HF_CHOWN, ARG(ctx, 0, struct path *)))
-		return 0;
-	op.record->uid = ARG(ctx, 1, __u32);
-	op.record->gid = ARG(ctx, 2, __u32);
+	if (!change_begin(&op, HF_CHOWN, path))
+		return;
+	op.record->uid = uid;
+	op.record->gid = gid;
 	op_end(&op, false);
+}
+
+SEC("lsm/path_chown")
+int on_chown(__u64 *ctx)
+{
+	chown_send(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32));
+	return 0;
+}
+
+// For kernels that cannot hand ids, which are structures, to programs: the function that calls the hook above, with the
+// ids as the caller counts them.
+SEC("fentry/chown_common")
+int on_chown_common(__u64 *ctx)
+{
+	chown_send(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32));
 	return 0;
 }
 

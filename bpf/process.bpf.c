@@ -37,6 +37,9 @@ int on_fork(__u64 *ctx)
 	record->child_cgroup = cgroup;
 	record->child_origin = process.origin;
 	record->child_ns_pid = read_ns_pid(child, &(__u32){ 0 });
+	// CLONE_INTO_CGROUP: the child is born elsewhere, which no move between cgroups shows.
+	if (process.origin && container_of_cgroup(cgroup) != process.origin)
+		record->head.flags |= HF_F_STRAYED;
 	record_send(s, RING_BULK);
 	return 0;
 }
@@ -71,13 +74,18 @@ int on_exit(__u64 *ctx)
 	if (READ2(task, signal, live.counter) > 0)
 		return 0;
 	s = record_begin(HF_EXIT, sizeof(*record));
-	if (s) {
-		record = (struct hf_exit *)s->bytes;
-		record->status = (__u32)READ1(task, exit_code);
-		record->pad = 0;
-		record_send(s, RING_BULK);
+	// Threads that end together may all find that none lives: the one that takes the process off the map reports.
+	if (bpf_map_delete_elem(&process_by_tgid, &tgid) < 0) {
+		if (s)
+			scratch_release(s);
+		return 0;
 	}
-	bpf_map_delete_elem(&process_by_tgid, &tgid);
+	if (!s)
+		return 0;
+	record = (struct hf_exit *)s->bytes;
+	record->status = (__u32)READ1(task, exit_code);
+	record->pad = 0;
+	record_send(s, RING_BULK);
 	return 0;
 }
 

@@ -50,6 +50,7 @@ var fileSignals = []signal{
 	{"open", []way{
 		lsmWay("lsm file_open", "on_open"),
 		{
+			needs:     uringNamesRequests,
 			programs:  []string{syscallProgram, "syscall/on_uring_done"},
 			mechanism: "tp_btf sys_exit, io_uring_complete", unseen: unseenUringTable, block: probe.No, calls: wire.TypeOpen,
 		},
@@ -65,7 +66,11 @@ var fileSignals = []signal{
 	{"link", []way{lsmWay("lsm path_link", "on_link"), callWay(unseenText, wire.TypeLink)}},
 	{"symlink", []way{lsmWay("lsm path_symlink", "on_symlink"), callWay(unseenText, wire.TypeSymlink)}},
 	{"chmod", []way{lsmWay("lsm path_chmod", "on_chmod"), callWay(unseenText, wire.TypeChmod)}},
-	{"chown", []way{lsmWay("lsm path_chown", "on_chown"), callWay(unseenText, wire.TypeChown)}},
+	{"chown", []way{
+		lsmWay("lsm path_chown", "on_chown"),
+		{programs: []string{fileObject + "/on_chown_common"}, mechanism: "fentry chown_common", block: probe.No},
+		callWay(unseenText, wire.TypeChown),
+	}},
 	{"truncate", []way{
 		lsmWay("lsm path_truncate, file_truncate", "on_truncate", "on_ftruncate"),
 		lsmWay("lsm path_truncate", "on_truncate"),
@@ -77,21 +82,45 @@ var fileSignals = []signal{
 	{"mmap_exec", []way{lsmWay("lsm mmap_file", "on_mmap"), callWay(unseenExecMaps, wire.TypeMmapExec)}},
 }
 
-// completionAsStruct reports whether the tracepoint io_uring_complete gives the completion as a structure.
-func completionAsStruct(kernel *btf.Spec) (bool, error) {
+// completionParams gives how many things the tracepoint io_uring_complete tells: the ring, then up to 5.17 no request;
+// from 6.14 on the request and the completion as a structure; in between the request and numbers. 0 without io_uring.
+func completionParams(kernel *btf.Spec) (int, error) {
 	var point *btf.Typedef
 	err := kernel.TypeByName("btf_trace_io_uring_complete", &point)
 	if errors.Is(err, btf.ErrNotFound) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the kernel's types: %w", err)
+		return 0, fmt.Errorf("read the kernel's types: %w", err)
 	}
 	pointer, ok := btf.UnderlyingType(point).(*btf.Pointer)
 	if !ok {
-		return false, nil
+		return 0, fmt.Errorf("type %s is no pointer", point.Name)
 	}
 	proto, ok := pointer.Target.(*btf.FuncProto)
+	if !ok {
+		return 0, fmt.Errorf("type %s points to no function", point.Name)
+	}
 	// The first parameter is the tracepoint's own.
-	return ok && len(proto.Params) == 4, nil
+	return len(proto.Params) - 1, nil
+}
+
+const (
+	paramsWithoutRequest = 4
+	paramsAsStruct       = 3
+)
+
+// completionAsStruct reports whether the tracepoint gives the completion as a structure.
+func completionAsStruct(kernel *btf.Spec) (bool, error) {
+	n, err := completionParams(kernel)
+	return n == paramsAsStruct, err
+}
+
+// uringNamesRequests refuses kernels whose tracepoint does not tell which request is complete.
+func uringNamesRequests(kernel *btf.Spec) error {
+	n, err := completionParams(kernel)
+	if err == nil && (n == 0 || n == paramsWithoutRequest) {
+		return &probe.Unsupported{Feature: "opens through io_uring", Since: "5.18"}
+	}
+	return err
 }

@@ -165,6 +165,9 @@ func (s *Sensor) attachSignal(sig signal) error {
 
 // attachWay attaches all programs of a way or none. One that is attached already serves several signals.
 func (s *Sensor) attachWay(w way) error {
+	if err := w.lacks(); err != nil {
+		return err
+	}
 	var fresh []*loaded
 	for _, name := range w.programs {
 		p := s.loader.load(name)
@@ -194,6 +197,18 @@ func (s *Sensor) attachWay(w way) error {
 		return nil
 	}
 	return s.enableCalls(runtime.GOARCH, w.calls)
+}
+
+// lacks is what the kernel lacks for the way, as far as it is known before a load.
+func (w *way) lacks() error {
+	if w.needs == nil {
+		return nil
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read the kernel's types: %w", err)
+	}
+	return w.needs(kernel)
 }
 
 func (s *Sensor) attach(p *loaded) (link.Link, error) {

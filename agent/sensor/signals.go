@@ -4,6 +4,7 @@ package sensor
 
 import (
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor/objects"
@@ -38,6 +39,8 @@ type signal struct {
 
 // way is a set of programs that together show a signal.
 type way struct {
+	// needs says what the kernel lacks for this way that a load would not show; nil when there is no such thing.
+	needs func(*btf.Spec) error
 	// Programs as object/name.
 	programs []string
 	// mechanism is the text for the capability table.

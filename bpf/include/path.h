@@ -40,6 +40,16 @@ __inline void path_keep(struct path_walk *walk, struct dentry *dentry)
 	walk->names++;
 }
 
+// At the top of all mounts the path ends, unless it has not begun: a file that is a mount of its own and is detached,
+// as runc makes of itself, is named by its place in its file system.
+__inline bool path_leave(struct path_walk *walk)
+{
+	if (walk->names > 0 || READ1(walk->dentry, d_parent) == walk->dentry)
+		return false;
+	walk->root = NULL;
+	return true;
+}
+
 // Goes one dentry up, or from the root of a mount to where it is mounted. False at the end.
 __inline bool path_step(struct path_walk *walk)
 {
@@ -49,7 +59,7 @@ __inline bool path_step(struct path_walk *walk)
 		struct mount *up = READ1(walk->mount, mnt_parent);
 
 		if (!up || up == walk->mount)
-			return false;
+			return path_leave(walk);
 		walk->dentry = READ1(walk->mount, mnt_mountpoint);
 		walk->mount = up;
 		walk->root = READ1(up, mnt.mnt_root);

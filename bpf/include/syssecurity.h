@@ -93,7 +93,7 @@ __inline void sys_bpf(const struct call *call)
 	record_send(s, bpf_matters(command) ? RING_URGENT : RING_BULK);
 }
 
-// Credentials are compared with what the process had at its last exec.
+// Capabilities are compared with what the process had at its last exec or call of this kind.
 __inline void sys_cred(void)
 {
 	struct task_struct *task = current_task();
@@ -107,9 +107,9 @@ __inline void sys_cred(void)
 	if (!process)
 		return;
 	before = process->caps;
-	if (!(READ1(cred, cap_effective.val) & ~before))
-		return;
 	process->caps = READ1(cred, cap_effective.val);
+	if (!(process->caps & ~before))
+		return;
 	s = security_begin(HF_CRED);
 	if (!s)
 		return;

@@ -65,7 +65,7 @@ enum hf_flag {
 	HF_F_COMPAT = 1,
 	// The call came through io_uring.
 	HF_F_URING = 2,
-	// The task is not in the cgroup of the container that its lineage was born in.
+	// The task, or the child of a fork, is not in the cgroup of the container that its lineage was born in.
 	HF_F_STRAYED = 4,
 	// A text was longer than what is kept.
 	HF_F_TRUNCATED = 8,

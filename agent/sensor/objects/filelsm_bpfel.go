@@ -30,6 +30,7 @@ const (
 	FileLsmMapWatchedPaths        = "watched_paths"
 	FileLsmProgOnChmod            = "on_chmod"
 	FileLsmProgOnChown            = "on_chown"
+	FileLsmProgOnChownCommon      = "on_chown_common"
 	FileLsmProgOnFtruncate        = "on_ftruncate"
 	FileLsmProgOnLink             = "on_link"
 	FileLsmProgOnMkdir            = "on_mkdir"
@@ -88,21 +89,22 @@ type FileLsmSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileLsmProgramSpecs struct {
-	OnChmod     *ebpf.ProgramSpec `ebpf:"on_chmod"`
-	OnChown     *ebpf.ProgramSpec `ebpf:"on_chown"`
-	OnFtruncate *ebpf.ProgramSpec `ebpf:"on_ftruncate"`
-	OnLink      *ebpf.ProgramSpec `ebpf:"on_link"`
-	OnMkdir     *ebpf.ProgramSpec `ebpf:"on_mkdir"`
-	OnMknod     *ebpf.ProgramSpec `ebpf:"on_mknod"`
-	OnMmap      *ebpf.ProgramSpec `ebpf:"on_mmap"`
-	OnMount     *ebpf.ProgramSpec `ebpf:"on_mount"`
-	OnMoveMount *ebpf.ProgramSpec `ebpf:"on_move_mount"`
-	OnOpen      *ebpf.ProgramSpec `ebpf:"on_open"`
-	OnRename    *ebpf.ProgramSpec `ebpf:"on_rename"`
-	OnRmdir     *ebpf.ProgramSpec `ebpf:"on_rmdir"`
-	OnSymlink   *ebpf.ProgramSpec `ebpf:"on_symlink"`
-	OnTruncate  *ebpf.ProgramSpec `ebpf:"on_truncate"`
-	OnUnlink    *ebpf.ProgramSpec `ebpf:"on_unlink"`
+	OnChmod       *ebpf.ProgramSpec `ebpf:"on_chmod"`
+	OnChown       *ebpf.ProgramSpec `ebpf:"on_chown"`
+	OnChownCommon *ebpf.ProgramSpec `ebpf:"on_chown_common"`
+	OnFtruncate   *ebpf.ProgramSpec `ebpf:"on_ftruncate"`
+	OnLink        *ebpf.ProgramSpec `ebpf:"on_link"`
+	OnMkdir       *ebpf.ProgramSpec `ebpf:"on_mkdir"`
+	OnMknod       *ebpf.ProgramSpec `ebpf:"on_mknod"`
+	OnMmap        *ebpf.ProgramSpec `ebpf:"on_mmap"`
+	OnMount       *ebpf.ProgramSpec `ebpf:"on_mount"`
+	OnMoveMount   *ebpf.ProgramSpec `ebpf:"on_move_mount"`
+	OnOpen        *ebpf.ProgramSpec `ebpf:"on_open"`
+	OnRename      *ebpf.ProgramSpec `ebpf:"on_rename"`
+	OnRmdir       *ebpf.ProgramSpec `ebpf:"on_rmdir"`
+	OnSymlink     *ebpf.ProgramSpec `ebpf:"on_symlink"`
+	OnTruncate    *ebpf.ProgramSpec `ebpf:"on_truncate"`
+	OnUnlink      *ebpf.ProgramSpec `ebpf:"on_unlink"`
 }
 
 // FileLsmMapSpecs contains maps before they are loaded into the kernel.
@@ -192,27 +194,29 @@ type FileLsmVariables struct {
 //
 // It can be passed to LoadFileLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileLsmPrograms struct {
-	OnChmod     *ebpf.Program `ebpf:"on_chmod"`
-	OnChown     *ebpf.Program `ebpf:"on_chown"`
-	OnFtruncate *ebpf.Program `ebpf:"on_ftruncate"`
-	OnLink      *ebpf.Program `ebpf:"on_link"`
-	OnMkdir     *ebpf.Program `ebpf:"on_mkdir"`
-	OnMknod     *ebpf.Program `ebpf:"on_mknod"`
-	OnMmap      *ebpf.Program `ebpf:"on_mmap"`
-	OnMount     *ebpf.Program `ebpf:"on_mount"`
-	OnMoveMount *ebpf.Program `ebpf:"on_move_mount"`
-	OnOpen      *ebpf.Program `ebpf:"on_open"`
-	OnRename    *ebpf.Program `ebpf:"on_rename"`
-	OnRmdir     *ebpf.Program `ebpf:"on_rmdir"`
-	OnSymlink   *ebpf.Program `ebpf:"on_symlink"`
-	OnTruncate  *ebpf.Program `ebpf:"on_truncate"`
-	OnUnlink    *ebpf.Program `ebpf:"on_unlink"`
+	OnChmod       *ebpf.Program `ebpf:"on_chmod"`
+	OnChown       *ebpf.Program `ebpf:"on_chown"`
+	OnChownCommon *ebpf.Program `ebpf:"on_chown_common"`
+	OnFtruncate   *ebpf.Program `ebpf:"on_ftruncate"`
+	OnLink        *ebpf.Program `ebpf:"on_link"`
+	OnMkdir       *ebpf.Program `ebpf:"on_mkdir"`
+	OnMknod       *ebpf.Program `ebpf:"on_mknod"`
+	OnMmap        *ebpf.Program `ebpf:"on_mmap"`
+	OnMount       *ebpf.Program `ebpf:"on_mount"`
+	OnMoveMount   *ebpf.Program `ebpf:"on_move_mount"`
+	OnOpen        *ebpf.Program `ebpf:"on_open"`
+	OnRename      *ebpf.Program `ebpf:"on_rename"`
+	OnRmdir       *ebpf.Program `ebpf:"on_rmdir"`
+	OnSymlink     *ebpf.Program `ebpf:"on_symlink"`
+	OnTruncate    *ebpf.Program `ebpf:"on_truncate"`
+	OnUnlink      *ebpf.Program `ebpf:"on_unlink"`
 }
 
 func (p *FileLsmPrograms) Close() error {
 	return _FileLsmClose(
 		p.OnChmod,
 		p.OnChown,
+		p.OnChownCommon,
 		p.OnFtruncate,
 		p.OnLink,
 		p.OnMkdir,
