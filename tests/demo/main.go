@@ -94,7 +94,7 @@ func (d *demo) check() error {
 		return errors.New("containers and BPF programs need root: run sudo make demo")
 	}
 	if missing := lab.Missing(); len(missing) > 0 {
-		return fmt.Errorf("Debian packages are missing, which make demo would install: apt-get install %s", strings.Join(missing, " "))
+		return fmt.Errorf("missing Debian packages, which make demo would install: apt-get install %s", strings.Join(missing, " "))
 	}
 	for _, program := range []string{"holdfast-agent", "holdfast-collector", "holdfast", "demo/webshop", "demo/deeds"} {
 		if _, err := os.Stat(filepath.Join(d.bin, program)); err != nil {
