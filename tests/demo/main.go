@@ -65,7 +65,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	defer func() {
 		d.progress("removing everything")
-		err = errors.Join(err, d.rig.Close())
+		closeErr := d.rig.Close()
+		if closeErr != nil && errors.Is(err, context.Canceled) {
+			// What was left behind must not pass for an orderly end.
+			err = nil
+		}
+		err = errors.Join(err, closeErr)
 	}()
 	for _, scene := range []func(context.Context) error{
 		d.openShop, d.rig.StartCollector, d.rig.StartAgent, d.settle, d.attack, d.show,

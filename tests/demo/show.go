@@ -18,7 +18,11 @@ import (
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
 
-const shopPort = 8080
+const (
+	shopPort = 8080
+	// shopPattern takes in what runs in the web service's namespace; a machine may have other containers.
+	shopPattern = "shop/*"
+)
 
 func (d *demo) shopAddress() string {
 	return netip.AddrPortFrom(d.shop.Pod.IP, shopPort).String()
@@ -62,7 +66,7 @@ func (d *demo) await(ctx context.Context) error {
 
 // missing lists the steps for which no alert has come.
 func (d *demo) missing(ctx context.Context) ([]string, error) {
-	alerts, err := d.rig.Alerts(ctx, "--workload", "shop/*")
+	alerts, err := d.rig.Alerts(ctx, "--workload", shopPattern)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +88,7 @@ func (d *demo) missing(ctx context.Context) ([]string, error) {
 
 // show prints what an administrator would see.
 func (d *demo) show(ctx context.Context) error {
-	alerts, err := d.rig.Alerts(ctx, "--workload", "shop/*", "--rule", "Shell with*")
+	alerts, err := d.rig.Alerts(ctx, "--workload", shopPattern, "--rule", "Shell with*")
 	if err != nil {
 		return err
 	}
@@ -95,12 +99,12 @@ func (d *demo) show(ctx context.Context) error {
 		what string
 		args []string
 	}{
-		{"What the administrator sees", []string{"alerts"}},
+		{"What the administrator sees", []string{"alerts", "--workload", shopPattern}},
 		{"One of them in full: who did it, from which program it came, in which container of which image", []string{"alerts", "show", alerts[0].ID}},
 		{"The node: what its kernel lets the agent see, and what was lost", []string{"nodes"}},
 	} {
 		heading(view.what)
-		fmt.Printf("$ holdfast %s\n", strings.Join(view.args, " "))
+		fmt.Printf("$ holdfast %s\n", strings.ReplaceAll(strings.Join(view.args, " "), shopPattern, "'"+shopPattern+"'"))
 		cmd := d.rig.Holdfast(ctx, view.args...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {

@@ -189,7 +189,7 @@ func TestIntruders(t *testing.T) {
 	t.Run("records that are none", func(t *testing.T) { quarantine(t, r) })
 	do(t, c, false, "write-bin", "/usr/bin/after")
 	quiesce(t, r, 30*time.Second)
-	alerts, err := r.Alerts(t.Context(), "--since", since(began))
+	alerts, err := r.Alerts(t.Context(), "--since", since(began), "--workload", "shop/*")
 	if err != nil {
 		t.Fatal(err)
 	}
