@@ -231,7 +231,8 @@ func fails(do func() error) func() error {
 func testFiles(t *testing.T, r *rig) {
 	b := r.container(t, everything)
 	t.Run("each", func(t *testing.T) { testEachFile(t, r, b) })
-	t.Run("ring", func(t *testing.T) { testUringOpen(t, r, b) })
+	t.Run("ring", func(t *testing.T) { testUringOpen(t, r, b, "open by ring") })
+	t.Run("polled ring", func(t *testing.T) { testUringOpen(t, r, b, "open by polled ring") })
 	t.Run("ia32", func(t *testing.T) { testIA32(t, r, b) })
 	t.Run("mounts", func(t *testing.T) { testMounts(t, r, b) })
 	t.Run("map", func(t *testing.T) { testMap(t, r, b) })
@@ -294,9 +295,14 @@ func checkIdentity(t *testing.T, events []*event.Event, path string) {
 	}
 }
 
-// actUringOpen opens a file by io_uring, and one that is not there, then through a ring with a thread of its own.
-func actUringOpen(s say) error {
-	u, err := newUring()
+// actUringOpen opens a file by io_uring, and one that is not there.
+func actUringOpen(s say) error { return uringOpen(s) }
+
+// actPolledOpen does it without a system call: a thread of the kernel takes the requests.
+func actPolledOpen(s say) error { return uringOpen(s, uringPolled) }
+
+func uringOpen(s say, flags ...uint32) error {
+	u, err := newUring(flags...)
 	if err != nil {
 		return err
 	}
@@ -343,12 +349,12 @@ func (r *rig) uringUnseen(t *testing.T) error {
 	return err
 }
 
-func testUringOpen(t *testing.T, r *rig, b *box) {
+func testUringOpen(t *testing.T, r *rig, b *box, act string) {
 	if err := r.uringUnseen(t); err != nil {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	d := b.act(t, "open by ring", dir)
+	d := b.act(t, act, dir)
 	var got []*event.Event
 	for _, e := range r.below(t, dir, d.pid) {
 		if e.Type == wire.TypeOpen && e.File().Flags&unix.O_ACCMODE == unix.O_RDWR {

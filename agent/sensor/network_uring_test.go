@@ -23,6 +23,9 @@ const (
 	uringSocket  = 45
 )
 
+// uringPolled is IORING_SETUP_SQPOLL: a thread of the kernel takes the requests, without a system call.
+const uringPolled = 2
+
 // submission is struct io_uring_sqe, as far as these operations use it.
 type submission struct {
 	op      uint8
@@ -58,8 +61,12 @@ type uring struct {
 	requests []byte
 }
 
-func newUring() (*uring, error) {
+// newUring makes a ring; flags are those of io_uring_setup.
+func newUring(flags ...uint32) (*uring, error) {
 	u := &uring{}
+	for _, f := range flags {
+		u.params.flags |= f
+	}
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&u.params)), 0)
 	if errno == unix.ENOSYS || errno == unix.EPERM {
 		return nil, &missing{"io_uring", "a kernel where it is not switched off"}
@@ -81,7 +88,12 @@ func (u *uring) do(s submission) (int32, error) {
 	tail := (*uint32)(unsafe.Pointer(&u.sq[u.params.sq.tail]))
 	binary.NativeEndian.PutUint32(u.sq[u.params.sq.array:], 0)
 	atomic.AddUint32(tail, 1)
-	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(u.fd), 1, 1, 1, 0, 0); errno != 0 {
+	// IORING_ENTER_GETEVENTS, and for a thread that may sleep IORING_ENTER_SQ_WAKEUP.
+	enter := uintptr(1)
+	if u.params.flags&uringPolled != 0 {
+		enter |= 2
+	}
+	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(u.fd), 1, 1, enter, 0, 0); errno != 0 {
 		return 0, fmt.Errorf("io_uring_enter: %w", errno)
 	}
 	head := (*uint32)(unsafe.Pointer(&u.cq[u.params.cq.head]))

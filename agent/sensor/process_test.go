@@ -5,8 +5,10 @@ package sensor
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +30,9 @@ func testProcess(t *testing.T, r *rig) {
 	t.Run("script", func(t *testing.T) { testScript(t, r, b) })
 	t.Run("long arguments", func(t *testing.T) { testLongArguments(t, r, b) })
 	t.Run("memfd", func(t *testing.T) { testMemfdExec(t, r, b) })
+	t.Run("execveat", func(t *testing.T) { testExecveat(t, r, b) })
+	t.Run("terminal", func(t *testing.T) { testTerminal(t, r, b) })
+	t.Run("sockets", func(t *testing.T) { testStdio(t, r, b) })
 	t.Run("deleted", func(t *testing.T) { testDeletedExec(t, r, b) })
 	t.Run("setuid", func(t *testing.T) { testSetuid(t, r, b) })
 	t.Run("overlay", func(t *testing.T) { testOverlay(t, r, b) })
@@ -194,6 +200,100 @@ func testMemfdExec(t *testing.T, r *rig, b *box) {
 		{"flags", wire.FileFlag(e.Exec().File.Flags), wire.FileMemfd | wire.FileDeleted | wire.FileTmpfs},
 		{"links", e.Exec().File.Nlink, uint16(0)},
 	})
+}
+
+// actExecveat replaces itself, from a thread that is not the first, with a file in memory that it names by descriptor alone.
+func actExecveat(s say) error {
+	runtime.LockOSThread()
+	data, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		return err
+	}
+	fd, err := unix.MemfdCreate("", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if _, err := os.NewFile(uintptr(fd), "").Write(data); err != nil {
+		return err
+	}
+	// What it says comes first, for there is no after.
+	if err := json.NewEncoder(os.NewFile(3, "said")).Encode(s); err != nil {
+		return err
+	}
+	argv, err := syscall.SlicePtrFromStrings([]string{"sh", "-c", ":"})
+	if err != nil {
+		return err
+	}
+	empty, environ := []byte{0}, []*byte{nil}
+	_, _, errno := unix.Syscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&environ[0])), unix.AT_EMPTY_PATH, 0)
+	return fmt.Errorf("execveat: %w", errno)
+}
+
+func testExecveat(t *testing.T, r *rig, b *box) {
+	d := b.act(t, "execveat", t.TempDir())
+	e := r.one(t, "exec", func(e *event.Event) bool {
+		return e.Type == wire.TypeExec && int(e.Head.Tgid) == d.pid && wire.FileFlag(e.Exec().File.Flags)&wire.FileMemfd != 0
+	})
+	b.checkHead(t, e, d.pid, 0, false)
+	same(t, "exec", []pair{
+		{"exe", string(e.Exe()), "/memfd:"},
+		{"thread", int(e.Head.Tid), d.pid},
+		{"argv", string(e.Argv()), "sh\x00-c\x00:\x00"},
+		{"deleted", wire.FileFlag(e.Exec().File.Flags) & wire.FileDeleted, wire.FileDeleted},
+	})
+}
+
+// testTerminal runs a program on a terminal of its own.
+func testTerminal(t *testing.T, r *rig, b *box) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("unsupported: terminals needs a mounted devpts")
+	}
+	must(t, err)
+	defer master.Close()
+	must(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	must(t, err)
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(t, err)
+	defer slave.Close()
+	cmd := exec.Command("/bin/sh", "-c", ":")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		Setsid: true, Setctty: true, UseCgroupFD: true, CgroupFD: int(b.dir.Fd()),
+	}
+	must(t, cmd.Run())
+	x := r.execOf(t, cmd.Process.Pid).Exec()
+	same(t, "exec", []pair{
+		{"terminal", string(bytes.TrimRight(x.Tty[:], "\x00")), fmt.Sprintf("pts%d", number)}, {"stdio", x.Stdio, uint32(0)},
+	})
+}
+
+// testStdio runs a shell as those who come from elsewhere do: on sockets.
+func testStdio(t *testing.T, r *rig, b *box) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	conn, err := net.Dial("tcp4", listener.Addr().String())
+	must(t, err)
+	defer conn.Close()
+	tcp, err := conn.(*net.TCPConn).File()
+	must(t, err)
+	defer tcp.Close()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	local := os.NewFile(uintptr(ends[0]), "pair")
+	defer local.Close()
+	defer unix.Close(ends[1])
+	cmd := exec.Command("/bin/sh", "-c", ":")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tcp, local, tcp
+	cmd.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(b.dir.Fd())}
+	must(t, cmd.Run())
+	x := r.execOf(t, cmd.Process.Pid).Exec()
+	if want := wire.StdinSocket | wire.StdoutUnix | wire.StderrSocket; wire.Stdio(x.Stdio) != want {
+		t.Errorf("stdio is %#x, want %#x", x.Stdio, want)
+	}
 }
 
 func testDeletedExec(t *testing.T, r *rig, b *box) {

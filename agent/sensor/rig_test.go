@@ -286,10 +286,10 @@ func TestAct(t *testing.T) {
 
 func actsOf() map[string]func(say) error {
 	return map[string]func(say) error{
-		"files": actFiles, "watch": actWatch, "open by ring": actUringOpen, "ia32": actIA32, "mounts": actMounts,
+		"files": actFiles, "watch": actWatch, "open by ring": actUringOpen, "open by polled ring": actPolledOpen, "ia32": actIA32, "mounts": actMounts,
 		"map": actMap, "nothing": func(say) error { return nil }, "stray": actStray, "memfd": actMemfd,
 		"namespaces": actNamespaces, "credentials": actCredentials, "trace": actTrace, "bpf": actBPF, "ring": actRing,
-		"module": actModule, "clone": actClone,
+		"module": actModule, "clone": actClone, "execveat": actExecveat,
 	}
 }
 

@@ -48,7 +48,23 @@ __inline void sys_ptrace(const struct call *call)
 	record_send(s, RING_URGENT);
 }
 
-// Where the namespaces of before are no longer known, but for the mount namespace of the last exec.
+// The namespaces of before are no longer known where they were to change, but for the mount namespace of the last exec.
+__inline void spaces_unknown(struct hf_spaces *before, __u64 changed, __u32 nsmnt)
+{
+	if (changed & CLONE_NEWNS)
+		before->mnt = nsmnt;
+	if (changed & CLONE_NEWNET)
+		before->net = 0;
+	if (changed & CLONE_NEWUSER)
+		before->user = 0;
+	if (changed & CLONE_NEWIPC)
+		before->ipc = 0;
+	if (changed & CLONE_NEWUTS)
+		before->uts = 0;
+	if (changed & CLONE_NEWCGROUP)
+		before->cgroup = 0;
+}
+
 __inline void sys_spaces(const struct call *call)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -62,9 +78,9 @@ __inline void sys_spaces(const struct call *call)
 	record->head.flags |= HF_F_RESULT | HF_F_PARTIAL;
 	record->flags = call_argument(call, call->how->flags);
 	process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-	if (process)
-		record->spaces_before.mnt = process->nsmnt;
 	read_spaces(&record->spaces_after, current_task());
+	record->spaces_before = record->spaces_after;
+	spaces_unknown(&record->spaces_before, record->flags, process ? process->nsmnt : 0);
 	record_send(s, RING_URGENT);
 }
 
