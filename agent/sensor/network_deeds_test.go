@@ -53,6 +53,8 @@ func TestNetworkDeed(t *testing.T) {
 		"uring family":  deedUringFamily,
 		"hold":          deedHold,
 		"udp many":      deedUDPMany,
+		"lend":          deedLend,
+		"borrow":        deedBorrow,
 	}
 	s := say{}
 	must(t, loopbackUp())
@@ -541,17 +543,25 @@ func deedPass(s say) error {
 	return nil
 }
 
-func deedTake(s say) error {
+// received takes descriptors from a UNIX socket.
+func received(from int) ([]int, error) {
 	buf, oob := make([]byte, 1), make([]byte, 64)
-	_, n, _, _, err := unix.Recvmsg(4, buf, oob, 0)
+	_, n, _, _, err := unix.Recvmsg(from, buf, oob, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:n])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
+	if len(messages) != 1 {
+		return nil, fmt.Errorf("%d control messages, want 1", len(messages))
+	}
+	return unix.ParseUnixRights(&messages[0])
+}
+
+func deedTake(s say) error {
+	fds, err := received(4)
 	if err != nil {
 		return err
 	}
@@ -571,79 +581,4 @@ func deedTake(s say) error {
 	sent, err := unix.Sendfile(fds[1], int(f.Fd()), new(int64), 33)
 	s["sent file"] = int64(sent)
 	return err
-}
-
-// deedHold keeps a connection of each kind open. Descriptor 4 is a UNIX socket to the test: a byte goes back for one that
-// comes, when more has been sent; its end is the end.
-func deedHold(s say) error {
-	l, err := bound(s, "listen", "127.0.0.1", unix.SOCK_STREAM, 0)
-	if err != nil {
-		return err
-	}
-	if err := unix.Listen(l, 1); err != nil {
-		return err
-	}
-	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		return err
-	}
-	if err := unix.Connect(c, sockaddr("127.0.0.1", s["listen port"])); err != nil {
-		return err
-	}
-	a, _, err := unix.Accept(l)
-	if err != nil {
-		return err
-	}
-	if s["connect port"], err = portOf(c); err != nil {
-		return err
-	}
-	if _, err := bound(s, "udp", "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
-		return err
-	}
-	u, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	if err := unix.Connect(u, sockaddr("127.0.0.1", s["udp port"])); err != nil {
-		return err
-	}
-	if s["udp client port"], err = portOf(u); err != nil {
-		return err
-	}
-	if err := pump(c, a, 1000); err != nil {
-		return err
-	}
-	buf := []byte{1}
-	for {
-		if _, err := unix.Write(4, buf); err != nil {
-			return err
-		}
-		if n, err := unix.Read(4, buf); n == 0 || err != nil {
-			return err
-		}
-		if err := pump(c, a, 500); err != nil {
-			return err
-		}
-		if _, err := unix.Write(u, make([]byte, 100)); err != nil {
-			return err
-		}
-	}
-}
-
-// deedUDPMany sends from one socket to five.
-func deedUDPMany(s say) error {
-	c, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	for i := range 5 {
-		name := fmt.Sprintf("port %d", i)
-		if _, err := bound(s, name, "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
-			return err
-		}
-		if err := unix.Sendto(c, make([]byte, 10), 0, sockaddr("127.0.0.1", s[name+" port"])); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
@@ -161,4 +163,170 @@ func TestNetworkFlowsFull(t *testing.T) {
 	c := r.container()
 	d := c.deed("udp many")
 	r.expect(d.pid, 5, wire.TypeSendto)
+}
+
+// testNetworkBorrowed has one process listen and another accept, as servers with several workers do.
+func testNetworkBorrowed(t *testing.T, r *netRig) {
+	c := r.container()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := []*os.File{os.NewFile(uintptr(pair[0]), "lend"), os.NewFile(uintptr(pair[1]), "borrow")}
+	lending, borrowing := c.begin("lend", ends[0]), c.begin("borrow", ends[1])
+	ends[0].Close()
+	ends[1].Close()
+	borrowed, lent := borrowing.end(), lending.end()
+
+	owner := lent.pid
+	if r.acceptsByTask() {
+		owner = borrowed.pid
+	}
+	server, client := at("127.0.0.1", lent.said["listen port"]), at("127.0.0.1", lent.said["connect port"])
+	w := wantNet{family: v4, kind: stream, protocol: tcp, local: server, remote: client}
+	c.check(r.one(owner, wire.TypeAccept), owner, r.wantAccept(w))
+	// The accepted end is the acceptor's from then on, where its storage can be written from the hook.
+	if r.sensor.loader.family != probe.FamilyLSM {
+		owner = lent.pid
+	}
+	for _, e := range r.of(owner, wire.TypeFlow) {
+		if e.Net().LocalPort == server.Port() {
+			w.flags, w.in = wire.NetOwner|wire.NetClosed, 700
+			c.check(e, owner, w)
+			return
+		}
+	}
+	t.Errorf("no flow of the accepted end:%s%s", r.list(lent.pid), r.list(borrowed.pid))
+}
+
+// deedLend listens, gives the listener away, and connects to it. Descriptor 4 is a UNIX socket to who accepts.
+func deedLend(s say) error {
+	l, err := bound(s, "listen", "127.0.0.1", unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Listen(l, 1); err != nil {
+		return err
+	}
+	if err := unix.Sendmsg(4, []byte{1}, unix.UnixRights(l), nil, 0); err != nil {
+		return err
+	}
+	if err := unix.Close(l); err != nil {
+		return err
+	}
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(c, sockaddr("127.0.0.1", s["listen port"])); err != nil {
+		return err
+	}
+	if s["connect port"], err = portOf(c); err != nil {
+		return err
+	}
+	if _, err := unix.Write(c, make([]byte, 700)); err != nil {
+		return err
+	}
+	if err := unix.Close(c); err != nil {
+		return err
+	}
+	// Until the other has read all and closed its end.
+	_, err = unix.Read(4, make([]byte, 1))
+	return err
+}
+
+func deedBorrow(say) error {
+	fds, err := received(4)
+	if err != nil {
+		return err
+	}
+	a, _, err := unix.Accept(fds[0])
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1000)
+	for {
+		n, err := unix.Read(a, buf)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return unix.Close(a)
+		}
+	}
+}
+
+// deedHold keeps a connection of each kind open. Descriptor 4 is a UNIX socket to the test: a byte goes back for one that
+// comes, when more has been sent; its end is the end.
+func deedHold(s say) error {
+	l, err := bound(s, "listen", "127.0.0.1", unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Listen(l, 1); err != nil {
+		return err
+	}
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(c, sockaddr("127.0.0.1", s["listen port"])); err != nil {
+		return err
+	}
+	a, _, err := unix.Accept(l)
+	if err != nil {
+		return err
+	}
+	if s["connect port"], err = portOf(c); err != nil {
+		return err
+	}
+	if _, err := bound(s, "udp", "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
+		return err
+	}
+	u, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(u, sockaddr("127.0.0.1", s["udp port"])); err != nil {
+		return err
+	}
+	if s["udp client port"], err = portOf(u); err != nil {
+		return err
+	}
+	if err := pump(c, a, 1000); err != nil {
+		return err
+	}
+	buf := []byte{1}
+	for {
+		if _, err := unix.Write(4, buf); err != nil {
+			return err
+		}
+		if n, err := unix.Read(4, buf); n == 0 || err != nil {
+			return err
+		}
+		if err := pump(c, a, 500); err != nil {
+			return err
+		}
+		if _, err := unix.Write(u, make([]byte, 100)); err != nil {
+			return err
+		}
+	}
+}
+
+// deedUDPMany sends from one socket to five.
+func deedUDPMany(s say) error {
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	for i := range 5 {
+		name := fmt.Sprintf("port %d", i)
+		if _, err := bound(s, name, "127.0.0.1", unix.SOCK_DGRAM, 0); err != nil {
+			return err
+		}
+		if err := unix.Sendto(c, make([]byte, 10), 0, sockaddr("127.0.0.1", s[name+" port"])); err != nil {
+			return err
+		}
+	}
+	return nil
 }

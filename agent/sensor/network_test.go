@@ -83,6 +83,7 @@ func testNetwork(t *testing.T, all *netRig) {
 		{"Passed", testNetworkPassed},
 		{"DNS", testNetworkDNS},
 		{"Running", testNetworkRunning},
+		{"Borrowed", testNetworkBorrowed},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, &netRig{all.netLog, t}) })
 	}

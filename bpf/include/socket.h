@@ -177,8 +177,12 @@ __inline void owner_set(struct owner *owner)
 	struct task_struct *task = current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
 
-	if (owner->tgid == ids >> 32 && owner->tid == (__u32)ids)
+	if (owner->tgid == ids >> 32 && owner->tid == (__u32)ids) {
+		// A cgroup may have been told to be a container's since.
+		if (!owner->origin)
+			owner->origin = origin_of(owner->tgid, owner->cgroup);
 		return;
+	}
 	owner->tgid = ids >> 32;
 	owner->tid = (__u32)ids;
 	owner->start = task_start(task);
