@@ -9,11 +9,12 @@
 SEC("tp_btf/sys_exit")
 int on_sys_exit(__u64 *ctx)
 {
-	__u64 regs = address_of(ARG(ctx, 0, void *));
+	void *saved = ARG(ctx, 0, void *);
 	__s64 result = ARG(ctx, 1, __s64);
-	__u32 number = syscall_number((void *)regs), compat;
+	__u32 number = syscall_number(saved), compat;
 	struct hf_syscall_row *row = bpf_map_lookup_elem(&syscalls, &number);
 	__u32 type;
+	__u64 regs;
 
 	if (!row || !(row->native.type | row->compat.type))
 		return 0;
@@ -22,6 +23,7 @@ int on_sys_exit(__u64 *ctx)
 	// Addresses of mmap may look negative to a 32-bit caller; errors are the last 4095 numbers.
 	if (!type || (__u64)result >= (__u64)-4095)
 		return 0;
+	regs = address_of(saved);
 	if (type < HF_PTRACE)
 		sys_file(number, compat, regs, result);
 	else

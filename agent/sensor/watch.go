@@ -16,14 +16,19 @@ import (
 const (
 	watchNameMax = len(wire.WatchName{}.Name) - 1
 	watchPathMax = len(wire.WatchKey{}.Path)
+	// watchEnding is a star and the four bytes that are compared, ENDING of bpf/include/watch.h.
+	watchEnding = 5
 )
 
 // WatchName asks for records of files with the name, or in a folder with the name, where they are opened for reading
 // (wire.WatchRead), changed (wire.WatchWrite) or both. Asking again replaces what was asked before. The name is one
-// component of a path, of at most 47 bytes.
+// component of a path, of at most 47 bytes; a star and four bytes stand for names that end with these ("*.key").
 func (s *Sensor) WatchName(name string, how wire.Watch) error {
 	if name == "" || len(name) > watchNameMax || strings.ContainsAny(name, "/\x00") {
 		return fmt.Errorf("watch name %q: it is not one component of a path of 1 to %d bytes", name, watchNameMax)
+	}
+	if name[0] == '*' && len(name) != watchEnding {
+		return fmt.Errorf("watch name %q: after the star stand the last %d bytes of the names", name, watchEnding-1)
 	}
 	var key wire.WatchName
 	copy(key.Name[:], name)

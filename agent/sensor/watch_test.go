@@ -20,7 +20,7 @@ func actWatch(s say) error {
 			return err
 		}
 	}
-	for _, name := range []string{"plain/file", "plain/shadow-of-test", "secrets/key", "bin/tool"} {
+	for _, name := range []string{"plain/file", "plain/shadow-of-test", "plain/tls.key", "secrets/key", "bin/tool"} {
 		if err := os.WriteFile(name, nil, 0o755); err != nil {
 			return err
 		}
@@ -42,10 +42,12 @@ func testWatch(t *testing.T, r *rig) {
 	b := r.container(t, Interest{Watched: watched})
 	must(t, r.sensor.WatchName("shadow-of-test", wire.WatchRead))
 	must(t, r.sensor.WatchName("secrets", wire.WatchRead))
+	must(t, r.sensor.WatchName("*.key", wire.WatchRead))
 	must(t, r.sensor.WatchPath(dir+"/bin/", wire.WatchWrite))
 	t.Cleanup(func() {
 		must(t, r.sensor.UnwatchName("shadow-of-test"))
 		must(t, r.sensor.UnwatchName("secrets"))
+		must(t, r.sensor.UnwatchName("*.key"))
 		must(t, r.sensor.UnwatchPath(dir+"/bin/"))
 	})
 	before, err := r.sensor.Counted()
@@ -57,7 +59,7 @@ func testWatch(t *testing.T, r *rig) {
 		got = append(got, event.Name(e.Type)+" "+strings.TrimPrefix(string(e.Path()), dir+"/"))
 	}
 	want := []string{
-		"open plain/shadow-of-test", "open secrets/key", "create bin/tool", "open bin/tool", "rename plain/file", "unlink bin/moved",
+		"open plain/shadow-of-test", "open plain/tls.key", "open secrets/key", "create bin/tool", "open bin/tool", "rename plain/file", "unlink bin/moved",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -71,7 +73,7 @@ func testWatch(t *testing.T, r *rig) {
 }
 
 func testWatchRefused(t *testing.T, r *rig) {
-	for _, name := range []string{"", "a/b", strings.Repeat("n", 48), "a\x00b"} {
+	for _, name := range []string{"", "a/b", strings.Repeat("n", 48), "a\x00b", "*.pem5", "*"} {
 		if err := r.sensor.WatchName(name, wire.WatchRead); err == nil {
 			t.Errorf("watched name %q", name)
 		}

@@ -23,11 +23,13 @@ __inline bool is_compat(void)
 	return READ1(task, thread_info.flags) & TIF_32BIT_ARM64;
 }
 
+// The number of the call. regs must be the tracepoint's own argument, which is read in place: this is what every system
+// call pays for.
 __inline __u32 syscall_number(const void *regs)
 {
 	if (field_exists(struct pt_regs___x86, orig_ax))
-		return (__u32)READ1((const struct pt_regs___x86 *)regs, orig_ax) & ~X32_SYSCALL_BIT;
-	return (__u32)READ1((const struct pt_regs___arm64 *)regs, syscallno);
+		return (__u32)((const struct pt_regs___x86 *)regs)->orig_ax & ~X32_SYSCALL_BIT;
+	return (__u32)((const struct pt_regs___arm64 *)regs)->syscallno;
 }
 
 __inline __u64 argument_x86(const struct pt_regs___x86 *regs, __u32 n)

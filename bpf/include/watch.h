@@ -6,7 +6,10 @@
 
 #include "path.h"
 
-// Names, with the bits of hf_watch. A file matches by the last component of its path or by the one before.
+// Names, with the bits of hf_watch. A file matches by the last component of its path or by the one before, or by the last
+// ENDING bytes of the last one: such a key begins with a star.
+#define ENDING 4
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -33,10 +36,24 @@ __inline bool name_watched(struct dentry *dentry, __u32 how)
 	return bits && (*bits & how);
 }
 
-// Whether the dentry's name or its folder's is watched.
+__inline bool ending_watched(struct dentry *dentry, __u32 how)
+{
+	__u32 length = READ1(dentry, d_name.len);
+	struct hf_watch_name key = {};
+	__u32 *bits;
+
+	if (length <= ENDING)
+		return false;
+	key.name[0] = '*';
+	bpf_probe_read_kernel(&key.name[1], ENDING, READ1(dentry, d_name.name) + length - ENDING);
+	bits = bpf_map_lookup_elem(&watched_names, &key);
+	return bits && (*bits & how);
+}
+
+// Whether the dentry's name, its ending or its folder's name is watched.
 __inline bool dentry_watched(struct dentry *dentry, __u32 how)
 {
-	return name_watched(dentry, how) || name_watched(READ1(dentry, d_parent), how);
+	return name_watched(dentry, how) || ending_watched(dentry, how) || name_watched(READ1(dentry, d_parent), how);
 }
 
 // Whether the path of the length that stands at the offset in the record begins with a watched prefix. The kernel

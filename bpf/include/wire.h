@@ -415,7 +415,8 @@ struct hf_watch_key {
 };
 _Static_assert(sizeof(struct hf_watch_key) == 128, "hf_watch_key");
 
-// hf_watch_name is a key of the watched names: the last component of a path, or the one before it, padded with zeros.
+// hf_watch_name is a key of the watched names, padded with zeros: the last component of a path, or the one before it, or a
+// star and the last four bytes of the last component.
 struct hf_watch_name {
 	__u8 name[48];
 };
