@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -254,6 +255,9 @@ func (s *Sensor) mechanism(w way) string {
 	for _, name := range w.programs {
 		if spec := s.loader.load(name).spec; spec.AttachType == ebpf.AttachModifyReturn {
 			return "fmod_ret form of " + w.mechanism
+		}
+		if spec := s.loader.load(name).spec; spec.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(spec.AttachTo, "security_") {
+			return "fentry form of " + w.mechanism
 		}
 	}
 	return w.mechanism
