@@ -45,9 +45,12 @@ func programs(t *testing.T) string {
 			return
 		}
 		// Others than root run them too.
-		if bin.err = os.Chmod(bin.dir, 0o755); bin.err == nil {
-			bin.err = rig.Build(context.Background(), bin.dir, "./tests/attacks/deeds")
+		if bin.err = os.Chmod(bin.dir, 0o755); bin.err != nil {
+			return
 		}
+		bin.err = errors.Join(
+			rig.Build(context.Background(), bin.dir, append(rig.Programs(), "./tests/attacks/deeds")...),
+			rig.Build(context.Background(), filepath.Join(bin.dir, "demo"), "./tests/demo", "./tests/demo/webshop", "./tests/attacks/deeds"))
 	})
 	if bin.err != nil {
 		t.Fatal(bin.err)

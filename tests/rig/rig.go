@@ -50,18 +50,19 @@ type Rig struct {
 	token string
 }
 
-// packages are the programs that make a Holdfast.
-var packages = []string{"./agent/cmd/holdfast-agent", "./collector/cmd/holdfast-collector", "./collector/cmd/holdfast"}
+// Programs are the packages of the programs that make a Holdfast, for Build.
+func Programs() []string {
+	return []string{"./agent/cmd/holdfast-agent", "./collector/cmd/holdfast-collector", "./collector/cmd/holdfast"}
+}
 
-// Build compiles the three programs into dir, and those of further packages, as make build does. Packages are named by
-// their path in this module.
-func Build(ctx context.Context, dir string, more ...string) error {
+// Build compiles programs into dir as make build does. Packages are named by their path in this module.
+func Build(ctx context.Context, dir string, packages ...string) error {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the source tree: %w", err)
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + string(filepath.Separator)}
-	cmd := exec.CommandContext(ctx, "go", append(append(args, packages...), more...)...)
+	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
 	cmd.Dir = strings.TrimSpace(string(root))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
