@@ -36,7 +36,8 @@ var metadataAddresses = func() []address {
 
 // Watches is what the kernel side must let through for the rules: coarse, the rules decide.
 type Watches struct {
-	// ReadNames are names of files, or of the folder they are in, whose opening for read is wanted.
+	// ReadNames are names of files, or of the folder they are in, whose opening for read is wanted; a star and four bytes
+	// stand for every name that ends so.
 	ReadNames []string
 	// WritePaths are prefixes under which every change is wanted.
 	WritePaths []string
@@ -51,7 +52,7 @@ func Watch() Watches {
 	w := Watches{
 		ReadNames: []string{
 			"shadow", "shadow-", "gshadow", "gshadow-", "sudoers", "id_rsa", "id_ecdsa", "id_ed25519", "id_dsa", "token",
-			".aws", ".kube", "application_default_credentials.json", "kubelet.conf", "admin.conf", "private",
+			".aws", ".kube", "application_default_credentials.json", "kubelet.conf", "admin.conf", "private", "*.key",
 		},
 		WritePaths: binaryDirs,
 		Containers: wire.Interest{
