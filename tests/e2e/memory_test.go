@@ -48,8 +48,9 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, peak := resident(t, r.Agent.PID(), "VmRSS"), resident(t, r.Agent.PID(), "VmHWM")
-	t.Logf("resident: %d KiB at the start, %d KiB with %d containers (%.1f/s), %d KiB at most",
-		idle>>10, now>>10, count, burst.Rate(), peak>>10)
+	t.Logf("resident: %d KiB at the start, %d KiB with %d containers (%.1f/s), %d KiB at most; of it %d KiB anonymous, %d KiB files, %d KiB shared",
+		idle>>10, now>>10, count, burst.Rate(), peak>>10, resident(t, r.Agent.PID(), "RssAnon")>>10,
+		resident(t, r.Agent.PID(), "RssFile")>>10, resident(t, r.Agent.PID(), "RssShmem")>>10)
 	if now > limit {
 		t.Errorf("%d bytes are resident, at most %d are allowed", now, limit)
 	}
