@@ -69,7 +69,7 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.Uint32Var(&c.RingBytes, "ring-bytes", 8<<20, "`BYTES` of the kernel's ring for bulk events, a power of two; it counts twice in the resident set")
 	flags.Uint32Var(&c.MaxProcesses, "max-processes", 65536, "most processes known at one time")
 	flags.Uint32Var(&c.MaxCgroups, "max-cgroups", 16384, "most cgroups known at one time")
-	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 3*time.Second, "how long an event waits for the name of its container")
+	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 10*time.Second, "how long an event waits for the name of its container")
 	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "serve /metrics, /healthz and /readyz on `HOST:PORT`")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")

@@ -136,7 +136,9 @@ func Run() (*Kernel, error) {
 		return nil, fmt.Errorf("read the kernel's type information (BTF): %w: "+
 			"Holdfast needs a kernel of 5.10 or later built with CONFIG_DEBUG_INFO_BTF=y, as all large distributions ship", err)
 	}
-	if err := loadsAtAll(); err != nil {
+	if err := loadsAtAll(); errors.Is(err, os.ErrPermission) {
+		return nil, err
+	} else if err != nil {
 		return nil, errors.Join(err, limit)
 	}
 	return &Kernel{
