@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,8 +65,24 @@ func startLab(t *testing.T) *lab.Lab {
 	return l
 }
 
+// ofThisLab leaves out of a walk what other labs on the machine have: nobody here can name it.
+func ofThisLab(tree *cgroup.Tree, l *lab.Lab) func(context.Context) ([]container.Birth, error) {
+	return func(ctx context.Context) ([]container.Birth, error) {
+		births, err := tree.Walk(ctx)
+		foreign := map[uint64]bool{}
+		return slices.DeleteFunc(births, func(b container.Birth) bool {
+			// Parents come before their children.
+			other := strings.HasPrefix(b.Name, "holdfast-lab-") && !strings.HasPrefix(b.Name, l.Name())
+			if other || foreign[b.Parent] {
+				foreign[b.Cgroup] = true
+			}
+			return foreign[b.Cgroup]
+		}), err
+	}
+}
+
 // startNode runs the registry with sources on a socket; withCRI adds the CRI source.
-func startNode(t *testing.T, socket string, withCRI bool) *node {
+func startNode(t *testing.T, l *lab.Lab, socket string, withCRI bool) *node {
 	t.Helper()
 	tree, err := cgroup.Open("")
 	if err != nil {
@@ -73,7 +90,7 @@ func startNode(t *testing.T, socket string, withCRI bool) *node {
 	}
 	n := &node{book: container.NewAddressBook(), resolved: map[uint64]time.Time{}}
 	n.reg, err = container.New(container.Config{
-		Node: "node-1", Walk: tree.Walk,
+		Node: "node-1", Walk: ofThisLab(tree, l),
 		OnResolved: func(cgroup uint64, _ *container.Container) { n.note(cgroup) },
 	})
 	if err != nil {
@@ -213,7 +230,7 @@ func TestIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	n := startNode(t, l.Socket(), true)
+	n := startNode(t, l, l.Socket(), true)
 	watchBirths(t, n, l.CgroupDir())
 	config.Name = "young"
 	young, err := pod.Run(t.Context(), config)
@@ -297,7 +314,7 @@ func TestShortLived(t *testing.T) {
 	const count = 100
 	l := startLab(t)
 	built := importBusybox(t, l)
-	n := startNode(t, l.Socket(), true)
+	n := startNode(t, l, l.Socket(), true)
 	watchBirths(t, n, l.CgroupDir())
 	var pods []*lab.Pod
 	for i := range 4 {

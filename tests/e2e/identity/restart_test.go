@@ -98,7 +98,7 @@ func (p *plain) remove(namespace, id string) {
 func TestContainerdComesAndGoes(t *testing.T) {
 	l := startLab(t)
 	p := newPlain(t, l)
-	n := startNode(t, p.socket, false)
+	n := startNode(t, l, p.socket, false)
 	watchBirths(t, n, l.CgroupDir())
 
 	source := func() container.SourceStatus { return n.reg.Sources()[0] }
@@ -160,7 +160,7 @@ func TestDefaultPath(t *testing.T) {
 	l := startLab(t)
 	p := newPlain(t, l)
 	p.start()
-	n := startNode(t, p.socket, false)
+	n := startNode(t, l, p.socket, false)
 	watchBirths(t, n, l.CgroupRoot())
 	namespace := l.Name() + "-team"
 	t.Cleanup(func() { removeCgroups(t, namespace) })
