@@ -83,6 +83,9 @@ func (d loopDisk) limit(t *testing.T, size uint64) {
 // TestFailedSync makes fdatasync itself fail, on a real device. The records since
 // the last good sync must be written again, to a new segment.
 func TestFailedSync(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the disk fills too slowly under the race detector")
+	}
 	disk := mountLoop(t)
 	cfg := small(disk.mount + "/spool")
 	cfg.MaxBytes, cfg.SegmentBytes, cfg.BufferBytes = 16<<20, 256<<10, 256<<10
