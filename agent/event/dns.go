@@ -3,6 +3,7 @@
 package event
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/holdfast-project/holdfast/agent/dns"
@@ -62,7 +63,7 @@ func (m *DNSMessages) build(piece *wire.Dns, msg []byte, size int) []byte {
 	copy(record[fixed:], msg)
 	body := (*wire.Dns)(unsafe.Pointer(unsafe.SliceData(record)))
 	*body = *piece
-	body.Head.Size = uint32(total)
+	body.Head.Size = uint16(min(total, math.MaxUint16))
 	body.Head.Flags &^= uint16(wire.FlagTruncated)
 	if len(msg) < size {
 		body.Head.Flags |= uint16(wire.FlagTruncated)

@@ -19,7 +19,7 @@ func dnsRecord(protocol uint16, cookie uint64, sequence uint32, text string, siz
 	words := make([]uint64, (fixed+len(text)+7)/8)
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))[:fixed+len(text)]
 	*(*wire.Dns)(unsafe.Pointer(&words[0])) = wire.Dns{
-		Head:   wire.Head{Type: uint16(wire.TypeDns), Size: uint32(len(raw)), Tgid: 7, Time: 99},
+		Head:   wire.Head{Type: uint16(wire.TypeDns), Size: uint16(len(raw)), Tgid: 7, Time: 99},
 		Cookie: cookie, RemotePort: 53, Family: unix.AF_INET, Protocol: protocol, Outbound: 1,
 		MessageLen: uint16(len(text)), MessageSize: uint32(size), Sequence: sequence,
 	}
@@ -71,7 +71,7 @@ func TestDNSMessages(t *testing.T) {
 	}
 	flow := make([]uint64, unsafe.Sizeof(wire.Net{})/8)
 	*(*wire.Net)(unsafe.Pointer(&flow[0])) = wire.Net{
-		Head:   wire.Head{Type: uint16(wire.TypeFlow), Size: uint32(8 * len(flow))},
+		Head:   wire.Head{Type: uint16(wire.TypeFlow), Size: uint16(8 * len(flow))},
 		Cookie: 5, Protocol: unix.IPPROTO_TCP, NetFlags: uint16(wire.NetClosed),
 	}
 	if push(unsafe.Slice((*byte)(unsafe.Pointer(&flow[0])), 8*len(flow))) {

@@ -67,7 +67,7 @@ var shapes = func() [wire.TypeLimit]shape {
 		wire.TypeCgroupMkdir, wire.TypeCgroupRmdir, wire.TypeCgroupAttach)
 	set(shape{unsafe.Sizeof(wire.FileOp{}), []uintptr{unsafe.Offsetof(wire.FileOp{}.PathLen), unsafe.Offsetof(wire.FileOp{}.TargetLen)}},
 		wire.TypeOpen, wire.TypeCreate, wire.TypeUnlink, wire.TypeRename, wire.TypeLink, wire.TypeSymlink,
-		wire.TypeChmod, wire.TypeChown, wire.TypeTruncate, wire.TypeMount, wire.TypeMmapExec)
+		wire.TypeChmod, wire.TypeChown, wire.TypeTruncate, wire.TypeMount, wire.TypeMmapExec, wire.TypeExecute)
 	set(shape{unsafe.Sizeof(wire.Net{}), []uintptr{unsafe.Offsetof(wire.Net{}.PathLen)}},
 		wire.TypeConnect, wire.TypeSendto, wire.TypeBind, wire.TypeListen, wire.TypeAccept, wire.TypeSocket,
 		wire.TypeFlow, wire.TypePassedSocket)
@@ -137,7 +137,7 @@ func (e *Event) Cgroup() *wire.Cgroup {
 }
 
 // File is the body of a file operation.
-func (e *Event) File() *wire.FileOp { return body[wire.FileOp](e, wire.TypeOpen, wire.TypeMmapExec) }
+func (e *Event) File() *wire.FileOp { return body[wire.FileOp](e, wire.TypeOpen, wire.TypeExecute) }
 
 // Net is the body of a network event, but for DNS.
 func (e *Event) Net() *wire.Net {

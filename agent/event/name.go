@@ -10,7 +10,7 @@ var names = [wire.TypeLimit]string{
 	wire.TypeCgroupMkdir: "cgroup_mkdir", wire.TypeCgroupRmdir: "cgroup_rmdir", wire.TypeCgroupAttach: "cgroup_attach",
 	wire.TypeOpen: "open", wire.TypeCreate: "create", wire.TypeUnlink: "unlink", wire.TypeRename: "rename",
 	wire.TypeLink: "link", wire.TypeSymlink: "symlink", wire.TypeChmod: "chmod", wire.TypeChown: "chown",
-	wire.TypeTruncate: "truncate", wire.TypeMount: "mount", wire.TypeMmapExec: "mmap_exec",
+	wire.TypeTruncate: "truncate", wire.TypeMount: "mount", wire.TypeMmapExec: "mmap_exec", wire.TypeExecute: "execute",
 	wire.TypeConnect: "connect", wire.TypeSendto: "sendto", wire.TypeBind: "bind", wire.TypeListen: "listen",
 	wire.TypeAccept: "accept", wire.TypeSocket: "socket", wire.TypeDns: "dns", wire.TypeFlow: "flow",
 	wire.TypePassedSocket: "passed_socket",

@@ -19,6 +19,75 @@ const (
 	AccessTraceme Access = 4
 )
 
+// AccessBit is hf_access_bit of bpf/include/wire.h, where it is documented.
+type AccessBit uint32
+
+const (
+	MayRead   AccessBit = 1
+	MayWrite  AccessBit = 2
+	MayCreate AccessBit = 4
+	MayDelete AccessBit = 8
+)
+
+// AdmitKey is hf_admit_key of bpf/include/wire.h, where it is documented.
+type AdmitKey struct {
+	_         structs.HostLayout
+	Container uint64
+	Addr      [16]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(AdmitKey{}) ^ 24)
+
+// Admitted is hf_admitted of bpf/include/wire.h, where it is documented.
+type Admitted struct {
+	_     structs.HostLayout
+	Name  [4]uint64
+	Until [4]uint64
+}
+
+const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 64)
+
+// Allow is hf_allow of bpf/include/wire.h, where it is documented.
+type Allow struct {
+	_     structs.HostLayout
+	Since uint32
+	Was   uint16
+	Now   uint16
+	Hits  uint64
+}
+
+const _ = -uint(unsafe.Sizeof(Allow{}) ^ 16)
+
+// AllowClass is hf_allow_class of bpf/include/wire.h, where it is documented.
+type AllowClass uint32
+
+const (
+	AllowExec        AllowClass = 1
+	AllowArguments   AllowClass = 2
+	AllowLibrary     AllowClass = 3
+	AllowFile        AllowClass = 4
+	AllowFileShape   AllowClass = 5
+	AllowFolder      AllowClass = 6
+	AllowFolderShape AllowClass = 7
+	AllowName        AllowClass = 8
+	AllowNameBelow   AllowClass = 9
+	AllowNameContact AllowClass = 10
+	AllowListen      AllowClass = 11
+	AllowSocket      AllowClass = 12
+	AllowResolver    AllowClass = 13
+)
+
+// AllowKey is hf_allow_key of bpf/include/wire.h, where it is documented.
+type AllowKey struct {
+	_       structs.HostLayout
+	Policy  uint32
+	Class   uint32
+	Subject uint64
+	Object  [2]uint64
+}
+
+const _ = -uint(unsafe.Sizeof(AllowKey{}) ^ 32)
+
 // Argument is hf_argument of bpf/include/wire.h, where it is documented.
 type Argument uint32
 
@@ -40,6 +109,14 @@ type Cgroup struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Cgroup{}) ^ 104)
+
+// ContainerName is hf_container_name of bpf/include/wire.h, where it is documented.
+type ContainerName struct {
+	_  structs.HostLayout
+	Id [64]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(ContainerName{}) ^ 64)
 
 // Counter is hf_counter of bpf/include/wire.h, where it is documented.
 type Counter uint32
@@ -100,6 +177,21 @@ type Dns struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Dns{}) ^ 128)
+
+// EgressKey is hf_egress_key of bpf/include/wire.h, where it is documented.
+type EgressKey struct {
+	_        structs.HostLayout
+	Bits     uint32
+	Policy   uint32
+	Subject  uint64
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+	Addr     [16]uint8
+	PadEnd   uint32
+}
+
+const _ = -uint(unsafe.Sizeof(EgressKey{}) ^ 40)
 
 // Exec is hf_exec of bpf/include/wire.h, where it is documented.
 type Exec struct {
@@ -184,14 +276,18 @@ const _ = -uint(unsafe.Sizeof(FileOp{}) ^ 144)
 type Flag uint32
 
 const (
-	FlagCompat    Flag = 1
-	FlagUring     Flag = 2
-	FlagStrayed   Flag = 4
-	FlagTruncated Flag = 8
-	FlagPartial   Flag = 16
-	FlagUserText  Flag = 32
-	FlagResult    Flag = 64
-	FlagWatched   Flag = 128
+	FlagCompat     Flag = 1
+	FlagUring      Flag = 2
+	FlagStrayed    Flag = 4
+	FlagTruncated  Flag = 8
+	FlagPartial    Flag = 16
+	FlagUserText   Flag = 32
+	FlagResult     Flag = 64
+	FlagWatched    Flag = 128
+	FlagLearn      Flag = 256
+	FlagWouldBlock Flag = 512
+	FlagBlocked    Flag = 1024
+	FlagKilled     Flag = 2048
 )
 
 // Fork is hf_fork of bpf/include/wire.h, where it is documented.
@@ -216,12 +312,22 @@ const (
 	GainUserns Gain = 4
 )
 
+// HashKey is hf_hash_key of bpf/include/wire.h, where it is documented.
+type HashKey struct {
+	_    structs.HostLayout
+	Word [1032]uint32
+}
+
+const _ = -uint(unsafe.Sizeof(HashKey{}) ^ 4128)
+
 // Head is hf_head of bpf/include/wire.h, where it is documented.
 type Head struct {
 	_      structs.HostLayout
 	Type   uint16
 	Flags  uint16
-	Size   uint32
+	Size   uint16
+	Signal uint8
+	Reason uint8
 	Seq    uint64
 	Time   uint64
 	Cpu    uint16
@@ -256,6 +362,16 @@ type Interest struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Interest{}) ^ 16)
+
+// Mode is hf_mode of bpf/include/wire.h, where it is documented.
+type Mode uint32
+
+const (
+	ModeOff     Mode = 0
+	ModeLearn   Mode = 1
+	ModeMonitor Mode = 2
+	ModeEnforce Mode = 3
+)
 
 // Net is hf_net of bpf/include/wire.h, where it is documented.
 type Net struct {
@@ -292,18 +408,54 @@ const (
 	NetOwner    NetFlag = 8
 )
 
+// Policy is hf_policy of bpf/include/wire.h, where it is documented.
+type Policy struct {
+	_          structs.HostLayout
+	Id         uint32
+	Generation uint32
+	Mode       [8]uint8
+	Pad        uint64
+}
+
+const _ = -uint(unsafe.Sizeof(Policy{}) ^ 24)
+
 // Process is hf_process of bpf/include/wire.h, where it is documented.
 type Process struct {
 	_        structs.HostLayout
 	Start    uint64
 	Origin   uint64
 	ExecTime uint64
+	Exe      uint64
 	Flags    uint32
 	Nsmnt    uint32
 	Caps     uint64
 }
 
-const _ = -uint(unsafe.Sizeof(Process{}) ^ 40)
+const _ = -uint(unsafe.Sizeof(Process{}) ^ 48)
+
+// Reason is hf_reason of bpf/include/wire.h, where it is documented.
+type Reason uint32
+
+const (
+	ReasonNone          Reason = 0
+	ReasonExecutable    Reason = 1
+	ReasonParent        Reason = 2
+	ReasonDrift         Reason = 3
+	ReasonFileless      Reason = 4
+	ReasonArguments     Reason = 5
+	ReasonLibrary       Reason = 6
+	ReasonFile          Reason = 7
+	ReasonProtectedFile Reason = 8
+	ReasonAddress       Reason = 9
+	ReasonMetadata      Reason = 10
+	ReasonDomain        Reason = 11
+	ReasonListen        Reason = 12
+	ReasonSocket        Reason = 13
+	ReasonRawSocket     Reason = 14
+	ReasonPassedSocket  Reason = 15
+	ReasonMount         Reason = 16
+	Reasons             Reason = 32
+)
 
 // Security is hf_security of bpf/include/wire.h, where it is documented.
 type Security struct {
@@ -325,6 +477,28 @@ type Security struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Security{}) ^ 288)
+
+// Signal is hf_signal of bpf/include/wire.h, where it is documented.
+type Signal uint32
+
+const (
+	SignalNone    Signal = 0
+	SignalProcess Signal = 1
+	SignalFile    Signal = 2
+	SignalEgress  Signal = 3
+	SignalProtect Signal = 4
+	Signals       Signal = 8
+)
+
+// Source is hf_source of bpf/include/wire.h, where it is documented.
+type Source uint32
+
+const (
+	SourceImage  Source = 1
+	SourceUpper  Source = 2
+	SourceMemory Source = 4
+	SourceVolume Source = 8
+)
 
 // Spaces is hf_spaces of bpf/include/wire.h, where it is documented.
 type Spaces struct {
@@ -386,6 +560,28 @@ type SyscallRow struct {
 
 const _ = -uint(unsafe.Sizeof(SyscallRow{}) ^ 32)
 
+// Tally is hf_tally of bpf/include/wire.h, where it is documented.
+type Tally struct {
+	_          structs.HostLayout
+	Known      [8]uint64
+	Learned    [8]uint64
+	WouldBlock [8]uint64
+	Blocked    [8]uint64
+}
+
+const _ = -uint(unsafe.Sizeof(Tally{}) ^ 256)
+
+// TreeKey is hf_tree_key of bpf/include/wire.h, where it is documented.
+type TreeKey struct {
+	_       structs.HostLayout
+	Bits    uint32
+	Policy  uint32
+	Subject uint64
+	Path    [112]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(TreeKey{}) ^ 128)
+
 // Type is hf_type of bpf/include/wire.h, where it is documented.
 type Type uint32
 
@@ -408,6 +604,7 @@ const (
 	TypeTruncate     Type = 18
 	TypeMount        Type = 19
 	TypeMmapExec     Type = 20
+	TypeExecute      Type = 21
 	TypeConnect      Type = 25
 	TypeSendto       Type = 26
 	TypeBind         Type = 27

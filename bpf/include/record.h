@@ -115,7 +115,7 @@ __inline void record_send(struct scratch *s, __u32 ring)
 	struct hf_head *head = (struct hf_head *)s->bytes;
 	__u32 size = s->size & (SCRATCH_SIZE - 1);
 
-	head->size = size;
+	head->size = (__u16)size;
 	head->ring = (__u8)ring;
 	head->slot = (__u8)s->slot;
 	head->cpu = (__u16)bpf_get_smp_processor_id();

@@ -92,6 +92,8 @@ __inline void head_fill(struct scratch *s, __u32 type, __u32 size)
 	s->size = size;
 	head->type = (__u16)type;
 	head->flags = 0;
+	head->signal = HF_SIGNAL_NONE;
+	head->reason = HF_REASON_NONE;
 	head->result = 0;
 	head->time = bpf_ktime_get_boot_ns();
 	head->tgid = ids >> 32;

@@ -13,7 +13,7 @@
 #include "bpf.h"
 
 // Raised with every change of this file; each object carries it and the loader refuses another.
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 
 enum hf_type {
 	HF_FORK = 1,
@@ -36,6 +36,9 @@ enum hf_type {
 	HF_TRUNCATE = 18,
 	HF_MOUNT = 19,
 	HF_MMAP_EXEC = 20,
+	// An exec that was refused before it began: a file operation on the file that was to run; target is what was given to
+	// exec.
+	HF_EXECUTE = 21,
 
 	HF_CONNECT = 25,
 	HF_SENDTO = 26,
@@ -77,6 +80,57 @@ enum hf_flag {
 	HF_F_RESULT = 64,
 	// The record matched a watched path, name or address; else it is here because its class is recorded.
 	HF_F_WATCHED = 128,
+	// What the policy of the container said, where it did not allow the deed; signal and reason of the head tell more.
+	// LEARN: it goes on, and is to be learned. WOULD_BLOCK: it goes on, and would not where the mode is enforce. BLOCKED:
+	// it was refused. KILLED: the process was killed before it could use what the deed brought.
+	HF_F_LEARN = 256,
+	HF_F_WOULD_BLOCK = 512,
+	HF_F_BLOCKED = 1024,
+	HF_F_KILLED = 2048,
+};
+
+// Signals that have a mode of their own.
+enum hf_signal {
+	HF_SIGNAL_NONE = 0,
+	HF_SIGNAL_PROCESS = 1,
+	HF_SIGNAL_FILE = 2,
+	HF_SIGNAL_EGRESS = 3,
+	// What needs no learning: drift, fileless exec, protected files, the metadata service, raw and packet sockets.
+	HF_SIGNAL_PROTECT = 4,
+	HF_SIGNALS = 8,
+};
+
+// What is done about a deed that the policy does not list, weakest first.
+enum hf_mode {
+	HF_MODE_OFF = 0,
+	HF_MODE_LEARN = 1,
+	HF_MODE_MONITOR = 2,
+	HF_MODE_ENFORCE = 3,
+};
+
+// Why a deed is not allowed.
+enum hf_reason {
+	HF_REASON_NONE = 0,
+	// The executable is not listed, or not with this parent.
+	HF_REASON_EXECUTABLE = 1,
+	HF_REASON_PARENT = 2,
+	// It is listed, but the file comes from elsewhere than it may.
+	HF_REASON_DRIFT = 3,
+	HF_REASON_FILELESS = 4,
+	HF_REASON_ARGUMENTS = 5,
+	HF_REASON_LIBRARY = 6,
+	HF_REASON_FILE = 7,
+	HF_REASON_PROTECTED_FILE = 8,
+	// The address is not listed and no name that is listed stands for it now.
+	HF_REASON_ADDRESS = 9,
+	HF_REASON_METADATA = 10,
+	HF_REASON_DOMAIN = 11,
+	HF_REASON_LISTEN = 12,
+	HF_REASON_SOCKET = 13,
+	HF_REASON_RAW_SOCKET = 14,
+	HF_REASON_PASSED_SOCKET = 15,
+	HF_REASON_MOUNT = 16,
+	HF_REASONS = 32,
 };
 
 // hf_head begins every record: 64 bytes.
@@ -84,7 +138,10 @@ struct hf_head {
 	__u16 type;
 	__u16 flags;
 	// Bytes of the whole record, this head included.
-	__u32 size;
+	__u16 size;
+	// hf_signal and hf_reason of a deed that the policy did not allow.
+	__u8 signal;
+	__u8 reason;
 	// Consecutive within (cpu, slot, ring); a number that is missing is a record that was dropped.
 	__u64 seq;
 	__u64 time;
@@ -231,7 +288,7 @@ struct hf_cgroup {
 };
 _Static_assert(sizeof(struct hf_cgroup) == 104, "hf_cgroup");
 
-// hf_file_op, for HF_OPEN … HF_MMAP_EXEC. file is the file that is acted on, zero for one that is not yet there (CREATE,
+// hf_file_op, for HF_OPEN … HF_EXECUTE. file is the file that is acted on, zero for one that is not yet there (CREATE,
 // SYMLINK before it is done) or no longer known (texts of the caller). MOUNT: what is mounted, for move_mount, else the
 // folder that it is mounted on. Texts: path, target (new path of a rename or link, text of a symlink, source
 // of a mount).
@@ -398,11 +455,13 @@ struct hf_interest {
 	__u64 watched;
 };
 
-// hf_process is what the kernel side remembers of a process: 40 bytes.
+// hf_process is what the kernel side remembers of a process: 48 bytes.
 struct hf_process {
 	__u64 start;
 	__u64 origin;
 	__u64 exec_time;
+	// The executable: the first half of its path's hash; HF_EXE_RUNTIME before the first exec in the container's own mounts.
+	__u64 exe;
 	__u32 flags;
 	__u32 nsmnt;
 	__u64 caps;
@@ -482,4 +541,145 @@ _Static_assert(sizeof(struct hf_syscall_row) == 32, "hf_syscall_row");
 struct hf_watch_addr {
 	__u32 bits;
 	__u8 addr[16];
+};
+
+// hf_process.exe of what the runtime has not yet turned into a program of the container, and the subject that stands for
+// every executable.
+#define HF_EXE_ANY 0ull
+#define HF_EXE_RUNTIME 1ull
+
+// hf_policy is what holds for a container: 24 bytes. Replaced as a whole, so that a program sees the old one or the new
+// one and takes every decision of one deed by it.
+struct hf_policy {
+	// The policy whose entries hold, first part of every key.
+	__u32 id;
+	// Entries are read as of this generation.
+	__u32 generation;
+	// hf_mode by hf_signal.
+	__u8 mode[HF_SIGNALS];
+	__u64 pad;
+};
+_Static_assert(sizeof(struct hf_policy) == 24, "hf_policy");
+
+// hf_container_name is a container's id as the runtime names its cgroup: 64 hexadecimal digits.
+struct hf_container_name {
+	__u8 id[64];
+};
+
+// What an entry allows; the object of the key is a hash (docs/decisions/0004) unless said otherwise.
+enum hf_allow_class {
+	// An executable, started by the subject (an executable, HF_EXE_RUNTIME or HF_EXE_ANY). Bits: hf_source.
+	HF_ALLOW_EXEC = 1,
+	// The shape of an argument vector of the subject; object 0 allows every one.
+	HF_ALLOW_ARGUMENTS = 2,
+	// A file outside the image that the subject maps for execution. Bits: hf_source.
+	HF_ALLOW_LIBRARY = 3,
+	// A file by its path, by its path's shape; the direct entries of a folder by its path, by its path's shape. Bits:
+	// hf_access_bit.
+	HF_ALLOW_FILE = 4,
+	HF_ALLOW_FILE_SHAPE = 5,
+	HF_ALLOW_FOLDER = 6,
+	HF_ALLOW_FOLDER_SHAPE = 7,
+	// A domain name that anybody may ask for; all names below one.
+	HF_ALLOW_NAME = 8,
+	HF_ALLOW_NAME_BELOW = 9,
+	// Contact with whatever address a name stands for: object[0] is the first half of the hash of the name (of the domain,
+	// for names below it), object[1] protocol << 16 | port, port 0 for every one.
+	HF_ALLOW_NAME_CONTACT = 10,
+	// object[0] is protocol << 16 | port.
+	HF_ALLOW_LISTEN = 11,
+	// object[0] is family << 16 | kind.
+	HF_ALLOW_SOCKET = 12,
+	// object is an address, IPv4 as v4-mapped: a resolver whose answers are believed.
+	HF_ALLOW_RESOLVER = 13,
+};
+
+// Where an executable file comes from.
+enum hf_source {
+	HF_SOURCE_IMAGE = 1,
+	HF_SOURCE_UPPER = 2,
+	HF_SOURCE_MEMORY = 4,
+	HF_SOURCE_VOLUME = 8,
+};
+
+// What is done with a file.
+enum hf_access_bit {
+	HF_MAY_READ = 1,
+	HF_MAY_WRITE = 2,
+	HF_MAY_CREATE = 4,
+	HF_MAY_DELETE = 8,
+};
+
+// hf_allow_key: 32 bytes.
+struct hf_allow_key {
+	__u32 policy;
+	// hf_allow_class
+	__u32 class;
+	// The executable that acts, or HF_EXE_ANY.
+	__u64 subject;
+	__u64 object[2];
+};
+_Static_assert(sizeof(struct hf_allow_key) == 32, "hf_allow_key");
+
+// hf_allow is what an entry allows, as bits of its class (1 where the class has none): now from generation since on, was
+// before it. So a set of entries is changed one by one and takes effect at once, with the generation of the policy.
+struct hf_allow {
+	__u32 since;
+	__u16 was;
+	__u16 now;
+	// How often it was used.
+	__u64 hits;
+};
+_Static_assert(sizeof(struct hf_allow) == 16, "hf_allow");
+
+// hf_tree_key is a key of the trie of folders below which all is allowed: bits of prefix, counted from policy on.
+struct hf_tree_key {
+	__u32 bits;
+	__u32 policy;
+	__u64 subject;
+	__u8 path[112];
+};
+_Static_assert(sizeof(struct hf_tree_key) == 128, "hf_tree_key");
+
+// hf_egress_key is a key of the trie of addresses that may be contacted: bits of prefix, counted from policy on. Port 0
+// stands for every one, protocol 0 too. IPv4 as v4-mapped IPv6. The port is in host byte order.
+struct hf_egress_key {
+	__u32 bits;
+	__u32 policy;
+	__u64 subject;
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+	__u8 addr[16];
+	__u32 pad_end;
+};
+_Static_assert(sizeof(struct hf_egress_key) == 40, "hf_egress_key");
+
+// hf_admit_key is an address that a container was told in an answer; hf_admitted are the names that it was told for,
+// with the end of each one's time on the boot clock.
+struct hf_admit_key {
+	__u64 container;
+	__u8 addr[16];
+};
+
+#define HF_ADMIT_NAMES 4
+
+struct hf_admitted {
+	__u64 name[HF_ADMIT_NAMES];
+	__u64 until[HF_ADMIT_NAMES];
+};
+
+// hf_hash_key is the secret of the hashes: random, made with the maps and kept with them.
+#define HF_HASH_WORDS 1032
+
+struct hf_hash_key {
+	__u32 word[HF_HASH_WORDS];
+};
+
+// hf_tally counts the verdicts of a policy by signal.
+struct hf_tally {
+	__u64 known[HF_SIGNALS];
+	__u64 learned[HF_SIGNALS];
+	__u64 would_block[HF_SIGNALS];
+	__u64 blocked[HF_SIGNALS];
 };

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package profile
+
+import "time"
+
+// Key names what a profile is of: one container of one workload. Jobs and cron jobs are keyed by their owner, so that
+// all runs share a profile.
+type Key struct {
+	Namespace string
+	Kind      string
+	Name      string
+	Container string
+}
+
+// Limits of one profile and of one set of profiles. They are checked before anything of a file or message is used.
+const (
+	// MaxEntries is how many entries a profile may have, all kinds and layers together.
+	MaxEntries = 64 << 10
+	// MaxProfiles is how many profiles an agent holds.
+	MaxProfiles = 1000
+	// MaxText is the longest path, name or argument shape, in bytes.
+	MaxText = 4096
+)
+
+// Profile is what a workload does. Entries are kept in a canonical order, so that equal profiles encode to equal bytes.
+type Profile struct {
+	Key Key
+	// Images are the image digests that the profile was learned from, oldest first.
+	Images []Image
+	// Processes are keyed by path.
+	Processes []Process
+	// Signals say how far the learning of each signal is.
+	Signals map[Signal]Learning
+}
+
+// Image is an image that the workload has run.
+type Image struct {
+	Digest    string
+	Reference string
+	FirstSeen time.Time
+}
+
+// Process is an executable of the workload and what it does. The path Any stands for every executable: what it lists is
+// allowed to each of them, and it lists no arguments, parents or sources.
+type Process struct {
+	// Path is the canonical path in the container's root: of the file itself, not of a mount, link or name for it.
+	// Executables are never generalised.
+	Path string
+	// Sources are where the file may come from; the image when empty.
+	Sources []Source
+	// Parents are the paths of executables that may start it; Runtime for the container's runtime; empty: any.
+	Parents []Parent
+	// Arguments are the shapes of argument vectors that were seen. AnyArguments allows every one.
+	Arguments    []Argument
+	AnyArguments bool
+	// Libraries are files outside the image that it may map for execution.
+	Libraries []Library
+	// Files are what it may do with files beyond reading what is not protected.
+	Files []File
+	// Egress is whom it may contact.
+	Egress []Egress
+	// Listen are the ports that it may listen on or, without connections, be bound to.
+	Listen []Port
+	// Sockets are the families, beside IPv4, IPv6 and UNIX, that it may make sockets of.
+	Sockets []Socket
+	// Capabilities are the capabilities that it uses, as CAP_ names in lower case without the prefix.
+	Capabilities []Capability
+	// Seen is about the executable itself. So it is in every entry.
+	Seen Provenance
+}
+
+// Any is the path of the process that stands for every executable.
+const Any = "*"
+
+// Runtime is the parent of what the container's runtime starts: the entrypoint, probes, exec sessions.
+const Runtime = "(runtime)"
+
+// Source is where an executable file comes from.
+type Source string
+
+// The sources. An executable from anywhere but the image is drift, and is refused unless it is listed as such.
+const (
+	FromImage  Source = "image"
+	FromUpper  Source = "upper"
+	FromMemory Source = "memory"
+	FromVolume Source = "volume"
+)
+
+// Parent is an executable that may start another.
+type Parent struct {
+	Path string
+	Seen Provenance
+}
+
+// Argument is the shape of an argument vector: its arguments as Shape gives them.
+type Argument struct {
+	Shape []string
+	Seen  Provenance
+}
+
+// Library is a file outside the image that is mapped for execution.
+type Library struct {
+	Path string
+	Seen Provenance
+}
+
+// Access is what is done with a file, as bits.
+type Access uint8
+
+// The kinds of access. Create is to make a name: create, link, symlink, the new name of a rename. Delete is to take one
+// away: unlink, rmdir, the old name of a rename. Write is to open for writing, truncate, or change mode or owner.
+const (
+	Read Access = 1 << iota
+	Write
+	Create
+	Delete
+)
+
+// File is a path template and what may be done there. A template is a path in which Shape's tokens stand for what
+// varies; a last segment * stands for every direct entry of the folder, ** for all that is below it.
+type File struct {
+	Path   string
+	Access Access
+	Seen   Provenance
+}
+
+// Egress is somebody who may be contacted. Exactly one of Name, Service, Workload and CIDR is set.
+type Egress struct {
+	// Name is a domain name, or *. and a domain for all names below it. It is in lower case, without a dot at the end.
+	Name string
+	// Service is NAMESPACE/NAME of a cluster service; Workload is NAMESPACE/KIND/NAME of pods.
+	Service  string
+	Workload string
+	// CIDR is a prefix; a single address has all its bits.
+	CIDR string
+	// Protocol is tcp, udp, icmp …; Port 0 stands for every port.
+	Protocol string
+	Port     uint16
+	Seen     Provenance
+}
+
+// Port is something to listen on. Port 0 stands for a port that the kernel chooses.
+type Port struct {
+	Protocol string
+	Port     uint16
+	Seen     Provenance
+}
+
+// Socket is a socket family and kind, such as netlink or packet; or inet with kind raw.
+type Socket struct {
+	Family string
+	Kind   string
+	Seen   Provenance
+}
+
+// Capability is a capability that is used.
+type Capability struct {
+	Name string
+	Seen Provenance
+}
+
+// Provenance is where an entry comes from.
+type Provenance struct {
+	Origin Origin
+	// First and Last are when it was seen, wall clock, cut to seconds; zero for what nobody has seen.
+	First, Last time.Time
+	// Count is how often, as far as it was counted.
+	Count uint64
+	// Replicas are the containers that showed it: how many distinct ones, by node. A node counts its own.
+	Replicas map[string]uint32
+	// Author and Reason are of who wrote or confirmed it.
+	Author, Reason string
+	// Suspect says why a candidate is not allowed yet: it was not learned in the ordinary way.
+	Suspect Suspicion
+}
+
+// Origin is how an entry came into a profile.
+type Origin string
+
+// The origins. A candidate is not allowed until a person confirms it.
+const (
+	Learned   Origin = "learned"
+	Inherited Origin = "inherited"
+	Written   Origin = "written"
+	Probe     Origin = "probe"
+	Candidate Origin = "candidate"
+)
+
+// Suspicion is why an entry is a candidate.
+type Suspicion string
+
+// The suspicions.
+const (
+	BySession  Suspicion = "exec session"
+	FromDrift  Suspicion = "not from the image"
+	InIncident Suspicion = "during an incident"
+)
+
+// Signal is a part of a profile that has a mode and a learning state of its own.
+type Signal string
+
+// The signals. Protect is the set of rules that needs no learning.
+const (
+	SignalProcess Signal = "process"
+	SignalFile    Signal = "file"
+	SignalEgress  Signal = "egress"
+	SignalProtect Signal = "protect"
+)
+
+// State is how far learning is.
+type State string
+
+// The states.
+const (
+	StateLearning    State = "learning"
+	StateStabilising State = "stabilising"
+	StateStable      State = "stable"
+	StatePartial     State = "partial"
+)
+
+// Learning is how far the learning of one signal is.
+type Learning struct {
+	State State
+	// Observed counts what was seen, Once the entries that were seen exactly once: their ratio is the Good-Turing
+	// estimate of the chance that the next observation is new.
+	Observed, Once uint64
+	// Since is when learning began, New when the last new entry came, Lost when events were last lost.
+	Since, New, Lost time.Time
+}
+
+// Mode is what is done about what is not in a profile.
+type Mode string
+
+// The modes, weakest first.
+const (
+	ModeOff     Mode = "off"
+	ModeLearn   Mode = "learn"
+	ModeMonitor Mode = "monitor"
+	ModeEnforce Mode = "enforce"
+)
+
+// Modes are the modes by signal; a signal that is missing is decided by a weaker source.
+type Modes map[Signal]Mode
