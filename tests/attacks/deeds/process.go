@@ -177,15 +177,29 @@ func trace([]string) error {
 	return errors.Join(err, stdin.Close(), victim.Wait())
 }
 
-// attach stops a process as a debugger does, and lets it go.
+// attach stops a process as a debugger does, and lets it go. A signal may come before the stop that the attach brings: it is
+// handed on, or that stop would come when nobody traces any more.
 func attach(pid int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := syscall.PtraceAttach(pid); err != nil {
 		return err
 	}
-	if _, err := syscall.Wait4(pid, nil, unix.WALL, nil); err != nil {
-		return fmt.Errorf("wait for the stop: %w", err)
+	for {
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &status, unix.WALL, nil); err != nil {
+			return fmt.Errorf("wait for the stop: %w", err)
+		}
+		if !status.Stopped() {
+			return fmt.Errorf("the process ended with status %#x", status)
+		}
+		if status.StopSignal() == syscall.SIGSTOP {
+			return syscall.PtraceDetach(pid)
+		}
+		if err := syscall.PtraceCont(pid, int(status.StopSignal())); err != nil {
+			return fmt.Errorf("hand on %s: %w", status.StopSignal(), err)
+		}
 	}
-	return syscall.PtraceDetach(pid)
 }
 
 func leaveCgroup(args []string) error {
