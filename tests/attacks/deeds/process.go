@@ -196,8 +196,13 @@ func attach(pid int) error {
 		if status.StopSignal() == syscall.SIGSTOP {
 			return syscall.PtraceDetach(pid)
 		}
-		if err := syscall.PtraceCont(pid, int(status.StopSignal())); err != nil {
-			return fmt.Errorf("hand on %s: %w", status.StopSignal(), err)
+		signal := status.StopSignal()
+		if signal == syscall.SIGTRAP {
+			// The end of the victim's exec, told to its tracer alone.
+			signal = 0
+		}
+		if err := syscall.PtraceCont(pid, int(signal)); err != nil {
+			return fmt.Errorf("let the process go on: %w", err)
 		}
 	}
 }
