@@ -16,7 +16,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	containersv1 "github.com/containerd/containerd/api/services/containers/v1"
 	eventsv1 "github.com/containerd/containerd/api/services/events/v1"
@@ -25,23 +24,15 @@ import (
 	tasksv1 "github.com/containerd/containerd/api/services/tasks/v1"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/session"
 )
 
 const (
 	// DefaultSocket is where containerd listens unless told otherwise.
 	DefaultSocket = "/run/containerd/containerd.sock"
 
-	// callTimeout bounds every call but the event stream.
-	callTimeout = 10 * time.Second
-	// Waits between attempts to connect. A connection that held longer than maxWait starts over at minWait.
-	minWait = 100 * time.Millisecond
-	maxWait = 5 * time.Second
-	// maxMessage is containerd's own bound on messages.
-	maxMessage = 16 << 20
 	// askers is how many queries are answered at a time.
 	askers = 2
 )
@@ -108,16 +99,9 @@ func New(cfg Config) (*Source, error) {
 
 // dial makes the connection, which connects when it is first used, and the clients on it.
 func (s *Source) dial() error {
-	conn, err := grpc.NewClient("unix:"+s.cfg.Socket,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: minWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxWait},
-			MinConnectTimeout: callTimeout,
-		}),
-	)
+	conn, err := session.Dial(s.cfg.Socket)
 	if err != nil {
-		return fmt.Errorf("containerd source: %s: %w", s.cfg.Socket, err)
+		return fmt.Errorf("containerd source: %w", err)
 	}
 	s.conn = conn
 	s.containers = containersv1.NewContainersClient(conn)
@@ -146,34 +130,8 @@ func (s *Source) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.conn.Close()
-	wait := minWait
-	for {
-		began := time.Now()
-		err := s.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.lost(err)
-		if time.Since(began) > maxWait {
-			wait = minWait
-		}
-		if !pause(ctx, wait) {
-			return nil
-		}
-		wait = min(wait*2, maxWait)
-	}
-}
-
-// pause waits and reports whether ctx still lives.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	session.Keep(ctx, s.session, s.lost)
+	return nil
 }
 
 // lost reports why there is no session. A containerd that has been there is expected back, and containers wait for it.

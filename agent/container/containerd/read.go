@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/session"
 )
 
 // namespaceHeader carries containerd's namespace on every call.
@@ -59,7 +60,7 @@ type spec struct {
 
 // within returns a context for a call in a namespace, with a time limit.
 func within(ctx context.Context, namespace string) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	return metadata.AppendToOutgoingContext(ctx, namespaceHeader, namespace), cancel
 }
 
@@ -83,7 +84,7 @@ func (s *Source) list(ctx context.Context) error {
 }
 
 func (s *Source) listNamespaces(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	resp, err := s.namespaces.List(ctx, &namespacesv1.ListNamespacesRequest{})
 	if err != nil {

@@ -21,24 +21,18 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/session"
 )
 
 const (
 	// DefaultNamespace is containerd's namespace for CRI containers.
 	DefaultNamespace = "k8s.io"
 
-	callTimeout = 10 * time.Second
-	minWait     = 100 * time.Millisecond
-	maxWait     = 5 * time.Second
 	// relist is how often everything is read again, which mends what was missed.
 	relist = 5 * time.Minute
-	// maxMessage is what the kubelet allows.
-	maxMessage = 16 << 20
 	// maxLater bounds the containers that wait for another look.
 	maxLater = 1024
 )
@@ -101,16 +95,9 @@ func New(cfg Config) (*Source, error) {
 
 // dial makes the connection, which connects when it is first used.
 func (s *Source) dial() error {
-	conn, err := grpc.NewClient("unix:"+s.cfg.Socket,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: minWait, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxWait},
-			MinConnectTimeout: callTimeout,
-		}),
-	)
+	conn, err := session.Dial(s.cfg.Socket)
 	if err != nil {
-		return fmt.Errorf("cri source: %s: %w", s.cfg.Socket, err)
+		return fmt.Errorf("cri source: %w", err)
 	}
 	s.conn, s.runtime = conn, runtimev1.NewRuntimeServiceClient(conn)
 	return nil
@@ -134,26 +121,8 @@ func (s *Source) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.conn.Close()
-	wait := minWait
-	for {
-		began := time.Now()
-		err := s.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.lost(err)
-		if time.Since(began) > maxWait {
-			wait = minWait
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-		wait = min(wait*2, maxWait)
-	}
+	session.Keep(ctx, s.session, s.lost)
+	return nil
 }
 
 // lost reports why there is no session. Containers do not wait for a runtime that has no socket or does not speak CRI.

@@ -14,6 +14,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/session"
 )
 
 // errNoCRI says that the runtime does not offer CRI's version 1.
@@ -119,7 +120,7 @@ func rearm(t *time.Timer, later []notice) {
 
 // hello checks the version of the interface.
 func (s *Source) hello(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	v, err := s.runtime.Version(ctx, &runtimev1.VersionRequest{})
 	if status.Code(err) == codes.Unimplemented {
@@ -139,7 +140,7 @@ func (s *Source) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	callCtx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	containers, err := s.runtime.ListContainers(callCtx, &runtimev1.ListContainersRequest{})
 	if err != nil {
@@ -170,7 +171,7 @@ func (s *Source) list(ctx context.Context) error {
 func (s *Source) listSandboxes(
 	ctx context.Context, filter *runtimev1.PodSandboxFilter,
 ) ([]*runtimev1.PodSandbox, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	resp, err := s.runtime.ListPodSandbox(ctx, &runtimev1.ListPodSandboxRequest{Filter: filter})
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *Source) look(ctx context.Context, q container.Query) (retry bool, err e
 // lookContainer reads a container from a list of one: a runtime logs an error for each status asked of a container that
 // it does not have. The status then adds the image's digest; in a list, image_ref can be the bare image id.
 func (s *Source) lookContainer(ctx context.Context, id string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	list, err := s.runtime.ListContainers(ctx, &runtimev1.ListContainersRequest{
 		Filter: &runtimev1.ContainerFilter{Id: id},
@@ -235,7 +236,7 @@ func (s *Source) lookContainer(ctx context.Context, id string) (bool, error) {
 }
 
 func (s *Source) lookSandbox(ctx context.Context, id string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
 	resp, err := s.runtime.PodSandboxStatus(ctx, &runtimev1.PodSandboxStatusRequest{PodSandboxId: id})
 	if err != nil {

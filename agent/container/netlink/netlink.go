@@ -13,13 +13,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"strconv"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/session"
 )
 
 const (
@@ -27,8 +27,6 @@ const (
 	source = "netlink"
 	// receiveBuffer holds bursts of changes, as when many pods start.
 	receiveBuffer = 1 << 20
-	minWait       = 100 * time.Millisecond
-	maxWait       = 10 * time.Second
 )
 
 // Config is what a Source needs.
@@ -66,26 +64,8 @@ func (s *Source) Ready() <-chan struct{} { return s.ready }
 
 // Run follows changes until ctx ends, and returns nil then. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
-	wait := minWait
-	for {
-		began := time.Now()
-		err := s.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.log.Warn("interface addresses are read anew", "error", err)
-		if time.Since(began) > maxWait {
-			wait = minWait
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-		wait = min(wait*2, maxWait)
-	}
+	session.Keep(ctx, s.session, func(err error) { s.log.Warn("interface addresses are read anew", "error", err) })
+	return nil
 }
 
 // session subscribes, reads all, and follows until a subscription fails, as it does when its buffer overflows.
