@@ -147,6 +147,7 @@ func (a *Agent) losses() map[string]uint64 {
 	note("process_unknown", c.stubs.Load())
 	note("process_table_full", c.tableFull.Load())
 	note("parking_full", c.parkedOver.Load())
+	note("dns_stream_incomplete", c.dnsLost.Load())
 	registry := a.registry.Stats()
 	note("container_unattributed", registry.Unattributed)
 	note("cgroup_dropped", registry.DroppedCgroups)

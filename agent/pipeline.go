@@ -69,6 +69,7 @@ type pipelineCounts struct {
 	stubs        atomic.Uint64
 	tableFull    atomic.Uint64
 	folded       atomic.Uint64
+	dnsLost      atomic.Uint64
 }
 
 // Record implements sensor.Handler.
@@ -251,6 +252,7 @@ func (p *pipeline) publish() {
 	p.counts.stubs.Store(stats.Stubs)
 	p.counts.tableFull.Store(stats.Full)
 	p.counts.folded.Store(p.engine.Folded())
+	p.counts.dnsLost.Store(p.messages.Lost())
 }
 
 // finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
