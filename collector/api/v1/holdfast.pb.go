@@ -252,6 +252,55 @@ func (Support) EnumDescriptor() ([]byte, []int) {
 	return file_holdfast_proto_rawDescGZIP(), []int{3}
 }
 
+// Encoding is how the text of a profile is carried. The text is the file format that docs/profiles.md describes.
+type Encoding int32
+
+const (
+	// As it is.
+	Encoding_ENCODING_UNSPECIFIED Encoding = 0
+	// RFC 1952.
+	Encoding_ENCODING_GZIP Encoding = 1
+)
+
+// Enum value maps for Encoding.
+var (
+	Encoding_name = map[int32]string{
+		0: "ENCODING_UNSPECIFIED",
+		1: "ENCODING_GZIP",
+	}
+	Encoding_value = map[string]int32{
+		"ENCODING_UNSPECIFIED": 0,
+		"ENCODING_GZIP":        1,
+	}
+)
+
+func (x Encoding) Enum() *Encoding {
+	p := new(Encoding)
+	*p = x
+	return p
+}
+
+func (x Encoding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Encoding) Descriptor() protoreflect.EnumDescriptor {
+	return file_holdfast_proto_enumTypes[4].Descriptor()
+}
+
+func (Encoding) Type() protoreflect.EnumType {
+	return &file_holdfast_proto_enumTypes[4]
+}
+
+func (x Encoding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Encoding.Descriptor instead.
+func (Encoding) EnumDescriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{4}
+}
+
 type EnrolRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	JoinToken string                 `protobuf:"bytes,1,opt,name=join_token,json=joinToken,proto3" json:"join_token,omitempty"`
@@ -422,6 +471,8 @@ type AgentMessage struct {
 	//	*AgentMessage_Batch
 	//	*AgentMessage_Health
 	//	*AgentMessage_Tail
+	//	*AgentMessage_Observed
+	//	*AgentMessage_Announce
 	Message       isAgentMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -500,6 +551,24 @@ func (x *AgentMessage) GetTail() *TailBatch {
 	return nil
 }
 
+func (x *AgentMessage) GetObserved() *ObservedProfile {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Observed); ok {
+			return x.Observed
+		}
+	}
+	return nil
+}
+
+func (x *AgentMessage) GetAnnounce() *Announce {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Announce); ok {
+			return x.Announce
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Message interface {
 	isAgentMessage_Message()
 }
@@ -520,6 +589,14 @@ type AgentMessage_Tail struct {
 	Tail *TailBatch `protobuf:"bytes,4,opt,name=tail,proto3,oneof"`
 }
 
+type AgentMessage_Observed struct {
+	Observed *ObservedProfile `protobuf:"bytes,5,opt,name=observed,proto3,oneof"`
+}
+
+type AgentMessage_Announce struct {
+	Announce *Announce `protobuf:"bytes,6,opt,name=announce,proto3,oneof"`
+}
+
 func (*AgentMessage_Hello) isAgentMessage_Message() {}
 
 func (*AgentMessage_Batch) isAgentMessage_Message() {}
@@ -527,6 +604,10 @@ func (*AgentMessage_Batch) isAgentMessage_Message() {}
 func (*AgentMessage_Health) isAgentMessage_Message() {}
 
 func (*AgentMessage_Tail) isAgentMessage_Message() {}
+
+func (*AgentMessage_Observed) isAgentMessage_Message() {}
+
+func (*AgentMessage_Announce) isAgentMessage_Message() {}
 
 // What the collector sends. The first message is welcome.
 type CollectorMessage struct {
@@ -538,6 +619,9 @@ type CollectorMessage struct {
 	//	*CollectorMessage_Record
 	//	*CollectorMessage_TailStart
 	//	*CollectorMessage_TailStop
+	//	*CollectorMessage_Profiles
+	//	*CollectorMessage_Modes
+	//	*CollectorMessage_Observed
 	Message       isCollectorMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -625,6 +709,33 @@ func (x *CollectorMessage) GetTailStop() *TailStop {
 	return nil
 }
 
+func (x *CollectorMessage) GetProfiles() *Profiles {
+	if x != nil {
+		if x, ok := x.Message.(*CollectorMessage_Profiles); ok {
+			return x.Profiles
+		}
+	}
+	return nil
+}
+
+func (x *CollectorMessage) GetModes() *ModeSettings {
+	if x != nil {
+		if x, ok := x.Message.(*CollectorMessage_Modes); ok {
+			return x.Modes
+		}
+	}
+	return nil
+}
+
+func (x *CollectorMessage) GetObserved() *ObservedAck {
+	if x != nil {
+		if x, ok := x.Message.(*CollectorMessage_Observed); ok {
+			return x.Observed
+		}
+	}
+	return nil
+}
+
 type isCollectorMessage_Message interface {
 	isCollectorMessage_Message()
 }
@@ -649,6 +760,18 @@ type CollectorMessage_TailStop struct {
 	TailStop *TailStop `protobuf:"bytes,5,opt,name=tail_stop,json=tailStop,proto3,oneof"`
 }
 
+type CollectorMessage_Profiles struct {
+	Profiles *Profiles `protobuf:"bytes,6,opt,name=profiles,proto3,oneof"`
+}
+
+type CollectorMessage_Modes struct {
+	Modes *ModeSettings `protobuf:"bytes,7,opt,name=modes,proto3,oneof"`
+}
+
+type CollectorMessage_Observed struct {
+	Observed *ObservedAck `protobuf:"bytes,8,opt,name=observed,proto3,oneof"`
+}
+
 func (*CollectorMessage_Welcome) isCollectorMessage_Message() {}
 
 func (*CollectorMessage_Ack) isCollectorMessage_Message() {}
@@ -658,6 +781,12 @@ func (*CollectorMessage_Record) isCollectorMessage_Message() {}
 func (*CollectorMessage_TailStart) isCollectorMessage_Message() {}
 
 func (*CollectorMessage_TailStop) isCollectorMessage_Message() {}
+
+func (*CollectorMessage_Profiles) isCollectorMessage_Message() {}
+
+func (*CollectorMessage_Modes) isCollectorMessage_Message() {}
+
+func (*CollectorMessage_Observed) isCollectorMessage_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -818,8 +947,13 @@ type Welcome struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Positions []*Position            `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	// Credit of each lane, in records, to begin with.
-	Acks          []*Ack        `protobuf:"bytes,2,rep,name=acks,proto3" json:"acks,omitempty"`
-	Record        *RecordPolicy `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	Acks   []*Ack        `protobuf:"bytes,2,rep,name=acks,proto3" json:"acks,omitempty"`
+	Record *RecordPolicy `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	// Which observed profiles of this node the collector holds. The agent sends those whose version is another one, so
+	// that nothing is sent twice and nothing is forgotten, whichever side lost what. Absent from collectors that keep no
+	// profiles: agents must send them none.
+	Observed      *ObservedHeld `protobuf:"bytes,4,opt,name=observed,proto3" json:"observed,omitempty"`
+	Modes         *ModeSettings `protobuf:"bytes,5,opt,name=modes,proto3" json:"modes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -871,6 +1005,20 @@ func (x *Welcome) GetAcks() []*Ack {
 func (x *Welcome) GetRecord() *RecordPolicy {
 	if x != nil {
 		return x.Record
+	}
+	return nil
+}
+
+func (x *Welcome) GetObserved() *ObservedHeld {
+	if x != nil {
+		return x.Observed
+	}
+	return nil
+}
+
+func (x *Welcome) GetModes() *ModeSettings {
+	if x != nil {
+		return x.Modes
 	}
 	return nil
 }
@@ -1179,7 +1327,9 @@ type Alert struct {
 	Action Action            `protobuf:"varint,6,opt,name=action,proto3,enum=holdfast.v1.Action" json:"action,omitempty"`
 	Event  *Event            `protobuf:"bytes,7,opt,name=event,proto3" json:"event,omitempty"`
 	// How many equal deeds this alert stands for; at least 1.
-	Count         uint64 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint64 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	// Set if the deed is not in its workload's profile, or if a protecting rule forbids it.
+	Violation     *Violation `protobuf:"bytes,9,opt,name=violation,proto3" json:"violation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1270,6 +1420,213 @@ func (x *Alert) GetCount() uint64 {
 	return 0
 }
 
+func (x *Alert) GetViolation() *Violation {
+	if x != nil {
+		return x.Violation
+	}
+	return nil
+}
+
+// Violation says what of a profile a deed goes against, with everything that is needed to find the nearest entry and the
+// one that is missing. Of the object, the fields of its kind are set.
+type Violation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The version of the effective profile that was in force; 0 for none.
+	ProfileVersion uint64 `protobuf:"varint,2,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
+	// process, file, egress, protect; and why, as docs/alerts.md lists the reasons: executable, parent, arguments, drift, …
+	Signal string `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The mode that was in force: learn, monitor or enforce; and what decided it.
+	Mode       string `protobuf:"bytes,5,opt,name=mode,proto3" json:"mode,omitempty"`
+	ModeSource string `protobuf:"bytes,6,opt,name=mode_source,json=modeSource,proto3" json:"mode_source,omitempty"`
+	// Canonical path of the executable that acted, and of the one that started it: (runtime) for the container's runtime.
+	Executable string `protobuf:"bytes,7,opt,name=executable,proto3" json:"executable,omitempty"`
+	Parent     string `protobuf:"bytes,8,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Of an executed or mapped file: image, upper, memory or volume.
+	Source string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	// The argument vector as the kernel has it, before redaction took anything from its shape: the shape of each argument.
+	Shape []string `protobuf:"bytes,10,rep,name=shape,proto3" json:"shape,omitempty"`
+	// Canonical path of the file that was executed, mapped or opened, and the access: read, write, create, delete.
+	Path   string   `protobuf:"bytes,11,opt,name=path,proto3" json:"path,omitempty"`
+	Access []string `protobuf:"bytes,12,rep,name=access,proto3" json:"access,omitempty"`
+	// Who was contacted: the address and port, or the name that was asked for; protocol is tcp, udp, icmp, …
+	Address  string `protobuf:"bytes,13,opt,name=address,proto3" json:"address,omitempty"`
+	Name     string `protobuf:"bytes,14,opt,name=name,proto3" json:"name,omitempty"`
+	Protocol string `protobuf:"bytes,15,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port     uint32 `protobuf:"varint,16,opt,name=port,proto3" json:"port,omitempty"`
+	// The socket that was made.
+	Family string `protobuf:"bytes,17,opt,name=family,proto3" json:"family,omitempty"`
+	Kind   string `protobuf:"bytes,18,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The capability that was used.
+	Capability    string `protobuf:"bytes,19,opt,name=capability,proto3" json:"capability,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Violation) Reset() {
+	*x = Violation{}
+	mi := &file_holdfast_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Violation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Violation) ProtoMessage() {}
+
+func (x *Violation) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Violation.ProtoReflect.Descriptor instead.
+func (*Violation) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Violation) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Violation) GetProfileVersion() uint64 {
+	if x != nil {
+		return x.ProfileVersion
+	}
+	return 0
+}
+
+func (x *Violation) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Violation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Violation) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *Violation) GetModeSource() string {
+	if x != nil {
+		return x.ModeSource
+	}
+	return ""
+}
+
+func (x *Violation) GetExecutable() string {
+	if x != nil {
+		return x.Executable
+	}
+	return ""
+}
+
+func (x *Violation) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Violation) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Violation) GetShape() []string {
+	if x != nil {
+		return x.Shape
+	}
+	return nil
+}
+
+func (x *Violation) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Violation) GetAccess() []string {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+func (x *Violation) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Violation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Violation) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *Violation) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Violation) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *Violation) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Violation) GetCapability() string {
+	if x != nil {
+		return x.Capability
+	}
+	return ""
+}
+
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Class name as in docs/events.md: exec, exit, open, connect, …
@@ -1297,7 +1654,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_holdfast_proto_msgTypes[13]
+	mi := &file_holdfast_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1666,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[13]
+	mi := &file_holdfast_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1679,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{13}
+	return file_holdfast_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetType() string {
@@ -1496,7 +1853,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_holdfast_proto_msgTypes[14]
+	mi := &file_holdfast_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1865,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[14]
+	mi := &file_holdfast_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1878,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{14}
+	return file_holdfast_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Process) GetPid() uint32 {
@@ -1686,7 +2043,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_holdfast_proto_msgTypes[15]
+	mi := &file_holdfast_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2055,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[15]
+	mi := &file_holdfast_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2068,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Namespaces) GetMnt() uint32 {
@@ -1788,7 +2145,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_holdfast_proto_msgTypes[16]
+	mi := &file_holdfast_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2157,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[16]
+	mi := &file_holdfast_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2170,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{16}
+	return file_holdfast_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Container) GetId() string {
@@ -1927,7 +2284,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_holdfast_proto_msgTypes[17]
+	mi := &file_holdfast_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2296,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[17]
+	mi := &file_holdfast_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2309,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *File) GetPath() string {
@@ -2046,7 +2403,7 @@ type Network struct {
 
 func (x *Network) Reset() {
 	*x = Network{}
-	mi := &file_holdfast_proto_msgTypes[18]
+	mi := &file_holdfast_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2415,7 @@ func (x *Network) String() string {
 func (*Network) ProtoMessage() {}
 
 func (x *Network) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[18]
+	mi := &file_holdfast_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2428,7 @@ func (x *Network) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Network.ProtoReflect.Descriptor instead.
 func (*Network) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Network) GetFamily() string {
@@ -2166,7 +2523,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_holdfast_proto_msgTypes[19]
+	mi := &file_holdfast_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2535,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[19]
+	mi := &file_holdfast_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2548,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Dns) GetNetwork() *Network {
@@ -2255,7 +2612,7 @@ type DnsRecord struct {
 
 func (x *DnsRecord) Reset() {
 	*x = DnsRecord{}
-	mi := &file_holdfast_proto_msgTypes[20]
+	mi := &file_holdfast_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2624,7 @@ func (x *DnsRecord) String() string {
 func (*DnsRecord) ProtoMessage() {}
 
 func (x *DnsRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[20]
+	mi := &file_holdfast_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2637,7 @@ func (x *DnsRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsRecord.ProtoReflect.Descriptor instead.
 func (*DnsRecord) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DnsRecord) GetName() string {
@@ -2322,7 +2679,7 @@ type Security struct {
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2691,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2704,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Security) GetValues() map[string]string {
@@ -2375,7 +2732,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2744,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2757,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -2427,7 +2784,7 @@ type RecordPolicy struct {
 
 func (x *RecordPolicy) Reset() {
 	*x = RecordPolicy{}
-	mi := &file_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2796,7 @@ func (x *RecordPolicy) String() string {
 func (*RecordPolicy) ProtoMessage() {}
 
 func (x *RecordPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2809,7 @@ func (x *RecordPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordPolicy.ProtoReflect.Descriptor instead.
 func (*RecordPolicy) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RecordPolicy) GetRules() []*RecordRule {
@@ -2473,7 +2830,7 @@ type RecordRule struct {
 
 func (x *RecordRule) Reset() {
 	*x = RecordRule{}
-	mi := &file_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2842,7 @@ func (x *RecordRule) String() string {
 func (*RecordRule) ProtoMessage() {}
 
 func (x *RecordRule) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2855,7 @@ func (x *RecordRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordRule.ProtoReflect.Descriptor instead.
 func (*RecordRule) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RecordRule) GetWorkload() string {
@@ -2528,7 +2885,7 @@ type EventFilter struct {
 
 func (x *EventFilter) Reset() {
 	*x = EventFilter{}
-	mi := &file_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2897,7 @@ func (x *EventFilter) String() string {
 func (*EventFilter) ProtoMessage() {}
 
 func (x *EventFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2910,7 @@ func (x *EventFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventFilter.ProtoReflect.Descriptor instead.
 func (*EventFilter) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{25}
+	return file_holdfast_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EventFilter) GetTypes() []string {
@@ -2587,7 +2944,7 @@ type TailStart struct {
 
 func (x *TailStart) Reset() {
 	*x = TailStart{}
-	mi := &file_holdfast_proto_msgTypes[26]
+	mi := &file_holdfast_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2956,7 @@ func (x *TailStart) String() string {
 func (*TailStart) ProtoMessage() {}
 
 func (x *TailStart) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[26]
+	mi := &file_holdfast_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2969,7 @@ func (x *TailStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailStart.ProtoReflect.Descriptor instead.
 func (*TailStart) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{26}
+	return file_holdfast_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TailStart) GetId() uint64 {
@@ -2638,7 +2995,7 @@ type TailStop struct {
 
 func (x *TailStop) Reset() {
 	*x = TailStop{}
-	mi := &file_holdfast_proto_msgTypes[27]
+	mi := &file_holdfast_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +3007,7 @@ func (x *TailStop) String() string {
 func (*TailStop) ProtoMessage() {}
 
 func (x *TailStop) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[27]
+	mi := &file_holdfast_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +3020,7 @@ func (x *TailStop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailStop.ProtoReflect.Descriptor instead.
 func (*TailStop) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{27}
+	return file_holdfast_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TailStop) GetId() uint64 {
@@ -2685,7 +3042,7 @@ type TailBatch struct {
 
 func (x *TailBatch) Reset() {
 	*x = TailBatch{}
-	mi := &file_holdfast_proto_msgTypes[28]
+	mi := &file_holdfast_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +3054,7 @@ func (x *TailBatch) String() string {
 func (*TailBatch) ProtoMessage() {}
 
 func (x *TailBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[28]
+	mi := &file_holdfast_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +3067,7 @@ func (x *TailBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailBatch.ProtoReflect.Descriptor instead.
 func (*TailBatch) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{28}
+	return file_holdfast_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TailBatch) GetId() uint64 {
@@ -2751,7 +3108,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_holdfast_proto_msgTypes[29]
+	mi := &file_holdfast_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +3120,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[29]
+	mi := &file_holdfast_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +3133,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{29}
+	return file_holdfast_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Capability) GetSignal() string {
@@ -2831,14 +3188,18 @@ type Health struct {
 	Spools       []*SpoolState `protobuf:"bytes,10,rep,name=spools,proto3" json:"spools,omitempty"`
 	Capabilities []*Capability `protobuf:"bytes,11,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Events that are counted in the kernel and went no further, by class.
-	Counted       map[string]uint64 `protobuf:"bytes,12,rep,name=counted,proto3" json:"counted,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Counted map[string]uint64 `protobuf:"bytes,12,rep,name=counted,proto3" json:"counted,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Every workload of which the node runs containers.
+	Workloads []*WorkloadState `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	// The newest switches of modes, oldest first: a bounded list that overlaps with what was sent before.
+	Switches      []*ModeSwitch `protobuf:"bytes,14,rep,name=switches,proto3" json:"switches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_holdfast_proto_msgTypes[30]
+	mi := &file_holdfast_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3211,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[30]
+	mi := &file_holdfast_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3224,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{30}
+	return file_holdfast_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Health) GetTimeNs() int64 {
@@ -2950,6 +3311,913 @@ func (x *Health) GetCounted() map[string]uint64 {
 	return nil
 }
 
+func (x *Health) GetWorkloads() []*WorkloadState {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+func (x *Health) GetSwitches() []*ModeSwitch {
+	if x != nil {
+		return x.Switches
+	}
+	return nil
+}
+
+// ProfileKey names what a profile is of: one container of one workload.
+type ProfileKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileKey) Reset() {
+	*x = ProfileKey{}
+	mi := &file_holdfast_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileKey) ProtoMessage() {}
+
+func (x *ProfileKey) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileKey.ProtoReflect.Descriptor instead.
+func (*ProfileKey) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ProfileKey) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ProfileKey) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ProfileKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProfileKey) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+// Announce says which profiles the node has use for, as containers come and go. It replaces the list before.
+type Announce struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*ProfileKey          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Announce) Reset() {
+	*x = Announce{}
+	mi := &file_holdfast_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Announce) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Announce) ProtoMessage() {}
+
+func (x *Announce) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Announce.ProtoReflect.Descriptor instead.
+func (*Announce) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Announce) GetKeys() []*ProfileKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// ObservedProfile is what the node itself has seen a workload do, whole. The collector keeps the last one of each node
+// and key, and merges them.
+type ObservedProfile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The agent's counter. The same version means the same text.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Profile []byte `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	// How far the learning of each signal is.
+	States        []*SignalLearning `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`
+	Encoding      Encoding          `protobuf:"varint,5,opt,name=encoding,proto3,enum=holdfast.v1.Encoding" json:"encoding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservedProfile) Reset() {
+	*x = ObservedProfile{}
+	mi := &file_holdfast_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservedProfile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservedProfile) ProtoMessage() {}
+
+func (x *ObservedProfile) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservedProfile.ProtoReflect.Descriptor instead.
+func (*ObservedProfile) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ObservedProfile) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ObservedProfile) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ObservedProfile) GetProfile() []byte {
+	if x != nil {
+		return x.Profile
+	}
+	return nil
+}
+
+func (x *ObservedProfile) GetStates() []*SignalLearning {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ObservedProfile) GetEncoding() Encoding {
+	if x != nil {
+		return x.Encoding
+	}
+	return Encoding_ENCODING_UNSPECIFIED
+}
+
+type SignalLearning struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Signal string                 `protobuf:"bytes,1,opt,name=signal,proto3" json:"signal,omitempty"`
+	// learning, stabilising, stable, partial.
+	State         string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalLearning) Reset() {
+	*x = SignalLearning{}
+	mi := &file_holdfast_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalLearning) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalLearning) ProtoMessage() {}
+
+func (x *SignalLearning) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalLearning.ProtoReflect.Descriptor instead.
+func (*SignalLearning) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SignalLearning) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *SignalLearning) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+// ObservedAck says that an observed profile is stored for good, or why it never will be.
+type ObservedAck struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Key     *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Version uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Why it was refused: it is kept aside, and the one before counts. Empty if it was stored.
+	Refused       string `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservedAck) Reset() {
+	*x = ObservedAck{}
+	mi := &file_holdfast_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservedAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservedAck) ProtoMessage() {}
+
+func (x *ObservedAck) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservedAck.ProtoReflect.Descriptor instead.
+func (*ObservedAck) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ObservedAck) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ObservedAck) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ObservedAck) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+type ObservedHeld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Held          []*ObservedAck         `protobuf:"bytes,1,rep,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservedHeld) Reset() {
+	*x = ObservedHeld{}
+	mi := &file_holdfast_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservedHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservedHeld) ProtoMessage() {}
+
+func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservedHeld.ProtoReflect.Descriptor instead.
+func (*ObservedHeld) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ObservedHeld) GetHeld() []*ObservedAck {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// Profiles carries effective profiles: at the stream's begin those that the node has announced, and later those that have
+// changed. Several messages may follow one another.
+type Profiles struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Profiles      []*EffectiveProfile    `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Profiles) Reset() {
+	*x = Profiles{}
+	mi := &file_holdfast_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Profiles) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Profiles) ProtoMessage() {}
+
+func (x *Profiles) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Profiles.ProtoReflect.Descriptor instead.
+func (*Profiles) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Profiles) GetProfiles() []*EffectiveProfile {
+	if x != nil {
+		return x.Profiles
+	}
+	return nil
+}
+
+type EffectiveProfile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The collector's counter for the key, which only grows. 0: the collector has no profile of the key (any more).
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// What all nodes have learned and people have written, less what changes with every count: times, counts, replicas.
+	Profile       []byte   `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	Encoding      Encoding `protobuf:"varint,4,opt,name=encoding,proto3,enum=holdfast.v1.Encoding" json:"encoding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EffectiveProfile) Reset() {
+	*x = EffectiveProfile{}
+	mi := &file_holdfast_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EffectiveProfile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EffectiveProfile) ProtoMessage() {}
+
+func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EffectiveProfile.ProtoReflect.Descriptor instead.
+func (*EffectiveProfile) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *EffectiveProfile) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *EffectiveProfile) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *EffectiveProfile) GetProfile() []byte {
+	if x != nil {
+		return x.Profile
+	}
+	return nil
+}
+
+func (x *EffectiveProfile) GetEncoding() Encoding {
+	if x != nil {
+		return x.Encoding
+	}
+	return Encoding_ENCODING_UNSPECIFIED
+}
+
+// ModeSettings is every mode that people have set. It replaces what was sent before.
+type ModeSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Settings      []*ModeSetting         `protobuf:"bytes,2,rep,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModeSettings) Reset() {
+	*x = ModeSettings{}
+	mi := &file_holdfast_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModeSettings) ProtoMessage() {}
+
+func (x *ModeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModeSettings.ProtoReflect.Descriptor instead.
+func (*ModeSettings) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ModeSettings) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ModeSettings) GetSettings() []*ModeSetting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+type ModeSetting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Shell pattern over namespace/workload/container, like RecordRule's; empty means every one.
+	Workload string `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	// process, file, egress, protect; empty means all of them.
+	Signals []string `protobuf:"bytes,2,rep,name=signals,proto3" json:"signals,omitempty"`
+	// off, learn, monitor or enforce.
+	Mode   string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was set, and when it ends (0: never), nanoseconds since 1970.
+	SetNs   int64 `protobuf:"varint,6,opt,name=set_ns,json=setNs,proto3" json:"set_ns,omitempty"`
+	UntilNs int64 `protobuf:"varint,7,opt,name=until_ns,json=untilNs,proto3" json:"until_ns,omitempty"`
+	// Unique and never reused. Of settings for the same workload and signal, the higher one counts.
+	Id            uint64 `protobuf:"varint,8,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModeSetting) Reset() {
+	*x = ModeSetting{}
+	mi := &file_holdfast_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModeSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModeSetting) ProtoMessage() {}
+
+func (x *ModeSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModeSetting.ProtoReflect.Descriptor instead.
+func (*ModeSetting) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ModeSetting) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *ModeSetting) GetSignals() []string {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+func (x *ModeSetting) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *ModeSetting) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ModeSetting) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModeSetting) GetSetNs() int64 {
+	if x != nil {
+		return x.SetNs
+	}
+	return 0
+}
+
+func (x *ModeSetting) GetUntilNs() int64 {
+	if x != nil {
+		return x.UntilNs
+	}
+	return 0
+}
+
+func (x *ModeSetting) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// WorkloadState is what a node does for one workload.
+type WorkloadState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Key     *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Signals []*SignalState         `protobuf:"bytes,2,rep,name=signals,proto3" json:"signals,omitempty"`
+	// The effective profile in force: 0 for none, or for one that did not come from the collector.
+	ProfileVersion uint64 `protobuf:"varint,3,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
+	Containers     uint32 `protobuf:"varint,4,opt,name=containers,proto3" json:"containers,omitempty"`
+	// Deeds since the agent started: in the profile, learned, that enforce would have stopped, that were stopped.
+	Known         uint64 `protobuf:"varint,5,opt,name=known,proto3" json:"known,omitempty"`
+	Learned       uint64 `protobuf:"varint,6,opt,name=learned,proto3" json:"learned,omitempty"`
+	WouldBlock    uint64 `protobuf:"varint,7,opt,name=would_block,json=wouldBlock,proto3" json:"would_block,omitempty"`
+	Blocked       uint64 `protobuf:"varint,8,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkloadState) Reset() {
+	*x = WorkloadState{}
+	mi := &file_holdfast_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkloadState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkloadState) ProtoMessage() {}
+
+func (x *WorkloadState) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkloadState.ProtoReflect.Descriptor instead.
+func (*WorkloadState) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *WorkloadState) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *WorkloadState) GetSignals() []*SignalState {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+func (x *WorkloadState) GetProfileVersion() uint64 {
+	if x != nil {
+		return x.ProfileVersion
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetContainers() uint32 {
+	if x != nil {
+		return x.Containers
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetLearned() uint64 {
+	if x != nil {
+		return x.Learned
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetWouldBlock() uint64 {
+	if x != nil {
+		return x.WouldBlock
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetBlocked() uint64 {
+	if x != nil {
+		return x.Blocked
+	}
+	return 0
+}
+
+type SignalState struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Signal string                 `protobuf:"bytes,1,opt,name=signal,proto3" json:"signal,omitempty"`
+	Mode   string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	// What decided the mode: collector, annotation, file, default, brake, promotion, with its particulars.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// How far learning is on this node: learning, stabilising, stable, partial.
+	State         string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalState) Reset() {
+	*x = SignalState{}
+	mi := &file_holdfast_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalState) ProtoMessage() {}
+
+func (x *SignalState) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalState.ProtoReflect.Descriptor instead.
+func (*SignalState) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *SignalState) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *SignalState) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *SignalState) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SignalState) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+// ModeSwitch is one change of the mode of a workload's signal on a node, whoever made it.
+type ModeSwitch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeNs        int64                  `protobuf:"varint,1,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	Key           *ProfileKey            `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Signal        string                 `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	Author        string                 `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModeSwitch) Reset() {
+	*x = ModeSwitch{}
+	mi := &file_holdfast_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModeSwitch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModeSwitch) ProtoMessage() {}
+
+func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModeSwitch.ProtoReflect.Descriptor instead.
+func (*ModeSwitch) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ModeSwitch) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *ModeSwitch) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ModeSwitch) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *ModeSwitch) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ModeSwitch) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ModeSwitch) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ModeSwitch) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type SpoolState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lane          Lane                   `protobuf:"varint,1,opt,name=lane,proto3,enum=holdfast.v1.Lane" json:"lane,omitempty"`
@@ -2964,7 +4232,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_holdfast_proto_msgTypes[31]
+	mi := &file_holdfast_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +4244,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[31]
+	mi := &file_holdfast_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +4257,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{31}
+	return file_holdfast_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SpoolState) GetLane() Lane {
@@ -3048,20 +4316,25 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"9\n" +
 	"\vCertificate\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"\xce\x01\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\"\xbf\x02\n" +
 	"\fAgentMessage\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.holdfast.v1.HelloH\x00R\x05hello\x12*\n" +
 	"\x05batch\x18\x02 \x01(\v2\x12.holdfast.v1.BatchH\x00R\x05batch\x12-\n" +
 	"\x06health\x18\x03 \x01(\v2\x13.holdfast.v1.HealthH\x00R\x06health\x12,\n" +
-	"\x04tail\x18\x04 \x01(\v2\x16.holdfast.v1.TailBatchH\x00R\x04tailB\t\n" +
-	"\amessage\"\x99\x02\n" +
+	"\x04tail\x18\x04 \x01(\v2\x16.holdfast.v1.TailBatchH\x00R\x04tail\x12:\n" +
+	"\bobserved\x18\x05 \x01(\v2\x1c.holdfast.v1.ObservedProfileH\x00R\bobserved\x123\n" +
+	"\bannounce\x18\x06 \x01(\v2\x15.holdfast.v1.AnnounceH\x00R\bannounceB\t\n" +
+	"\amessage\"\xb9\x03\n" +
 	"\x10CollectorMessage\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.holdfast.v1.WelcomeH\x00R\awelcome\x12$\n" +
 	"\x03ack\x18\x02 \x01(\v2\x10.holdfast.v1.AckH\x00R\x03ack\x123\n" +
 	"\x06record\x18\x03 \x01(\v2\x19.holdfast.v1.RecordPolicyH\x00R\x06record\x127\n" +
 	"\n" +
 	"tail_start\x18\x04 \x01(\v2\x16.holdfast.v1.TailStartH\x00R\ttailStart\x124\n" +
-	"\ttail_stop\x18\x05 \x01(\v2\x15.holdfast.v1.TailStopH\x00R\btailStopB\t\n" +
+	"\ttail_stop\x18\x05 \x01(\v2\x15.holdfast.v1.TailStopH\x00R\btailStop\x123\n" +
+	"\bprofiles\x18\x06 \x01(\v2\x15.holdfast.v1.ProfilesH\x00R\bprofiles\x121\n" +
+	"\x05modes\x18\a \x01(\v2\x19.holdfast.v1.ModeSettingsH\x00R\x05modes\x126\n" +
+	"\bobserved\x18\b \x01(\v2\x18.holdfast.v1.ObservedAckH\x00R\bobservedB\t\n" +
 	"\amessage\"\x8c\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
@@ -3074,11 +4347,13 @@ const file_holdfast_proto_rawDesc = "" +
 	"\bPosition\x12%\n" +
 	"\x04lane\x18\x01 \x01(\x0e2\x11.holdfast.v1.LaneR\x04lane\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\x97\x01\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xff\x01\n" +
 	"\aWelcome\x123\n" +
 	"\tpositions\x18\x01 \x03(\v2\x15.holdfast.v1.PositionR\tpositions\x12$\n" +
 	"\x04acks\x18\x02 \x03(\v2\x10.holdfast.v1.AckR\x04acks\x121\n" +
-	"\x06record\x18\x03 \x01(\v2\x19.holdfast.v1.RecordPolicyR\x06record\"\xa4\x01\n" +
+	"\x06record\x18\x03 \x01(\v2\x19.holdfast.v1.RecordPolicyR\x06record\x125\n" +
+	"\bobserved\x18\x04 \x01(\v2\x19.holdfast.v1.ObservedHeldR\bobserved\x12/\n" +
+	"\x05modes\x18\x05 \x01(\v2\x19.holdfast.v1.ModeSettingsR\x05modes\"\xa4\x01\n" +
 	"\x05Batch\x12%\n" +
 	"\x04lane\x18\x01 \x01(\x0e2\x11.holdfast.v1.LaneR\x04lane\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -3097,7 +4372,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06Record\x12*\n" +
 	"\x05alert\x18\x01 \x01(\v2\x12.holdfast.v1.AlertH\x00R\x05alert\x12*\n" +
 	"\x05event\x18\x02 \x01(\v2\x12.holdfast.v1.EventH\x00R\x05eventB\b\n" +
-	"\x06record\"\xda\x02\n" +
+	"\x06record\"\x90\x03\n" +
 	"\x05Alert\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x121\n" +
 	"\bpriority\x18\x02 \x01(\x0e2\x15.holdfast.v1.PriorityR\bpriority\x12\x12\n" +
@@ -3106,10 +4381,37 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06fields\x18\x05 \x03(\v2\x1e.holdfast.v1.Alert.FieldsEntryR\x06fields\x12+\n" +
 	"\x06action\x18\x06 \x01(\x0e2\x13.holdfast.v1.ActionR\x06action\x12(\n" +
 	"\x05event\x18\a \x01(\v2\x12.holdfast.v1.EventR\x05event\x12\x14\n" +
-	"\x05count\x18\b \x01(\x04R\x05count\x1a9\n" +
+	"\x05count\x18\b \x01(\x04R\x05count\x124\n" +
+	"\tviolation\x18\t \x01(\v2\x16.holdfast.v1.ViolationR\tviolation\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcf\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x04\n" +
+	"\tViolation\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12'\n" +
+	"\x0fprofile_version\x18\x02 \x01(\x04R\x0eprofileVersion\x12\x16\n" +
+	"\x06signal\x18\x03 \x01(\tR\x06signal\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\tR\x04mode\x12\x1f\n" +
+	"\vmode_source\x18\x06 \x01(\tR\n" +
+	"modeSource\x12\x1e\n" +
+	"\n" +
+	"executable\x18\a \x01(\tR\n" +
+	"executable\x12\x16\n" +
+	"\x06parent\x18\b \x01(\tR\x06parent\x12\x16\n" +
+	"\x06source\x18\t \x01(\tR\x06source\x12\x14\n" +
+	"\x05shape\x18\n" +
+	" \x03(\tR\x05shape\x12\x12\n" +
+	"\x04path\x18\v \x01(\tR\x04path\x12\x16\n" +
+	"\x06access\x18\f \x03(\tR\x06access\x12\x18\n" +
+	"\aaddress\x18\r \x01(\tR\aaddress\x12\x12\n" +
+	"\x04name\x18\x0e \x01(\tR\x04name\x12\x1a\n" +
+	"\bprotocol\x18\x0f \x01(\tR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x10 \x01(\rR\x04port\x12\x16\n" +
+	"\x06family\x18\x11 \x01(\tR\x06family\x12\x12\n" +
+	"\x04kind\x18\x12 \x01(\tR\x04kind\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x13 \x01(\tR\n" +
+	"capability\"\xcf\x03\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x10\n" +
@@ -3260,7 +4562,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x03see\x18\x02 \x01(\x0e2\x14.holdfast.v1.SupportR\x03see\x12*\n" +
 	"\x05block\x18\x03 \x01(\x0e2\x14.holdfast.v1.SupportR\x05block\x12\x1c\n" +
 	"\tmechanism\x18\x04 \x01(\tR\tmechanism\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xa1\x05\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x90\x06\n" +
 	"\x06Health\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x127\n" +
@@ -3278,7 +4580,9 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06spools\x18\n" +
 	" \x03(\v2\x17.holdfast.v1.SpoolStateR\x06spools\x12;\n" +
 	"\fcapabilities\x18\v \x03(\v2\x17.holdfast.v1.CapabilityR\fcapabilities\x12:\n" +
-	"\acounted\x18\f \x03(\v2 .holdfast.v1.Health.CountedEntryR\acounted\x1a9\n" +
+	"\acounted\x18\f \x03(\v2 .holdfast.v1.Health.CountedEntryR\acounted\x128\n" +
+	"\tworkloads\x18\r \x03(\v2\x1a.holdfast.v1.WorkloadStateR\tworkloads\x123\n" +
+	"\bswitches\x18\x0e \x03(\v2\x17.holdfast.v1.ModeSwitchR\bswitches\x1a9\n" +
 	"\vEventsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
@@ -3287,7 +4591,75 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a:\n" +
 	"\fCountedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa3\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"p\n" +
+	"\n" +
+	"ProfileKey\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\"7\n" +
+	"\bAnnounce\x12+\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.holdfast.v1.ProfileKeyR\x04keys\"\xd8\x01\n" +
+	"\x0fObservedProfile\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\fR\aprofile\x123\n" +
+	"\x06states\x18\x04 \x03(\v2\x1b.holdfast.v1.SignalLearningR\x06states\x121\n" +
+	"\bencoding\x18\x05 \x01(\x0e2\x15.holdfast.v1.EncodingR\bencoding\">\n" +
+	"\x0eSignalLearning\x12\x16\n" +
+	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\"l\n" +
+	"\vObservedAck\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\tR\arefused\"<\n" +
+	"\fObservedHeld\x12,\n" +
+	"\x04held\x18\x01 \x03(\v2\x18.holdfast.v1.ObservedAckR\x04held\"E\n" +
+	"\bProfiles\x129\n" +
+	"\bprofiles\x18\x01 \x03(\v2\x1d.holdfast.v1.EffectiveProfileR\bprofiles\"\xa4\x01\n" +
+	"\x10EffectiveProfile\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\fR\aprofile\x121\n" +
+	"\bencoding\x18\x04 \x01(\x0e2\x15.holdfast.v1.EncodingR\bencoding\"^\n" +
+	"\fModeSettings\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x124\n" +
+	"\bsettings\x18\x02 \x03(\v2\x18.holdfast.v1.ModeSettingR\bsettings\"\xc9\x01\n" +
+	"\vModeSetting\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x18\n" +
+	"\asignals\x18\x02 \x03(\tR\asignals\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06author\x18\x04 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x15\n" +
+	"\x06set_ns\x18\x06 \x01(\x03R\x05setNs\x12\x19\n" +
+	"\buntil_ns\x18\a \x01(\x03R\auntilNs\x12\x0e\n" +
+	"\x02id\x18\b \x01(\x04R\x02id\"\xa2\x02\n" +
+	"\rWorkloadState\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x122\n" +
+	"\asignals\x18\x02 \x03(\v2\x18.holdfast.v1.SignalStateR\asignals\x12'\n" +
+	"\x0fprofile_version\x18\x03 \x01(\x04R\x0eprofileVersion\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x04 \x01(\rR\n" +
+	"containers\x12\x14\n" +
+	"\x05known\x18\x05 \x01(\x04R\x05known\x12\x18\n" +
+	"\alearned\x18\x06 \x01(\x04R\alearned\x12\x1f\n" +
+	"\vwould_block\x18\a \x01(\x04R\n" +
+	"wouldBlock\x12\x18\n" +
+	"\ablocked\x18\b \x01(\x04R\ablocked\"g\n" +
+	"\vSignalState\x12\x16\n" +
+	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\"\xbc\x01\n" +
+	"\n" +
+	"ModeSwitch\x12\x17\n" +
+	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12)\n" +
+	"\x03key\x18\x02 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x16\n" +
+	"\x06signal\x18\x03 \x01(\tR\x06signal\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x16\n" +
+	"\x06author\x18\x06 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xa3\x01\n" +
 	"\n" +
 	"SpoolState\x12%\n" +
 	"\x04lane\x18\x01 \x01(\x0e2\x11.holdfast.v1.LaneR\x04lane\x12\x18\n" +
@@ -3321,7 +4693,10 @@ const file_holdfast_proto_rawDesc = "" +
 	"\vSUPPORT_YES\x10\x01\x12\x0e\n" +
 	"\n" +
 	"SUPPORT_NO\x10\x02\x12\x13\n" +
-	"\x0fSUPPORT_UNKNOWN\x10\x032\x87\x01\n" +
+	"\x0fSUPPORT_UNKNOWN\x10\x03*7\n" +
+	"\bEncoding\x12\x18\n" +
+	"\x14ENCODING_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rENCODING_GZIP\x10\x012\x87\x01\n" +
 	"\tEnrolment\x12<\n" +
 	"\x05Enrol\x12\x19.holdfast.v1.EnrolRequest\x1a\x18.holdfast.v1.Certificate\x12<\n" +
 	"\x05Renew\x12\x19.holdfast.v1.RenewRequest\x1a\x18.holdfast.v1.Certificate2Q\n" +
@@ -3340,113 +4715,152 @@ func file_holdfast_proto_rawDescGZIP() []byte {
 	return file_holdfast_proto_rawDescData
 }
 
-var file_holdfast_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_holdfast_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_holdfast_proto_goTypes = []any{
 	(Lane)(0),                // 0: holdfast.v1.Lane
 	(Priority)(0),            // 1: holdfast.v1.Priority
 	(Action)(0),              // 2: holdfast.v1.Action
 	(Support)(0),             // 3: holdfast.v1.Support
-	(*EnrolRequest)(nil),     // 4: holdfast.v1.EnrolRequest
-	(*RenewRequest)(nil),     // 5: holdfast.v1.RenewRequest
-	(*Certificate)(nil),      // 6: holdfast.v1.Certificate
-	(*AgentMessage)(nil),     // 7: holdfast.v1.AgentMessage
-	(*CollectorMessage)(nil), // 8: holdfast.v1.CollectorMessage
-	(*Hello)(nil),            // 9: holdfast.v1.Hello
-	(*Position)(nil),         // 10: holdfast.v1.Position
-	(*Welcome)(nil),          // 11: holdfast.v1.Welcome
-	(*Batch)(nil),            // 12: holdfast.v1.Batch
-	(*SpoolLoss)(nil),        // 13: holdfast.v1.SpoolLoss
-	(*Ack)(nil),              // 14: holdfast.v1.Ack
-	(*Record)(nil),           // 15: holdfast.v1.Record
-	(*Alert)(nil),            // 16: holdfast.v1.Alert
-	(*Event)(nil),            // 17: holdfast.v1.Event
-	(*Process)(nil),          // 18: holdfast.v1.Process
-	(*Namespaces)(nil),       // 19: holdfast.v1.Namespaces
-	(*Container)(nil),        // 20: holdfast.v1.Container
-	(*File)(nil),             // 21: holdfast.v1.File
-	(*Network)(nil),          // 22: holdfast.v1.Network
-	(*Dns)(nil),              // 23: holdfast.v1.Dns
-	(*DnsRecord)(nil),        // 24: holdfast.v1.DnsRecord
-	(*Security)(nil),         // 25: holdfast.v1.Security
-	(*Exit)(nil),             // 26: holdfast.v1.Exit
-	(*RecordPolicy)(nil),     // 27: holdfast.v1.RecordPolicy
-	(*RecordRule)(nil),       // 28: holdfast.v1.RecordRule
-	(*EventFilter)(nil),      // 29: holdfast.v1.EventFilter
-	(*TailStart)(nil),        // 30: holdfast.v1.TailStart
-	(*TailStop)(nil),         // 31: holdfast.v1.TailStop
-	(*TailBatch)(nil),        // 32: holdfast.v1.TailBatch
-	(*Capability)(nil),       // 33: holdfast.v1.Capability
-	(*Health)(nil),           // 34: holdfast.v1.Health
-	(*SpoolState)(nil),       // 35: holdfast.v1.SpoolState
-	nil,                      // 36: holdfast.v1.Alert.FieldsEntry
-	nil,                      // 37: holdfast.v1.Container.LabelsEntry
-	nil,                      // 38: holdfast.v1.Security.ValuesEntry
-	nil,                      // 39: holdfast.v1.Health.EventsEntry
-	nil,                      // 40: holdfast.v1.Health.LossesEntry
-	nil,                      // 41: holdfast.v1.Health.CountedEntry
+	(Encoding)(0),            // 4: holdfast.v1.Encoding
+	(*EnrolRequest)(nil),     // 5: holdfast.v1.EnrolRequest
+	(*RenewRequest)(nil),     // 6: holdfast.v1.RenewRequest
+	(*Certificate)(nil),      // 7: holdfast.v1.Certificate
+	(*AgentMessage)(nil),     // 8: holdfast.v1.AgentMessage
+	(*CollectorMessage)(nil), // 9: holdfast.v1.CollectorMessage
+	(*Hello)(nil),            // 10: holdfast.v1.Hello
+	(*Position)(nil),         // 11: holdfast.v1.Position
+	(*Welcome)(nil),          // 12: holdfast.v1.Welcome
+	(*Batch)(nil),            // 13: holdfast.v1.Batch
+	(*SpoolLoss)(nil),        // 14: holdfast.v1.SpoolLoss
+	(*Ack)(nil),              // 15: holdfast.v1.Ack
+	(*Record)(nil),           // 16: holdfast.v1.Record
+	(*Alert)(nil),            // 17: holdfast.v1.Alert
+	(*Violation)(nil),        // 18: holdfast.v1.Violation
+	(*Event)(nil),            // 19: holdfast.v1.Event
+	(*Process)(nil),          // 20: holdfast.v1.Process
+	(*Namespaces)(nil),       // 21: holdfast.v1.Namespaces
+	(*Container)(nil),        // 22: holdfast.v1.Container
+	(*File)(nil),             // 23: holdfast.v1.File
+	(*Network)(nil),          // 24: holdfast.v1.Network
+	(*Dns)(nil),              // 25: holdfast.v1.Dns
+	(*DnsRecord)(nil),        // 26: holdfast.v1.DnsRecord
+	(*Security)(nil),         // 27: holdfast.v1.Security
+	(*Exit)(nil),             // 28: holdfast.v1.Exit
+	(*RecordPolicy)(nil),     // 29: holdfast.v1.RecordPolicy
+	(*RecordRule)(nil),       // 30: holdfast.v1.RecordRule
+	(*EventFilter)(nil),      // 31: holdfast.v1.EventFilter
+	(*TailStart)(nil),        // 32: holdfast.v1.TailStart
+	(*TailStop)(nil),         // 33: holdfast.v1.TailStop
+	(*TailBatch)(nil),        // 34: holdfast.v1.TailBatch
+	(*Capability)(nil),       // 35: holdfast.v1.Capability
+	(*Health)(nil),           // 36: holdfast.v1.Health
+	(*ProfileKey)(nil),       // 37: holdfast.v1.ProfileKey
+	(*Announce)(nil),         // 38: holdfast.v1.Announce
+	(*ObservedProfile)(nil),  // 39: holdfast.v1.ObservedProfile
+	(*SignalLearning)(nil),   // 40: holdfast.v1.SignalLearning
+	(*ObservedAck)(nil),      // 41: holdfast.v1.ObservedAck
+	(*ObservedHeld)(nil),     // 42: holdfast.v1.ObservedHeld
+	(*Profiles)(nil),         // 43: holdfast.v1.Profiles
+	(*EffectiveProfile)(nil), // 44: holdfast.v1.EffectiveProfile
+	(*ModeSettings)(nil),     // 45: holdfast.v1.ModeSettings
+	(*ModeSetting)(nil),      // 46: holdfast.v1.ModeSetting
+	(*WorkloadState)(nil),    // 47: holdfast.v1.WorkloadState
+	(*SignalState)(nil),      // 48: holdfast.v1.SignalState
+	(*ModeSwitch)(nil),       // 49: holdfast.v1.ModeSwitch
+	(*SpoolState)(nil),       // 50: holdfast.v1.SpoolState
+	nil,                      // 51: holdfast.v1.Alert.FieldsEntry
+	nil,                      // 52: holdfast.v1.Container.LabelsEntry
+	nil,                      // 53: holdfast.v1.Security.ValuesEntry
+	nil,                      // 54: holdfast.v1.Health.EventsEntry
+	nil,                      // 55: holdfast.v1.Health.LossesEntry
+	nil,                      // 56: holdfast.v1.Health.CountedEntry
 }
 var file_holdfast_proto_depIdxs = []int32{
-	9,  // 0: holdfast.v1.AgentMessage.hello:type_name -> holdfast.v1.Hello
-	12, // 1: holdfast.v1.AgentMessage.batch:type_name -> holdfast.v1.Batch
-	34, // 2: holdfast.v1.AgentMessage.health:type_name -> holdfast.v1.Health
-	32, // 3: holdfast.v1.AgentMessage.tail:type_name -> holdfast.v1.TailBatch
-	11, // 4: holdfast.v1.CollectorMessage.welcome:type_name -> holdfast.v1.Welcome
-	14, // 5: holdfast.v1.CollectorMessage.ack:type_name -> holdfast.v1.Ack
-	27, // 6: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
-	30, // 7: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
-	31, // 8: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
-	33, // 9: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
-	10, // 10: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
-	0,  // 11: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
-	10, // 12: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
-	14, // 13: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
-	27, // 14: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
-	0,  // 15: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
-	13, // 16: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
-	0,  // 17: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
-	16, // 18: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
-	17, // 19: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
-	1,  // 20: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
-	36, // 21: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
-	2,  // 22: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
-	17, // 23: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
-	18, // 24: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
-	20, // 25: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
-	21, // 26: holdfast.v1.Event.file:type_name -> holdfast.v1.File
-	22, // 27: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
-	23, // 28: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
-	25, // 29: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
-	26, // 30: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
-	19, // 31: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
-	18, // 32: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
-	37, // 33: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
-	22, // 34: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
-	24, // 35: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
-	38, // 36: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
-	18, // 37: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
-	28, // 38: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
-	29, // 39: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
-	17, // 40: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
-	3,  // 41: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
-	3,  // 42: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
-	39, // 43: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
-	40, // 44: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
-	35, // 45: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
-	33, // 46: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
-	41, // 47: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
-	0,  // 48: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
-	4,  // 49: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
-	5,  // 50: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
-	7,  // 51: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
-	6,  // 52: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
-	6,  // 53: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
-	8,  // 54: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
-	52, // [52:55] is the sub-list for method output_type
-	49, // [49:52] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	10, // 0: holdfast.v1.AgentMessage.hello:type_name -> holdfast.v1.Hello
+	13, // 1: holdfast.v1.AgentMessage.batch:type_name -> holdfast.v1.Batch
+	36, // 2: holdfast.v1.AgentMessage.health:type_name -> holdfast.v1.Health
+	34, // 3: holdfast.v1.AgentMessage.tail:type_name -> holdfast.v1.TailBatch
+	39, // 4: holdfast.v1.AgentMessage.observed:type_name -> holdfast.v1.ObservedProfile
+	38, // 5: holdfast.v1.AgentMessage.announce:type_name -> holdfast.v1.Announce
+	12, // 6: holdfast.v1.CollectorMessage.welcome:type_name -> holdfast.v1.Welcome
+	15, // 7: holdfast.v1.CollectorMessage.ack:type_name -> holdfast.v1.Ack
+	29, // 8: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
+	32, // 9: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
+	33, // 10: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
+	43, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
+	45, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
+	41, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
+	35, // 14: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
+	11, // 15: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
+	0,  // 16: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
+	11, // 17: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
+	15, // 18: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
+	29, // 19: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
+	42, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
+	45, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
+	0,  // 22: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
+	14, // 23: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
+	0,  // 24: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
+	17, // 25: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
+	19, // 26: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
+	1,  // 27: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
+	51, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
+	2,  // 29: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
+	19, // 30: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
+	18, // 31: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
+	37, // 32: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
+	20, // 33: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
+	22, // 34: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
+	23, // 35: holdfast.v1.Event.file:type_name -> holdfast.v1.File
+	24, // 36: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
+	25, // 37: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
+	27, // 38: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
+	28, // 39: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
+	21, // 40: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
+	20, // 41: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
+	52, // 42: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
+	24, // 43: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
+	26, // 44: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
+	53, // 45: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
+	20, // 46: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
+	30, // 47: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
+	31, // 48: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
+	19, // 49: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
+	3,  // 50: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
+	3,  // 51: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
+	54, // 52: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
+	55, // 53: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
+	50, // 54: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
+	35, // 55: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
+	56, // 56: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
+	47, // 57: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
+	49, // 58: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
+	37, // 59: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
+	37, // 60: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
+	40, // 61: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
+	4,  // 62: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
+	37, // 63: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
+	41, // 64: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
+	44, // 65: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
+	37, // 66: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
+	4,  // 67: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
+	46, // 68: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
+	37, // 69: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
+	48, // 70: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
+	37, // 71: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
+	0,  // 72: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
+	5,  // 73: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
+	6,  // 74: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
+	8,  // 75: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
+	7,  // 76: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
+	7,  // 77: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
+	9,  // 78: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
+	76, // [76:79] is the sub-list for method output_type
+	73, // [73:76] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_proto_init() }
@@ -3459,6 +4873,8 @@ func file_holdfast_proto_init() {
 		(*AgentMessage_Batch)(nil),
 		(*AgentMessage_Health)(nil),
 		(*AgentMessage_Tail)(nil),
+		(*AgentMessage_Observed)(nil),
+		(*AgentMessage_Announce)(nil),
 	}
 	file_holdfast_proto_msgTypes[4].OneofWrappers = []any{
 		(*CollectorMessage_Welcome)(nil),
@@ -3466,12 +4882,15 @@ func file_holdfast_proto_init() {
 		(*CollectorMessage_Record)(nil),
 		(*CollectorMessage_TailStart)(nil),
 		(*CollectorMessage_TailStop)(nil),
+		(*CollectorMessage_Profiles)(nil),
+		(*CollectorMessage_Modes)(nil),
+		(*CollectorMessage_Observed)(nil),
 	}
 	file_holdfast_proto_msgTypes[11].OneofWrappers = []any{
 		(*Record_Alert)(nil),
 		(*Record_Event)(nil),
 	}
-	file_holdfast_proto_msgTypes[13].OneofWrappers = []any{
+	file_holdfast_proto_msgTypes[14].OneofWrappers = []any{
 		(*Event_File)(nil),
 		(*Event_Network)(nil),
 		(*Event_Dns)(nil),
@@ -3483,8 +4902,8 @@ func file_holdfast_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_proto_rawDesc), len(file_holdfast_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   38,
+			NumEnums:      5,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
