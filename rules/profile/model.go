@@ -44,8 +44,8 @@ type Image struct {
 // Process is an executable of the workload and what it does. The path Any stands for every executable: what it lists is
 // allowed to each of them, and it lists no arguments, parents or sources.
 type Process struct {
-	// Path is the canonical path in the container's root: of the file itself, not of a mount, link or name for it.
-	// Executables are never generalised.
+	// Path is the canonical path in the container's root: of the file itself, not of a mount, link or name for it. It is
+	// the path's bytes as they are, as those of parents and libraries are: executables are never generalised.
 	Path string
 	// Sources are where the file may come from; the image when empty.
 	Sources []Source
@@ -93,7 +93,7 @@ type Parent struct {
 	Seen Provenance
 }
 
-// Argument is the shape of an argument vector: its arguments as Shape gives them.
+// Argument is the shape of an argument vector, as ShapeArguments gives it and ArgumentBytes reads it.
 type Argument struct {
 	Shape []string
 	Seen  Provenance
@@ -117,8 +117,7 @@ const (
 	Delete
 )
 
-// File is a path template and what may be done there. A template is a path in which Shape's tokens stand for what
-// varies; a last segment * stands for every direct entry of the folder, ** for all that is below it.
+// File is a path template (see Template for how it is written) and what may be done there.
 type File struct {
 	Path   string
 	Access Access
