@@ -63,7 +63,7 @@ int on_cgroup_mkdir(__u64 *ctx)
 	struct scratch *s;
 	__u64 parent;
 
-	if (!is_unified(cgroup))
+	if (!is_unified(cgroup) || !in_force())
 		return 0;
 	s = record_begin(HF_CGROUP_MKDIR, sizeof(*record));
 	if (!s)
@@ -92,7 +92,7 @@ int on_cgroup_rmdir(__u64 *ctx)
 	struct scratch *s;
 	__u64 id;
 
-	if (!is_unified(cgroup))
+	if (!is_unified(cgroup) || !in_force())
 		return 0;
 	id = cgroup_id(cgroup);
 	s = record_begin(HF_CGROUP_RMDIR, sizeof(*record));
@@ -118,7 +118,7 @@ int on_cgroup_attach(__u64 *ctx)
 	__u64 container;
 	struct scratch *s;
 
-	if (!is_unified(to))
+	if (!is_unified(to) || !in_force())
 		return 0;
 	container = container_of_cgroup(cgroup_id(to));
 	process = bpf_map_lookup_elem(&process_by_tgid, &tgid);

@@ -17,7 +17,7 @@ int on_fork(__u64 *ctx)
 	__u32 tgid = READ1(child, tgid), parent_tgid = READ1(parent, tgid);
 	__u64 cgroup;
 
-	if ((__u32)READ1(child, pid) != tgid)
+	if ((__u32)READ1(child, pid) != tgid || !in_force())
 		return 0;
 	// 1. the child's place in the lineage
 	cgroup = task_cgroup(child);
@@ -51,6 +51,8 @@ int on_exec(__u64 *ctx)
 	struct linux_binprm *bprm = ARG(ctx, 2, struct linux_binprm *);
 	struct scratch *s;
 
+	if (!in_force())
+		return 0;
 	exec_lineage(task);
 	s = record_begin(HF_EXEC, sizeof(struct hf_exec));
 	if (!s)
@@ -71,7 +73,7 @@ int on_exit(__u64 *ctx)
 	__u32 tgid = READ1(task, tgid);
 
 	// Runs after the thread is taken off the count of living ones (kernel/exit.c, do_exit).
-	if (READ2(task, signal, live.counter) > 0)
+	if (READ2(task, signal, live.counter) > 0 || !in_force())
 		return 0;
 	s = record_begin(HF_EXIT, sizeof(*record));
 	// Threads that end together may all find that none lives: the one that takes the process off the map reports.

@@ -54,7 +54,7 @@ int on_bpf(__u64 *ctx)
 	struct hf_security *record;
 	struct scratch *s;
 
-	if (bpf_get_current_pid_tgid() >> 32 == self_tgid)
+	if (is_agent())
 		return 0;
 	s = security_begin(HF_BPF);
 	if (!s)

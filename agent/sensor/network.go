@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -146,7 +145,6 @@ func (l *loader) constants() (map[string]any, error) {
 		"storage_here":   l.family == probe.FamilyLSM,
 		"accept_by_task": l.attached["network_lsm/on_accept"],
 		"uring_cqe":      asStruct,
-		"self_tgid":      uint32(os.Getpid()),
 	}, nil
 }
 

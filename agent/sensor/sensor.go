@@ -32,6 +32,11 @@ type Config struct {
 	// How many flows of sockets with more than one peer the kernel side can know, beside the first of each. Default
 	// 65536.
 	MaxFlows uint32
+	// How many entries all policies together, how many policies and how many addresses that names stand for the kernel
+	// side can hold. Defaults 262144, 4096 and 65536. Memory is taken as they come.
+	MaxAllow    uint32
+	MaxPolicies uint32
+	MaxAdmitted uint32
 	// CgroupRoot is where cgroup2 is mounted.
 	CgroupRoot string
 	// Family is the strongest family of hooks to use; tests lower it. Default FamilyLSM, that is, no limit.
@@ -54,6 +59,9 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxProcesses, 65536)
 	set(&c.MaxCgroups, 16384)
 	set(&c.MaxFlows, 65536)
+	set(&c.MaxAllow, 262144)
+	set(&c.MaxPolicies, 4096)
+	set(&c.MaxAdmitted, 65536)
 	if !c.LimitFamily {
 		c.Family = probe.FamilyLSM
 	}
@@ -78,6 +86,14 @@ func (c Config) mapSizes() map[string]uint32 {
 		"container_by_cgroup":   c.MaxCgroups,
 		"interest_by_container": c.MaxCgroups,
 		"flow_by_peer":          c.MaxFlows,
+		"policy_by_container":   c.MaxCgroups,
+		"policy_by_name":        c.MaxCgroups,
+		"root_by_container":     c.MaxCgroups,
+		"tally_by_policy":       c.MaxPolicies,
+		"allow":                 c.MaxAllow,
+		"allow_tree":            c.MaxAllow,
+		"allow_egress":          c.MaxAllow,
+		"admitted":              c.MaxAdmitted,
 	}
 }
 
@@ -85,6 +101,7 @@ func (c Config) mapSizes() map[string]uint32 {
 type Sensor struct {
 	cfg          Config
 	loader       *loader
+	policies     PolicyMaps
 	links        []io.Closer
 	capabilities []probe.Capability
 	reader       *reader
@@ -94,6 +111,10 @@ type Sensor struct {
 func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	cfg = cfg.withDefaults()
 	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel)}
+	var err error
+	if s.policies, err = s.loader.makePolicies(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	for _, sig := range slices.Concat(lifecycle, signals) {
 		for _, name := range sig.ways[0].programs {
 			if p := s.loader.load(name); p.err != nil {
@@ -101,7 +122,9 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 			}
 		}
 	}
-	var err error
+	if err := s.introduce(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if s.reader, err = newReader(cfg, s.loader.maps); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

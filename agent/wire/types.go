@@ -47,6 +47,19 @@ type Admitted struct {
 
 const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 64)
 
+// Agent is hf_agent of bpf/include/wire.h, where it is documented.
+type Agent struct {
+	_          structs.HostLayout
+	Generation uint32
+	Tgid       uint32
+	Alive      uint64
+	DeadAfter  uint64
+	WhenDead   uint32
+	Pad        uint32
+}
+
+const _ = -uint(unsafe.Sizeof(Agent{}) ^ 32)
+
 // Allow is hf_allow of bpf/include/wire.h, where it is documented.
 type Allow struct {
 	_     structs.HostLayout
@@ -658,3 +671,12 @@ type WatchName struct {
 }
 
 const _ = -uint(unsafe.Sizeof(WatchName{}) ^ 48)
+
+// WhenDead is hf_when_dead of bpf/include/wire.h, where it is documented.
+type WhenDead uint32
+
+const (
+	WhenDeadKeep    WhenDead = 0
+	WhenDeadMonitor WhenDead = 1
+	WhenDeadRelease WhenDead = 2
+)

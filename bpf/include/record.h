@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include "agent.h"
 #include "kernel.h"
 #include "maps.h"
 
@@ -49,10 +50,14 @@ __inline struct scratch *scratch_try(__u32 slot)
 	return NULL;
 }
 
+// NULL when none is free, which is counted, and when it is not this program's turn.
 __inline struct scratch *scratch_claim(void)
 {
-	struct scratch *s = scratch_try(0);
+	struct scratch *s;
 
+	if (!in_force())
+		return NULL;
+	s = scratch_try(0);
 	if (likely(s))
 		return s;
 	s = scratch_try(1);

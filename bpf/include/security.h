@@ -6,9 +6,6 @@
 
 #include "regs.h"
 
-// The agent's own process: its calls of bpf(2) are not reported. Set at load.
-const volatile __u32 self_tgid = 0;
-
 // Begins a record when events of the class are wanted; else counts and gives NULL. There is nothing to watch for in
 // these classes, so being watched is being wanted.
 __inline struct scratch *security_begin(__u32 type)

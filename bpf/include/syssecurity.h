@@ -91,7 +91,7 @@ __inline void sys_bpf(const struct call *call)
 	struct hf_security *record;
 	struct scratch *s;
 
-	if (bpf_get_current_pid_tgid() >> 32 == self_tgid)
+	if (is_agent())
 		return;
 	s = security_begin(HF_BPF);
 	if (!s)

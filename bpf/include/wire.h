@@ -683,3 +683,26 @@ struct hf_tally {
 	__u64 would_block[HF_SIGNALS];
 	__u64 blocked[HF_SIGNALS];
 };
+
+// What becomes of the modes when the agent has been dead for some time.
+enum hf_when_dead {
+	HF_WHEN_DEAD_KEEP = 0,
+	// What was enforced is reported as "would block".
+	HF_WHEN_DEAD_MONITOR = 1,
+	// All modes are off.
+	HF_WHEN_DEAD_RELEASE = 2,
+};
+
+// hf_agent is what the programs know of the agent that reads them: 32 bytes.
+struct hf_agent {
+	// Programs of another generation do nothing.
+	__u32 generation;
+	__u32 tgid;
+	// Its last sign of life, and how long it may be ago.
+	__u64 alive;
+	__u64 dead_after;
+	// hf_when_dead
+	__u32 when_dead;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct hf_agent) == 32, "hf_agent");

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	CgroupMapAgentState          = "agent_state"
 	CgroupMapContainerByCgroup   = "container_by_cgroup"
 	CgroupMapCounted             = "counted"
 	CgroupMapCounters            = "counters"
@@ -28,6 +29,7 @@ const (
 	CgroupProgOnCgroupAttach     = "on_cgroup_attach"
 	CgroupProgOnCgroupMkdir      = "on_cgroup_mkdir"
 	CgroupProgOnCgroupRmdir      = "on_cgroup_rmdir"
+	CgroupVarProgramGeneration   = "program_generation"
 	CgroupVarWireVersion         = "wire_version"
 )
 
@@ -82,6 +84,7 @@ type CgroupProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -97,7 +100,8 @@ type CgroupMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // CgroupObjects contains all objects after they have been loaded into the kernel.
@@ -120,6 +124,7 @@ func (o *CgroupObjects) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -133,6 +138,7 @@ type CgroupMaps struct {
 
 func (m *CgroupMaps) Close() error {
 	return _CgroupClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -149,7 +155,8 @@ func (m *CgroupMaps) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // CgroupPrograms contains all programs after they have been loaded into the kernel.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FileLsmMapAgentState          = "agent_state"
 	FileLsmMapContainerByCgroup   = "container_by_cgroup"
 	FileLsmMapCounted             = "counted"
 	FileLsmMapCounters            = "counters"
@@ -44,6 +45,7 @@ const (
 	FileLsmProgOnSymlink          = "on_symlink"
 	FileLsmProgOnTruncate         = "on_truncate"
 	FileLsmProgOnUnlink           = "on_unlink"
+	FileLsmVarProgramGeneration   = "program_generation"
 	FileLsmVarWireVersion         = "wire_version"
 )
 
@@ -111,6 +113,7 @@ type FileLsmProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileLsmMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -129,7 +132,8 @@ type FileLsmMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileLsmVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // FileLsmObjects contains all objects after they have been loaded into the kernel.
@@ -152,6 +156,7 @@ func (o *FileLsmObjects) Close() error {
 //
 // It can be passed to LoadFileLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileLsmMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -168,6 +173,7 @@ type FileLsmMaps struct {
 
 func (m *FileLsmMaps) Close() error {
 	return _FileLsmClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -187,7 +193,8 @@ func (m *FileLsmMaps) Close() error {
 //
 // It can be passed to LoadFileLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileLsmVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // FileLsmPrograms contains all programs after they have been loaded into the kernel.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FlowMapAgentState          = "agent_state"
 	FlowMapContainerByCgroup   = "container_by_cgroup"
 	FlowMapCounted             = "counted"
 	FlowMapCounters            = "counters"
@@ -31,6 +32,7 @@ const (
 	FlowProgOnFlow             = "on_flow"
 	FlowProgOnSockState        = "on_sock_state"
 	FlowVarFlowIdle            = "flow_idle"
+	FlowVarProgramGeneration   = "program_generation"
 	FlowVarWireVersion         = "wire_version"
 )
 
@@ -84,6 +86,7 @@ type FlowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -102,8 +105,9 @@ type FlowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FlowVariableSpecs struct {
-	FlowIdle    *ebpf.VariableSpec `ebpf:"flow_idle"`
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	FlowIdle          *ebpf.VariableSpec `ebpf:"flow_idle"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // FlowObjects contains all objects after they have been loaded into the kernel.
@@ -126,6 +130,7 @@ func (o *FlowObjects) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -142,6 +147,7 @@ type FlowMaps struct {
 
 func (m *FlowMaps) Close() error {
 	return _FlowClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -161,8 +167,9 @@ func (m *FlowMaps) Close() error {
 //
 // It can be passed to LoadFlowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FlowVariables struct {
-	FlowIdle    *ebpf.Variable `ebpf:"flow_idle"`
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	FlowIdle          *ebpf.Variable `ebpf:"flow_idle"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // FlowPrograms contains all programs after they have been loaded into the kernel.

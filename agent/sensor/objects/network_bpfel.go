@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkMapAgentState          = "agent_state"
 	NetworkMapContainerByCgroup   = "container_by_cgroup"
 	NetworkMapCounted             = "counted"
 	NetworkMapCounters            = "counters"
@@ -39,6 +40,7 @@ const (
 	NetworkProgOnSockRelease      = "on_sock_release"
 	NetworkProgOnTcp              = "on_tcp"
 	NetworkVarAcceptByTask        = "accept_by_task"
+	NetworkVarProgramGeneration   = "program_generation"
 	NetworkVarWireVersion         = "wire_version"
 )
 
@@ -100,6 +102,7 @@ type NetworkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -118,8 +121,9 @@ type NetworkMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkVariableSpecs struct {
-	AcceptByTask *ebpf.VariableSpec `ebpf:"accept_by_task"`
-	WireVersion  *ebpf.VariableSpec `ebpf:"wire_version"`
+	AcceptByTask      *ebpf.VariableSpec `ebpf:"accept_by_task"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // NetworkObjects contains all objects after they have been loaded into the kernel.
@@ -142,6 +146,7 @@ func (o *NetworkObjects) Close() error {
 //
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -158,6 +163,7 @@ type NetworkMaps struct {
 
 func (m *NetworkMaps) Close() error {
 	return _NetworkClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -177,8 +183,9 @@ func (m *NetworkMaps) Close() error {
 //
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkVariables struct {
-	AcceptByTask *ebpf.Variable `ebpf:"accept_by_task"`
-	WireVersion  *ebpf.Variable `ebpf:"wire_version"`
+	AcceptByTask      *ebpf.Variable `ebpf:"accept_by_task"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // NetworkPrograms contains all programs after they have been loaded into the kernel.

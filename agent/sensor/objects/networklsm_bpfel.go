@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkLsmMapAgentState          = "agent_state"
 	NetworkLsmMapContainerByCgroup   = "container_by_cgroup"
 	NetworkLsmMapCounted             = "counted"
 	NetworkLsmMapCounters            = "counters"
@@ -36,6 +37,7 @@ const (
 	NetworkLsmProgOnSocketConnect    = "on_socket_connect"
 	NetworkLsmProgOnSocketCreate     = "on_socket_create"
 	NetworkLsmProgOnUnixConnect      = "on_unix_connect"
+	NetworkLsmVarProgramGeneration   = "program_generation"
 	NetworkLsmVarStorageHere         = "storage_here"
 	NetworkLsmVarWireVersion         = "wire_version"
 )
@@ -95,6 +97,7 @@ type NetworkLsmProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkLsmMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -114,8 +117,9 @@ type NetworkLsmMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkLsmVariableSpecs struct {
-	StorageHere *ebpf.VariableSpec `ebpf:"storage_here"`
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StorageHere       *ebpf.VariableSpec `ebpf:"storage_here"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // NetworkLsmObjects contains all objects after they have been loaded into the kernel.
@@ -138,6 +142,7 @@ func (o *NetworkLsmObjects) Close() error {
 //
 // It can be passed to LoadNetworkLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkLsmMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -155,6 +160,7 @@ type NetworkLsmMaps struct {
 
 func (m *NetworkLsmMaps) Close() error {
 	return _NetworkLsmClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -175,8 +181,9 @@ func (m *NetworkLsmMaps) Close() error {
 //
 // It can be passed to LoadNetworkLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkLsmVariables struct {
-	StorageHere *ebpf.Variable `ebpf:"storage_here"`
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StorageHere       *ebpf.Variable `ebpf:"storage_here"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // NetworkLsmPrograms contains all programs after they have been loaded into the kernel.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkSendMapAgentState          = "agent_state"
 	NetworkSendMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSendMapCounted             = "counted"
 	NetworkSendMapCounters            = "counters"
@@ -29,6 +30,7 @@ const (
 	NetworkSendMapSockStates          = "sock_states"
 	NetworkSendMapWatchedAddresses    = "watched_addresses"
 	NetworkSendProgOnSend             = "on_send"
+	NetworkSendVarProgramGeneration   = "program_generation"
 	NetworkSendVarWireVersion         = "wire_version"
 )
 
@@ -81,6 +83,7 @@ type NetworkSendProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSendMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -99,7 +102,8 @@ type NetworkSendMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSendVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // NetworkSendObjects contains all objects after they have been loaded into the kernel.
@@ -122,6 +126,7 @@ func (o *NetworkSendObjects) Close() error {
 //
 // It can be passed to LoadNetworkSendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSendMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -138,6 +143,7 @@ type NetworkSendMaps struct {
 
 func (m *NetworkSendMaps) Close() error {
 	return _NetworkSendClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -157,7 +163,8 @@ func (m *NetworkSendMaps) Close() error {
 //
 // It can be passed to LoadNetworkSendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSendVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // NetworkSendPrograms contains all programs after they have been loaded into the kernel.

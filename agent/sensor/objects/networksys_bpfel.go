@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkSysMapAgentState          = "agent_state"
 	NetworkSysMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSysMapCounted             = "counted"
 	NetworkSysMapCounters            = "counters"
@@ -30,6 +31,7 @@ const (
 	NetworkSysMapWatchedAddresses    = "watched_addresses"
 	NetworkSysProgOnNetworkExit      = "on_network_exit"
 	NetworkSysProgOnUringSocket      = "on_uring_socket"
+	NetworkSysVarProgramGeneration   = "program_generation"
 	NetworkSysVarWireVersion         = "wire_version"
 )
 
@@ -83,6 +85,7 @@ type NetworkSysProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSysMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -101,7 +104,8 @@ type NetworkSysMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSysVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // NetworkSysObjects contains all objects after they have been loaded into the kernel.
@@ -124,6 +128,7 @@ func (o *NetworkSysObjects) Close() error {
 //
 // It can be passed to LoadNetworkSysObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSysMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -140,6 +145,7 @@ type NetworkSysMaps struct {
 
 func (m *NetworkSysMaps) Close() error {
 	return _NetworkSysClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -159,7 +165,8 @@ func (m *NetworkSysMaps) Close() error {
 //
 // It can be passed to LoadNetworkSysObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSysVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // NetworkSysPrograms contains all programs after they have been loaded into the kernel.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PacketMapAgentState          = "agent_state"
 	PacketMapContainerByCgroup   = "container_by_cgroup"
 	PacketMapCounted             = "counted"
 	PacketMapCounters            = "counters"
@@ -30,6 +31,7 @@ const (
 	PacketMapWatchedAddresses    = "watched_addresses"
 	PacketProgOnEgress           = "on_egress"
 	PacketProgOnIngress          = "on_ingress"
+	PacketVarProgramGeneration   = "program_generation"
 	PacketVarWireVersion         = "wire_version"
 )
 
@@ -83,6 +85,7 @@ type PacketProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PacketMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -101,7 +104,8 @@ type PacketMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PacketVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // PacketObjects contains all objects after they have been loaded into the kernel.
@@ -124,6 +128,7 @@ func (o *PacketObjects) Close() error {
 //
 // It can be passed to LoadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PacketMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -140,6 +145,7 @@ type PacketMaps struct {
 
 func (m *PacketMaps) Close() error {
 	return _PacketClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -159,7 +165,8 @@ func (m *PacketMaps) Close() error {
 //
 // It can be passed to LoadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PacketVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // PacketPrograms contains all programs after they have been loaded into the kernel.

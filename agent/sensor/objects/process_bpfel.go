@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ProcessMapAgentState          = "agent_state"
 	ProcessMapContainerByCgroup   = "container_by_cgroup"
 	ProcessMapCounted             = "counted"
 	ProcessMapCounters            = "counters"
@@ -29,6 +30,7 @@ const (
 	ProcessProgOnExec             = "on_exec"
 	ProcessProgOnExit             = "on_exit"
 	ProcessProgOnFork             = "on_fork"
+	ProcessVarProgramGeneration   = "program_generation"
 	ProcessVarWireVersion         = "wire_version"
 )
 
@@ -83,6 +85,7 @@ type ProcessProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -99,7 +102,8 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -122,6 +126,7 @@ func (o *ProcessObjects) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -136,6 +141,7 @@ type ProcessMaps struct {
 
 func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -153,7 +159,8 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.

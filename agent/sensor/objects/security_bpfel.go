@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SecurityMapAgentState          = "agent_state"
 	SecurityMapChanges             = "changes"
 	SecurityMapContainerByCgroup   = "container_by_cgroup"
 	SecurityMapCounted             = "counted"
@@ -38,7 +39,7 @@ const (
 	SecurityProgOnTraceme          = "on_traceme"
 	SecurityProgOnUnshare          = "on_unshare"
 	SecurityProgOnUnshared         = "on_unshared"
-	SecurityVarSelfTgid            = "self_tgid"
+	SecurityVarProgramGeneration   = "program_generation"
 	SecurityVarWireVersion         = "wire_version"
 )
 
@@ -101,6 +102,7 @@ type SecurityProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SecurityMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	Changes             *ebpf.MapSpec `ebpf:"changes"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
@@ -118,8 +120,8 @@ type SecurityMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SecurityVariableSpecs struct {
-	SelfTgid    *ebpf.VariableSpec `ebpf:"self_tgid"`
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // SecurityObjects contains all objects after they have been loaded into the kernel.
@@ -142,6 +144,7 @@ func (o *SecurityObjects) Close() error {
 //
 // It can be passed to LoadSecurityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SecurityMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	Changes             *ebpf.Map `ebpf:"changes"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
@@ -157,6 +160,7 @@ type SecurityMaps struct {
 
 func (m *SecurityMaps) Close() error {
 	return _SecurityClose(
+		m.AgentState,
 		m.Changes,
 		m.ContainerByCgroup,
 		m.Counted,
@@ -175,8 +179,8 @@ func (m *SecurityMaps) Close() error {
 //
 // It can be passed to LoadSecurityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SecurityVariables struct {
-	SelfTgid    *ebpf.Variable `ebpf:"self_tgid"`
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // SecurityPrograms contains all programs after they have been loaded into the kernel.

@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SyscallMapAgentState          = "agent_state"
 	SyscallMapContainerByCgroup   = "container_by_cgroup"
 	SyscallMapCounted             = "counted"
 	SyscallMapCounters            = "counters"
@@ -31,7 +32,7 @@ const (
 	SyscallMapWatchedPaths        = "watched_paths"
 	SyscallProgOnSysExit          = "on_sys_exit"
 	SyscallProgOnUringDone        = "on_uring_done"
-	SyscallVarSelfTgid            = "self_tgid"
+	SyscallVarProgramGeneration   = "program_generation"
 	SyscallVarUringCqe            = "uring_cqe"
 	SyscallVarWireVersion         = "wire_version"
 )
@@ -86,6 +87,7 @@ type SyscallProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SyscallMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -105,9 +107,9 @@ type SyscallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SyscallVariableSpecs struct {
-	SelfTgid    *ebpf.VariableSpec `ebpf:"self_tgid"`
-	UringCqe    *ebpf.VariableSpec `ebpf:"uring_cqe"`
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	UringCqe          *ebpf.VariableSpec `ebpf:"uring_cqe"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // SyscallObjects contains all objects after they have been loaded into the kernel.
@@ -130,6 +132,7 @@ func (o *SyscallObjects) Close() error {
 //
 // It can be passed to LoadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SyscallMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -147,6 +150,7 @@ type SyscallMaps struct {
 
 func (m *SyscallMaps) Close() error {
 	return _SyscallClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -167,9 +171,9 @@ func (m *SyscallMaps) Close() error {
 //
 // It can be passed to LoadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SyscallVariables struct {
-	SelfTgid    *ebpf.Variable `ebpf:"self_tgid"`
-	UringCqe    *ebpf.Variable `ebpf:"uring_cqe"`
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	UringCqe          *ebpf.Variable `ebpf:"uring_cqe"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // SyscallPrograms contains all programs after they have been loaded into the kernel.

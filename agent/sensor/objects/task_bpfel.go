@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TaskMapAgentState          = "agent_state"
 	TaskMapContainerByCgroup   = "container_by_cgroup"
 	TaskMapCounted             = "counted"
 	TaskMapCounters            = "counters"
@@ -27,6 +28,7 @@ const (
 	TaskMapRingUrgent          = "ring_urgent"
 	TaskMapScratch             = "scratch"
 	TaskProgOnTask             = "on_task"
+	TaskVarProgramGeneration   = "program_generation"
 	TaskVarWireVersion         = "wire_version"
 )
 
@@ -79,6 +81,7 @@ type TaskProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TaskMapSpecs struct {
+	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -95,7 +98,8 @@ type TaskMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TaskVariableSpecs struct {
-	WireVersion *ebpf.VariableSpec `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
 // TaskObjects contains all objects after they have been loaded into the kernel.
@@ -118,6 +122,7 @@ func (o *TaskObjects) Close() error {
 //
 // It can be passed to LoadTaskObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TaskMaps struct {
+	AgentState          *ebpf.Map `ebpf:"agent_state"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -132,6 +137,7 @@ type TaskMaps struct {
 
 func (m *TaskMaps) Close() error {
 	return _TaskClose(
+		m.AgentState,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -149,7 +155,8 @@ func (m *TaskMaps) Close() error {
 //
 // It can be passed to LoadTaskObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TaskVariables struct {
-	WireVersion *ebpf.Variable `ebpf:"wire_version"`
+	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 
 // TaskPrograms contains all programs after they have been loaded into the kernel.
