@@ -47,7 +47,8 @@ type Store interface {
 type Config struct {
 	Store Store
 	Log   *slog.Logger
-	// Every is how often what nodes said is written down and revocations are looked up; 0 means 5 seconds.
+	// Every is how often what nodes said is written down, revocations are looked up, and slow viewers are told what they
+	// lost; 0 means 5 seconds.
 	Every time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -95,6 +96,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-tick.C:
 			f.endRevoked(ctx)
 			f.save(ctx)
+			f.tellShed()
 		case <-ctx.Done():
 			f.save(context.WithoutCancel(ctx))
 			return ctx.Err()
@@ -133,6 +135,12 @@ func (f *Fleet) endRevoked(ctx context.Context) {
 		if at, ok := revoked[s.node]; ok && authority.Void(s.issued, at) {
 			s.end(ErrRevoked)
 		}
+	}
+}
+
+func (f *Fleet) tellShed() {
+	for _, s := range f.snapshot() {
+		s.tellShed()
 	}
 }
 

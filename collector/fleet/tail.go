@@ -28,7 +28,7 @@ type tail struct {
 
 // Tail streams the events of a connected node that match, live; the filter is evaluated in the agent. The channel is
 // closed when ctx ends or the node goes away. A viewer that is slow loses events, which TailBatch.shed counts together
-// with those that the agent shed. The error is store.ErrNotFound, ErrNotConnected, ErrTooManyTails or ErrPolicy.
+// with those that the agent shed; it is told by the next batch, or by one without events within Config.Every. The error is store.ErrNotFound, ErrNotConnected, ErrTooManyTails or ErrPolicy.
 func (f *Fleet) Tail(ctx context.Context, node string, filter *apiv1.EventFilter) (<-chan *apiv1.TailBatch, error) {
 	if err := checkSelection(filter.GetWorkload(), filter.GetTypes()); err != nil {
 		return nil, err
@@ -114,11 +114,27 @@ func (s *Session) Tail(b *apiv1.TailBatch) {
 		}
 		return
 	}
+	t.hand(b)
+}
+
+// hand gives a batch to the viewer, or counts it as shed if the viewer is behind.
+func (t *tail) hand(b *apiv1.TailBatch) {
 	b.Shed += t.shed
 	t.shed = 0
 	select {
 	case t.batches <- b:
 	default:
 		t.shed = b.Shed + uint64(len(b.GetEvents()))
+	}
+}
+
+// tellShed tells viewers what they have lost where no batch came since that could have told.
+func (s *Session) tellShed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, t := range s.tails {
+		if t.shed > 0 {
+			t.hand(&apiv1.TailBatch{Id: id})
+		}
 	}
 }
