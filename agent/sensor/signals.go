@@ -28,6 +28,8 @@ var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
 	"packet":       objects.LoadPacket,
 	"flow":         objects.LoadFlow,
 	"socket":       objects.LoadSocket,
+
+	"text": objects.LoadText,
 }
 
 // signal is something the agent can see, with the ways to see it, best first. The first way whose programs all load and
