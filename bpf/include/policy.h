@@ -106,14 +106,18 @@ struct {
 // Copies what holds for a container, so that one deed is judged by one state of it. False: nothing holds.
 __inline bool policy_of(__u64 origin, struct hf_policy *policy)
 {
-	const struct hf_policy *found;
+	const volatile __u64 *found;
+	__u64 words[sizeof(*policy) / 8];
 
 	if (!origin)
 		return false;
 	found = bpf_map_lookup_elem(&policy_by_container, &origin);
 	if (!found)
 		return false;
-	*policy = *found;
+	// The agent changes the generation, or the modes, by one store while programs run: one load for each.
+	for (__u32 i = 0; i < sizeof(words) / sizeof(*words); i++)
+		words[i] = found[i];
+	__builtin_memcpy(policy, words, sizeof(words));
 	return true;
 }
 
@@ -131,11 +135,14 @@ __inline __u32 stronger(const struct hf_policy *policy, __u32 first, __u32 secon
 // What an entry allows under the policy, and counts it when that covers any of what is wanted. NULL allows nothing.
 __inline __u32 allow_bits(const struct hf_policy *policy, struct hf_allow *entry, __u32 want)
 {
+	__u64 word;
 	__u32 bits;
 
 	if (!entry)
 		return 0;
-	bits = (__s32)(policy->generation - entry->since) >= 0 ? entry->now : entry->was;
+	// The agent changes since, was and now by one store while programs run, so they are read by one load.
+	word = *(volatile __u64 *)entry;
+	bits = (__s32)(policy->generation - (__u32)word) >= 0 ? word >> 48 : (word >> 32) & 0xffff;
 	if (bits & want)
 		__sync_fetch_and_add(&entry->hits, 1);
 	return bits;
