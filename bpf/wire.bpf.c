@@ -21,6 +21,7 @@ enum hf_reason *unused_reason;
 enum hf_allow_class *unused_allow_class;
 enum hf_source *unused_source;
 enum hf_access_bit *unused_access_bit;
+enum hf_egress_bit *unused_egress_bit;
 enum hf_when_dead *unused_when_dead;
 struct hf_head *unused_head;
 struct hf_file *unused_file;

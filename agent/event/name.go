@@ -56,6 +56,7 @@ var counterNames = [wire.Counters]string{
 	wire.CounterPathTooDeep: "path_too_deep", wire.CounterPathRead: "path_read", wire.CounterArgvRead: "argv_read",
 	wire.CounterPacketRead: "packet_read", wire.CounterProcessUnknown: "process_unknown",
 	wire.CounterSocketUnknown: "socket_unknown", wire.CounterArgvHashPartial: "argv_hash_partial",
+	wire.CounterAdmitFull: "admit_full", wire.CounterQuestionLost: "question_lost",
 }
 
 // CounterName gives the cause that a counter of the kernel side counts.

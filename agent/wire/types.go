@@ -41,11 +41,16 @@ const _ = -uint(unsafe.Sizeof(AdmitKey{}) ^ 24)
 // Admitted is hf_admitted of bpf/include/wire.h, where it is documented.
 type Admitted struct {
 	_     structs.HostLayout
-	Name  [4]uint64
-	Until [4]uint64
+	Name  [8]uint64
+	Until [8]uint64
+	Lock  struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Pad uint32
 }
 
-const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 64)
+const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 136)
 
 // Agent is hf_agent of bpf/include/wire.h, where it is documented.
 type Agent struct {
@@ -150,6 +155,8 @@ const (
 	CounterProcessUnknown  Counter = 12
 	CounterSocketUnknown   Counter = 13
 	CounterArgvHashPartial Counter = 14
+	CounterAdmitFull       Counter = 15
+	CounterQuestionLost    Counter = 16
 	Counters               Counter = 32
 )
 
@@ -190,6 +197,14 @@ type Dns struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Dns{}) ^ 128)
+
+// EgressBit is hf_egress_bit of bpf/include/wire.h, where it is documented.
+type EgressBit uint32
+
+const (
+	MayContact    EgressBit = 1
+	MayContactOne EgressBit = 2
+)
 
 // EgressKey is hf_egress_key of bpf/include/wire.h, where it is documented.
 type EgressKey struct {

@@ -444,6 +444,10 @@ enum hf_counter {
 	HF_C_SOCKET_UNKNOWN = 13,
 	// The hash of a truncated argument vector covers only its first part.
 	HF_C_ARGV_HASH_PARTIAL = 14,
+	// An address of an answer could not be admitted: the map, or the names of the address, had no room.
+	HF_C_ADMIT_FULL = 15,
+	// A question could not be remembered, so that its answer is not believed.
+	HF_C_QUESTION_LOST = 16,
 	HF_COUNTERS = 32,
 };
 
@@ -610,6 +614,13 @@ enum hf_access_bit {
 	HF_MAY_DELETE = 8,
 };
 
+// What an entry of the trie of addresses allows. ONE: the entry names this very address, which alone opens the metadata
+// service; it comes with CONTACT.
+enum hf_egress_bit {
+	HF_MAY_CONTACT = 1,
+	HF_MAY_CONTACT_ONE = 2,
+};
+
 // hf_allow_key: 32 bytes.
 struct hf_allow_key {
 	__u32 policy;
@@ -655,19 +666,27 @@ struct hf_egress_key {
 };
 _Static_assert(sizeof(struct hf_egress_key) == 40, "hf_egress_key");
 
-// hf_admit_key is an address that a container was told in an answer; hf_admitted are the names that it was told for,
-// with the end of each one's time on the boot clock.
+// hf_admit_key is an address, IPv4 as v4-mapped, that a container was told in an answer; hf_admitted are the names that it
+// was told for, with the end of each one's time on the boot clock, 0 for one that is not used. Held while it is read or
+// changed in the kernel; the agent takes out what has been over for long.
 struct hf_admit_key {
 	__u64 container;
 	__u8 addr[16];
 };
 
-#define HF_ADMIT_NAMES 4
+#define HF_ADMIT_NAMES 8
+
+struct bpf_spin_lock {
+	__u32 val;
+};
 
 struct hf_admitted {
 	__u64 name[HF_ADMIT_NAMES];
 	__u64 until[HF_ADMIT_NAMES];
+	struct bpf_spin_lock lock;
+	__u32 pad;
 };
+_Static_assert(sizeof(struct hf_admitted) == 136, "hf_admitted");
 
 // hf_hash_key is the secret of the hashes: random, made with the maps and kept with them.
 #define HF_HASH_WORDS 1032
