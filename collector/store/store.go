@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package store says what the collector keeps and how it is asked for: the lines of alerts and recorded events that
-// agents send, what is known of each node, tokens, and the record policy. It holds the interface and its types; package
-// store/sqlite implements it, and package store/storetest is the suite that every implementation passes. It owns no
-// goroutines.
+// agents send, what is known of each node, tokens, the record policy, profiles and modes. It holds the interface and its
+// types; package store/sqlite implements it, and package store/storetest is the suite that every implementation passes. It
+// owns no goroutines.
 package store
 
 import (
@@ -35,6 +35,8 @@ type Store interface {
 	Nodes
 	Tokens
 	Policies
+	Profiles
+	Modes
 
 	// Close ends the store. No other method may run or be called any more.
 	Close() error

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sqlite keeps what the collector stores in SQLite files of one directory: for each lane one file a day, or more
-// when a day is long (alerts-2026-11-21.db, alerts-2026-11-21.2.db, …), and state.db with nodes, tokens and policies.
-// docs/storage.md describes the files.
+// when a day is long (alerts-2026-11-21.db, alerts-2026-11-21.2.db, …), and state.db with nodes, tokens, policies,
+// profiles and modes. docs/storage.md describes the files.
 //
 // A row goes to the file of the day on which it was stored, together with the position of its line, in one transaction.
 // The newest file of a lane carries the positions of every line, so which records are stored is never in question,
@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// OpenState opens the state alone: nodes, tokens and policies. Another process may serve the same directory meanwhile.
+// OpenState opens the state alone: nodes, tokens, policies, profiles and modes. Another process may serve the same directory meanwhile.
 // Methods of store.Lines and store.Reader must not be called.
 func OpenState(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -40,6 +40,11 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"nodes", testNodes},
 		{"tokens", testTokens},
 		{"record policy", testPolicy},
+		{"observed profiles", testObserved},
+		{"observed profiles are bounded", testObservedLimit},
+		{"effective profiles", testEffective},
+		{"overlays", testOverlays},
+		{"modes", testModes},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, fresh(t)) })
 	}
