@@ -84,7 +84,9 @@ demo: ## Show the main job on real containers (root); ARGS=--keep leaves it runn
 	$(GO_BUILD) -o bin/demo/ ./tests/demo/webshop ./tests/attacks/deeds
 	go run ./tests/demo $(ARGS)
 
-bench: ## Run the comparisons of tests/bench, then every benchmark with its allocations
+bench: ## Count the instructions that the programs add (root), run the comparisons of tests/bench and every benchmark
+	@.ci/prepare kernel
+	go run ./tests/kernel/cmd/vmtest --count --kernels 6.12 --lsm bpf --pkg ./tests/bench/cost
 	go test -run '^$$' -bench . -benchmem -benchtime 1x ./tests/bench
 	go test -run '^$$' -bench . -benchmem $(PRODUCT)
 

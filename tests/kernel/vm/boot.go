@@ -27,6 +27,9 @@ type Machine struct {
 	// Output receives what the programs print, line by line, and Console what the
 	// kernel prints. Nil discards.
 	Output, Console io.Writer
+	// Count makes time in the machine a count of instructions: it has one processor, and a nanosecond is an executed
+	// instruction, whatever else the host does.
+	Count bool
 	// BootTimeout is how long the machine may take to its first program, and Timeout
 	// how long it may take altogether.
 	BootTimeout, Timeout time.Duration
@@ -92,15 +95,20 @@ func makeDisk(ctx context.Context, path string) error {
 func arguments(machine Machine, folder string) []string {
 	parameters := "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=on ia32_emulation=on" +
 		" lsm=" + machine.LSM.parameter()
-	return []string{
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2G",
+	processors := []string{"-smp", "2"}
+	if machine.Count {
+		parameters += " tsc=reliable"
+		processors = []string{"-smp", "1", "-icount", "shift=0,sleep=off"}
+	}
+	return append(processors,
+		"-accel", "tcg,thread=single", "-cpu", "max", "-m", "2G",
 		"-no-user-config", "-nodefaults", "-no-reboot", "-display", "none",
 		"-kernel", machine.Image.kernel, "-initrd", filepath.Join(folder, "initrd"), "-append", parameters,
 		"-serial", "stdio",
 		"-chardev", "file,id=results,path=/dev/fd/3", "-serial", "chardev:results",
-		"-drive", "if=none,id=disk,format=raw,cache=unsafe,snapshot=on,file=" + filepath.Join(folder, "disk"),
+		"-drive", "if=none,id=disk,format=raw,cache=unsafe,snapshot=on,file="+filepath.Join(folder, "disk"),
 		"-device", "virtio-blk-pci,drive=disk",
-	}
+	)
 }
 
 // attempt boots once.

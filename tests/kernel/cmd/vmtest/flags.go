@@ -28,6 +28,7 @@ type options struct {
 	logs     string
 	refresh  bool
 	quiet    bool
+	count    bool
 	parallel int
 	boot     time.Duration
 	timeout  time.Duration
@@ -62,6 +63,7 @@ func parse(args []string) (options, error) {
 	set.StringVar(&opts.logs, "logs", "", "folder to write each machine's console and output to")
 	set.BoolVar(&opts.refresh, "refresh", false, "fetch the newest releases of the kernels even if some are kept")
 	set.BoolVar(&opts.quiet, "quiet", false, "print no output of tests as they run; that of failed tests comes with the tables")
+	set.BoolVar(&opts.count, "count", false, "one processor whose clock counts instructions: for tests that measure")
 	set.IntVar(&opts.parallel, "parallel", 2, "machines that run at once")
 	set.DurationVar(&opts.boot, "boot-timeout", 2*time.Minute, "time until the first program runs")
 	set.DurationVar(&opts.timeout, "timeout", 10*time.Minute, "time for one machine altogether")

@@ -72,7 +72,9 @@ func execute(ctx context.Context, args []string) (vm.Report, error) {
 	if err != nil {
 		return vm.Report{}, err
 	}
-	machines := vm.Arrange(images, opts.lsms, vm.Machine{Payload: payload, BootTimeout: opts.boot, Timeout: opts.timeout})
+	machines := vm.Arrange(images, opts.lsms, vm.Machine{
+		Payload: payload, Count: opts.count, BootTimeout: opts.boot, Timeout: opts.timeout,
+	})
 	outputs := logs{folder: opts.logs, quiet: opts.quiet}
 	for i := range machines {
 		if err := outputs.connect(&machines[i]); err != nil {
