@@ -79,6 +79,10 @@ static long (*bpf_probe_read_user_str)(void *dst, __u32 size, const void *unsafe
 static long (*bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *unsafe) = (void *)115;
 static long (*bpf_sock_ops_cb_flags_set)(void *ctx, int flags) = (void *)59;
 static void *(*bpf_sk_fullsock)(void *sk) = (void *)95;
+struct bpf_spin_lock;
+static long (*bpf_spin_lock)(struct bpf_spin_lock *lock) = (void *)93;
+static long (*bpf_spin_unlock)(struct bpf_spin_lock *lock) = (void *)94;
+static long (*bpf_send_signal)(__u32 signal) = (void *)109;
 static void *(*bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static void *(*bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
 static __u64 (*bpf_ktime_get_boot_ns)(void) = (void *)125;
