@@ -217,6 +217,20 @@ func TestWatchesCoverTheRules(t *testing.T) {
 
 var rewrite = flag.Bool("rewrite", false, "write the list in docs/rules.md anew")
 
+// verdictsIntro stands before what policies do not allow.
+const verdictsIntro = `## What a workload's policy does not allow
+
+The kernel has decided these; the alert tells what it was, why, and what was done: would have been blocked, blocked, or killed. Where
+a detection of the list above sees the same deed, the alert is one, has the tags of both and the higher priority. What one session of
+a container tries again and again with one program, even from ever new processes, is one alert in ten seconds, with a count. The
+` + "`violation`" + ` of the alert holds what is needed to find the entry that is missing.
+`
+
+func documented(heading string, r detect.Rule) string {
+	return fmt.Sprintf("\n%s %s\n\n%s\n\nPriority %s. Tags: %s.\n", heading, r.Name, r.Description,
+		strings.ToLower(strings.TrimPrefix(r.Priority.String(), "PRIORITY_")), strings.Join(r.Tags, ", "))
+}
+
 // TestRulesAreDocumented holds docs/rules.md to the table: what follows its first rule is made from it.
 func TestRulesAreDocumented(t *testing.T) {
 	const path = "../../docs/rules.md"
@@ -227,9 +241,13 @@ func TestRulesAreDocumented(t *testing.T) {
 	intro, _, _ := strings.Cut(string(text), "\n## ")
 	var want strings.Builder
 	want.WriteString(strings.TrimSuffix(intro, "\n") + "\n")
-	for _, r := range detect.New(detect.Config{}).Rules() {
-		fmt.Fprintf(&want, "\n## %s\n\n%s\n\nPriority %s. Tags: %s.\n", r.Name, r.Description,
-			strings.ToLower(strings.TrimPrefix(r.Priority.String(), "PRIORITY_")), strings.Join(r.Tags, ", "))
+	engine := detect.New(detect.Config{})
+	for _, r := range engine.Rules() {
+		want.WriteString(documented("##", r))
+	}
+	want.WriteString("\n" + verdictsIntro)
+	for _, r := range engine.Verdicts() {
+		want.WriteString(documented("###", r))
 	}
 	if *rewrite {
 		if err := os.WriteFile(path, []byte(want.String()), 0o644); err != nil {

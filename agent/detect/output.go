@@ -15,14 +15,35 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
 
-// Alert describes a match: the event with the ancestry of its process, and a line for people.
+// Alert describes a match: the event with the ancestry of its process, and a line for people. Of a deed that the policy
+// does not allow, it says what was done about it, what of the profile it goes against and what comes nearest.
 func Alert(m Match, ev *event.Event) *apiv1.Alert {
 	described := report.Event(ev)
 	report.WithAncestors(described, ev.Process)
+	if m.Rule.reasons != 0 {
+		return verdictAlert(m, ev, described)
+	}
 	return &apiv1.Alert{
 		Rule: m.Rule.Name, Priority: m.Rule.Priority, Tags: m.Rule.Tags,
 		Output: m.Rule.output(ev) + " by " + who(ev),
 		Action: apiv1.Action_ACTION_ALERTED, Event: described, Count: m.Count,
+	}
+}
+
+func verdictAlert(m Match, ev *event.Event, described *apiv1.Event) *apiv1.Alert {
+	tags, priority := verdictTags(m)
+	violation := report.Violation(ev)
+	fields := map[string]string{"holdfast.signal": violation.Signal, "holdfast.reason": violation.Reason}
+	nearest := ""
+	if m.explain != nil {
+		nearest = m.explain(ev)
+	}
+	if nearest != "" {
+		fields["holdfast.nearest"] = nearest
+	}
+	return &apiv1.Alert{
+		Rule: m.Rule.Name, Priority: priority, Tags: tags, Fields: fields, Output: verdictOutput(m, ev, nearest),
+		Action: report.Action(ev), Event: described, Count: m.Count, Violation: violation,
 	}
 }
 

@@ -23,6 +23,8 @@ type Rule struct {
 	Tags []string
 
 	types uint64
+	// reasons are those of a verdict that the rule stands for, as bits 1 << reason; of rules about verdicts only.
+	reasons uint32
 	// host says that the rule holds for the host too; all hold for containers.
 	host  bool
 	match func(*Engine, *event.Event) bool

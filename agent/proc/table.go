@@ -61,6 +61,9 @@ type Process struct {
 	// Parent as it was when this process was forked; nil when not known.
 	Parent *Process
 	Image  *Image
+	// Before is the image that ran Image: the one that the process had before its last exec or, where it has had none of its
+	// own, that its parent had before its last. Nil when no exec was seen.
+	Before *Image
 	// Origin is the cgroup2 id of the container that the lineage was born in; 0 for the host.
 	Origin  uint64
 	Session Session
@@ -148,7 +151,7 @@ func (t *Table) Find(head *wire.Head) *Process {
 func (t *Table) Fork(f *wire.Fork) *Process {
 	parent := t.Find(&f.Head)
 	p := &Process{
-		PID: f.ChildTgid, Start: f.ChildStart, Parent: parent, Image: parent.Image, Origin: f.ChildOrigin,
+		PID: f.ChildTgid, Start: f.ChildStart, Parent: parent, Image: parent.Image, Before: parent.Before, Origin: f.ChildOrigin,
 		Session: parent.Session, Root: parent.Root, Execs: parent.Execs, depth: parent.depth + 1, outer: parent.outer,
 	}
 	t.enter(p)
@@ -163,7 +166,7 @@ func (t *Table) Fork(f *wire.Fork) *Process {
 func (t *Table) Exec(head *wire.Head, image *Image) *Process {
 	old := t.Find(head)
 	p := *old
-	p.Image, p.Stub = image, false
+	p.Image, p.Before, p.Stub = image, old.Image, false
 	p.Origin = head.Origin
 	t.enter(&p)
 	if !runtimeStep(&p, old, image) {

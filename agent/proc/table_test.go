@@ -164,3 +164,21 @@ func TestFullTableCountsAndAnswers(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestWhoRanAnImage(t *testing.T) {
+	table := proc.New(proc.Config{})
+	for _, line := range []string{
+		"task 1 0 0 /sbin/runc", "fork 1 20 77", "exec 20 77 /bin/sh 5", "fork 20 21 77", "exec 21 77 /bin/env 5",
+		"exec 21 77 /bin/ls 5", "fork 21 22 77",
+	} {
+		run(t, table, line)
+	}
+	for pid, want := range map[uint32]string{20: "/sbin/runc", 21: "/bin/env", 22: "/bin/env"} {
+		if p := table.Lookup(pid, uint64(pid)*1000); p.Before == nil || p.Before.Exe != want {
+			t.Errorf("%d: %+v, want %s", pid, p.Before, want)
+		}
+	}
+	if p := table.Lookup(1, 1000); p.Before != nil {
+		t.Errorf("something ran a process whose exec was not seen: %+v", p.Before)
+	}
+}

@@ -100,6 +100,8 @@ var fileFlags = []bitName{
 var eventFlags = []bitName{
 	{uint32(wire.FlagCompat), "ia32"}, {uint32(wire.FlagUring), "io_uring"}, {uint32(wire.FlagTruncated), "truncated"},
 	{uint32(wire.FlagPartial), "partial"}, {uint32(wire.FlagUserText), "user_text"}, {uint32(wire.FlagWatched), "watched"},
+	{uint32(wire.FlagLearn), "learn"}, {uint32(wire.FlagWouldBlock), "would_block"}, {uint32(wire.FlagBlocked), "blocked"},
+	{uint32(wire.FlagKilled), "killed"},
 }
 
 func appendNames(list []string, bits uint32, names []bitName) []string {
