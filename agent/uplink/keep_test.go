@@ -101,7 +101,8 @@ func TestPolicyIsKept(t *testing.T) {
 		t.Errorf("policy %v, expected %v", p, want)
 	}
 	eventually(t, func() error {
-		kept, err := loadPolicy(filepath.Join(first.dir, policyFile))
+		kept := &apiv1.RecordPolicy{}
+		err := load(filepath.Join(first.dir, policyFile), kept)
 		if err == nil && !proto.Equal(kept, want) {
 			err = fmt.Errorf("kept %v", kept)
 		}

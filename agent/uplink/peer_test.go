@@ -254,6 +254,7 @@ func newRig(t *testing.T, address string, id *identity, change func(*Config)) *r
 	r.timing = timing{
 		first: 10 * time.Millisecond, last: 80 * time.Millisecond, slow: 150 * time.Millisecond, call: 5 * time.Second,
 		welcome: 5 * time.Second, health: 50 * time.Millisecond, drain: time.Second, spool: 10 * time.Millisecond,
+		observe: 10 * time.Millisecond,
 	}
 	return r
 }

@@ -16,22 +16,35 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
 
-// policyFile keeps the last record policy, so that an agent that starts while the collector is away records what it was
-// asked for.
-const policyFile = "record-policy.json"
+// policyFile keeps the last record policy and modesFile the last modes, so that an agent that starts while the collector is
+// away does what it was asked for.
+const (
+	policyFile = "record-policy.json"
+	modesFile  = "modes.json"
+)
 
-// recall hands the record policy that was kept to the agent.
+// recall hands what was kept to the agent.
 func (u *Uplink) recall() {
-	p, err := loadPolicy(filepath.Join(u.dir, policyFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return
-	case err != nil:
-		u.log.Warn("the last record policy is not known: the collector's is waited for", "error", err)
-		return
+	if p := (&apiv1.RecordPolicy{}); u.remember(policyFile, "record policy", p) {
+		u.policy = p
+		u.cfg.OnRecordPolicy(p)
 	}
-	u.policy = p
-	u.cfg.OnRecordPolicy(p)
+	if m := (&apiv1.ModeSettings{}); u.cfg.OnModes != nil && u.remember(modesFile, "modes", m) {
+		u.modes = m
+		u.cfg.OnModes(m)
+	}
+}
+
+// remember reads what was kept into m; it is false if nothing was, or nothing that can be read.
+func (u *Uplink) remember(file, what string, m proto.Message) bool {
+	err := load(filepath.Join(u.dir, file), m)
+	switch {
+	case err == nil:
+		return true
+	case !errors.Is(err, fs.ErrNotExist):
+		u.log.Warn("what the collector said last is not known: it is waited for", "what", what, "error", err)
+	}
+	return false
 }
 
 // direct hands a record policy of the collector to the agent, and keeps it.
@@ -40,39 +53,63 @@ func (u *Uplink) direct(p *apiv1.RecordPolicy) {
 		p = &apiv1.RecordPolicy{}
 	}
 	u.cfg.OnRecordPolicy(p)
-	if proto.Equal(p, u.policy) {
-		return
+	if !proto.Equal(p, u.policy) && u.writeDown(policyFile, "record policy", p) {
+		u.policy = p
 	}
-	if err := savePolicy(filepath.Join(u.dir, policyFile), p); err != nil {
-		u.log.Warn("the record policy holds until the agent ends: it was not written down", "error", err)
-		return
-	}
-	u.policy = p
 }
 
-func loadPolicy(path string) (*apiv1.RecordPolicy, error) {
+// directModes hands modes of the collector to the agent, and keeps them. A collector that says nothing of modes leaves
+// them as they are.
+func (u *Uplink) directModes(m *apiv1.ModeSettings) {
+	if m == nil || u.cfg.OnModes == nil {
+		return
+	}
+	u.cfg.OnModes(m)
+	if !proto.Equal(m, u.modes) && u.writeDown(modesFile, "modes", m) {
+		u.modes = m
+	}
+}
+
+// writeDown keeps what the collector said.
+func (u *Uplink) writeDown(file, what string, m proto.Message) bool {
+	if err := save(filepath.Join(u.dir, file), m); err != nil {
+		u.log.Warn("what the collector said holds until the agent ends: it was not written down", "what", what, "error", err)
+		return false
+	}
+	return true
+}
+
+func load(path string, m proto.Message) error {
+	text, err := read(path)
+	if err != nil {
+		return err
+	}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, m); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// read reads a file that is no larger than a message.
+func read(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the record policy: %w", err)
+		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxMessage))
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("read the record policy: %w", err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	p := &apiv1.RecordPolicy{}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, p); err != nil {
-		return nil, fmt.Errorf("read the record policy: %s: %w", path, err)
-	}
-	return p, nil
+	return text, nil
 }
 
-func savePolicy(path string, p *apiv1.RecordPolicy) error {
-	text, err := protojson.Marshal(p)
+func save(path string, m proto.Message) error {
+	text, err := protojson.Marshal(m)
 	if err == nil {
 		err = replace(path, text)
 	}
 	if err != nil {
-		return fmt.Errorf("keep the record policy: %w", err)
+		return fmt.Errorf("keep %s: %w", path, err)
 	}
 	return nil
 }

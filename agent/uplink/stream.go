@@ -27,6 +27,7 @@ type stream struct {
 
 	alerts, records *lane
 	health          chan *apiv1.Health
+	observer        *observer
 	// finish is closed when everything was sent that is to be sent on this stream.
 	finish chan struct{}
 }
@@ -44,7 +45,7 @@ func (u *Uplink) connect(ctx context.Context, id *identity) error {
 		uplink: u, link: l, id: id,
 		alerts:  newLane(apiv1.Lane_LANE_ALERTS, u.cfg.Alerts, &u.counts.alerts, u),
 		records: newLane(apiv1.Lane_LANE_RECORDS, u.cfg.Records, &u.counts.records, u),
-		health:  make(chan *apiv1.Health), finish: make(chan struct{}),
+		health:  make(chan *apiv1.Health), observer: newObserver(u), finish: make(chan struct{}),
 	}
 	welcome, err := s.greet(ctx, cancel)
 	if err != nil {
@@ -118,6 +119,7 @@ func (s *stream) run(ctx context.Context, cancel context.CancelCauseFunc, welcom
 	group.Go(func() error { return s.send(ctx) })
 	group.Go(func() error { return s.receive(ctx) })
 	group.Go(func() error { return s.tellHealth(ctx) })
+	group.Go(func() error { return s.observer.run(ctx) })
 	group.Go(func() error {
 		if err := s.renew(ctx); err != nil {
 			return err
@@ -137,6 +139,8 @@ func (s *stream) begin(welcome *apiv1.Welcome) error {
 		}
 	}
 	s.uplink.direct(welcome.GetRecord())
+	s.uplink.directModes(welcome.GetModes())
+	s.observer.held = welcome.GetObserved()
 	return nil
 }
 
@@ -165,6 +169,14 @@ func (s *stream) receive(ctx context.Context) error {
 			}
 		case *apiv1.CollectorMessage_Record:
 			u.direct(m.Record)
+		case *apiv1.CollectorMessage_Modes:
+			u.directModes(m.Modes)
+		case *apiv1.CollectorMessage_Profiles:
+			u.apply(m.Profiles)
+		case *apiv1.CollectorMessage_Observed:
+			if u.cfg.Profiles != nil {
+				s.observer.answer(m.Observed)
+			}
 		case *apiv1.CollectorMessage_TailStart:
 			if err := u.cfg.Tails.Start(m.TailStart.GetId(), m.TailStart.GetFilter()); err != nil {
 				u.log.Warn("a live view was not begun", "error", err)
@@ -213,6 +225,8 @@ func (s *stream) send(ctx context.Context) error {
 				err = s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Health{Health: h}})
 			case <-s.uplink.cfg.Tails.Ready():
 				err = s.sendTail()
+			case m := <-s.observer.out:
+				err = s.grpc.Send(m)
 			case b := <-s.records.out:
 				err = s.sendBatch(s.records, b)
 			case <-s.finish:

@@ -38,6 +38,11 @@ type Config struct {
 	// OnRecordPolicy takes what is to be recorded: when Run begins, as the collector said last, if it ever did; at the
 	// beginning of each stream; and when it changes. What the collector sends next waits until it returns.
 	OnRecordPolicy func(*apiv1.RecordPolicy)
+	// OnModes takes the modes that people have set, as OnRecordPolicy takes what is to be recorded. It may be nil.
+	OnModes func(*apiv1.ModeSettings)
+	// Profiles is where what the node observes comes from and where effective profiles go. It may be nil: then the agent
+	// takes no part in profiles.
+	Profiles Profiles
 	// Tails is where those who watch are told of and their events are taken from.
 	Tails *tail.Hub
 	// OnTails is called after tails have come or gone, with what Tails.Classes gives. It may be nil.
@@ -58,12 +63,15 @@ type timing struct {
 	drain time.Duration
 	// spool is the pause after the spool could not be read.
 	spool time.Duration
+	// observe is how long changes of what is observed are gathered.
+	observe time.Duration
 }
 
 func defaultTiming() timing {
 	return timing{
 		first: 500 * time.Millisecond, last: 30 * time.Second, slow: time.Minute,
 		call: 20 * time.Second, welcome: 30 * time.Second, health: 10 * time.Second, drain: 10 * time.Second, spool: time.Second,
+		observe: 500 * time.Millisecond,
 	}
 }
 
@@ -87,8 +95,11 @@ type Uplink struct {
 	// tried is the token that was used or refused last.
 	tried string
 
-	// policy is the record policy that is kept on disk. It belongs to Run, then to the stream that receives.
+	// policy and modes are those that are kept on disk. They belong to Run, then to the stream that receives.
 	policy *apiv1.RecordPolicy
+	modes  *apiv1.ModeSettings
+	// effective keeps effective profiles.
+	effective *keeper
 	// unsaved says that the identity could not be written down yet. It belongs to Run, then to the stream that renews.
 	unsaved bool
 }
@@ -104,6 +115,7 @@ func New(cfg Config) (*Uplink, error) {
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
+	u.effective = newKeeper(filepath.Join(cfg.DataDir, "profiles"), u.log)
 	id, err := loadIdentity(u.dir)
 	switch {
 	case err == nil && id.node != cfg.Node:
@@ -150,6 +162,14 @@ func (c *Config) check() error {
 func (u *Uplink) Run(ctx context.Context) error {
 	pause := backoff{first: u.timing.first, last: u.timing.last, slow: u.timing.slow}
 	u.recall()
+	if u.cfg.Profiles != nil {
+		u.effective.load(u.cfg.Profiles.Apply)
+		var keeping sync.WaitGroup
+		stop, done := context.WithCancel(ctx)
+		keeping.Go(func() { u.effective.run(stop) })
+		defer keeping.Wait()
+		defer done()
+	}
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := u.once(ctx)

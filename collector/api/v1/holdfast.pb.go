@@ -3396,8 +3396,11 @@ func (x *ProfileKey) GetContainer() string {
 
 // Announce says which profiles the node has use for, as containers come and go. It replaces the list before.
 type Announce struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []*ProfileKey          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Keys  []*ProfileKey          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// SHA-256 of the text of the effective profile that the node holds, in the order of the keys; empty where it holds
+	// none. The collector sends those of which it has another one.
+	Digests       [][]byte `protobuf:"bytes,2,rep,name=digests,proto3" json:"digests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3435,6 +3438,13 @@ func (*Announce) Descriptor() ([]byte, []int) {
 func (x *Announce) GetKeys() []*ProfileKey {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *Announce) GetDigests() [][]byte {
+	if x != nil {
+		return x.Digests
 	}
 	return nil
 }
@@ -4597,9 +4607,10 @@ const file_holdfast_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
-	"\tcontainer\x18\x04 \x01(\tR\tcontainer\"7\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\"Q\n" +
 	"\bAnnounce\x12+\n" +
-	"\x04keys\x18\x01 \x03(\v2\x17.holdfast.v1.ProfileKeyR\x04keys\"\xd8\x01\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.holdfast.v1.ProfileKeyR\x04keys\x12\x18\n" +
+	"\adigests\x18\x02 \x03(\fR\adigests\"\xd8\x01\n" +
 	"\x0fObservedProfile\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
