@@ -2,7 +2,7 @@
 //
 // The life of cgroups. A container's cgroup is known here, before any process is in it: that is where identity begins.
 
-#include "task.h"
+#include "policy.h"
 
 // The length of a container id at the end of the name, as runtimes write it: 64 hexadecimal digits, alone or after a
 // prefix, with or without ".scope". Containers with other names are found by the agent from the runtime's records.
@@ -15,9 +15,9 @@ __inline bool is_hex(__u8 c)
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
-// Whether the name of the length that stands at the offset in the scratch buffer is a container's. A global function,
-// so that its loop is verified once.
-__attribute__((noinline)) int names_container(__u32 slot, __u32 at, __u32 length)
+// Where the id stands in the scratch buffer when the name of the length that stands at the offset is a container's; else 0.
+// A global function, so that its loop is verified once.
+__attribute__((noinline)) int container_id_at(__u32 slot, __u32 at, __u32 length)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 
@@ -31,7 +31,19 @@ __attribute__((noinline)) int names_container(__u32 slot, __u32 at, __u32 length
 	for (__u32 i = 0; i < ID_LENGTH; i++)
 		if (!is_hex(s->bytes[(at + i) & (SCRATCH_SIZE - 1)]))
 			return 0;
-	return 1;
+	return (int)at;
+}
+
+// Gives a container that was announced what holds for it, before there is a process in it.
+__inline void policy_bring(struct scratch *s, __u32 at, __u64 container)
+{
+	struct hf_container_name name;
+	struct hf_policy *policy;
+
+	__builtin_memcpy(&name, &s->bytes[at & (SCRATCH_SIZE - 1)], sizeof(name));
+	policy = bpf_map_lookup_elem(&policy_by_name, &name);
+	if (policy && bpf_map_update_elem(&policy_by_container, &container, policy, BPF_ANY) < 0)
+		count(HF_C_CGROUP_MAP_FULL);
 }
 
 __inline __u64 cgroup_id(struct cgroup *cgroup)
@@ -62,6 +74,7 @@ int on_cgroup_mkdir(__u64 *ctx)
 	struct hf_cgroup *record;
 	struct scratch *s;
 	__u64 parent;
+	__u32 at;
 
 	if (!is_unified(cgroup) || !in_force())
 		return 0;
@@ -73,10 +86,13 @@ int on_cgroup_mkdir(__u64 *ctx)
 	record->name_len = (__u16)text_kernel_str(s, READ2(cgroup, kn, name), CGROUP_NAME_MAX);
 	// Within a container everything is that container's; else the name decides.
 	parent = container_of_cgroup(record->parent);
+	at = parent ? 0 : (__u32)container_id_at(s->slot, sizeof(*record), record->name_len);
 	if (parent)
 		record->container = parent;
-	else if (names_container(s->slot, sizeof(*record), record->name_len))
+	else if (at) {
 		record->container = record->id;
+		policy_bring(s, at, record->id);
+	}
 	if (record->container &&
 	    bpf_map_update_elem(&container_by_cgroup, &record->id, &record->container, BPF_ANY) < 0)
 		count(HF_C_CGROUP_MAP_FULL);
@@ -102,6 +118,8 @@ int on_cgroup_rmdir(__u64 *ctx)
 		record_send(s, RING_URGENT);
 	}
 	bpf_map_delete_elem(&container_by_cgroup, &id);
+	bpf_map_delete_elem(&policy_by_container, &id);
+	bpf_map_delete_elem(&root_by_container, &id);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ int on_fork(__u64 *ctx)
 	cgroup = task_cgroup(child);
 	process.start = task_start(child);
 	process.origin = origin_of(parent_tgid, task_cgroup(parent));
+	process.exe = exe_of(parent_tgid);
 	if (!process.origin)
 		process.origin = container_of_cgroup(cgroup);
 	if (bpf_map_update_elem(&process_by_tgid, &tgid, &process, BPF_ANY) < 0)
@@ -44,23 +45,80 @@ int on_fork(__u64 *ctx)
 	return 0;
 }
 
+// Names the new executable, for what it will do, and judges it when something holds for the container. False: there is
+// nothing to judge.
+__inline bool exec_place(struct scratch *s, struct task_struct *task, struct exec_case *c)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	__u64 origin = record->head.origin;
+	__u32 tgid = record->head.tgid;
+	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+
+	if (!origin || !process)
+		return false;
+	c->subject = process->exe;
+	if (!exec_concerns(task, c->subject))
+		return false;
+	root_note(origin, task);
+	c->source = source_of(origin, &record->file);
+	if (!exec_object(s, origin, READ2(task, mm, exe_file), c))
+		return false;
+	process->exe = subject_of(c->object[0]);
+	process->flags = c->source;
+	if (!policy_of(origin, &c->policy))
+		return false;
+	exec_judge(c, false);
+	return true;
+}
+
+// Judges the arguments and does what the policy says: here nothing can be refused, but a process that is killed now runs
+// no instruction of the new program.
+__inline void exec_settle(struct scratch *s, struct exec_case *c)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	__u32 at = sizeof(*record) + record->exe_len + record->filename_len + record->interp_len + record->cwd_len;
+
+	if (!c->verdict)
+		arguments_judge(s, c, at, record->argv_len > ARGV_PART ? ARGV_PART : record->argv_len);
+	if (!c->verdict) {
+		if (mode_of(&c->policy, HF_SIGNAL_PROCESS))
+			count_known(&c->policy, HF_SIGNAL_PROCESS);
+		return;
+	}
+	count_verdict(&c->policy, c->signal, c->verdict);
+	if (c->verdict == VERDICT_BLOCK) {
+		bpf_send_signal(SIGKILL);
+		c->verdict = HF_F_KILLED;
+	}
+	head_verdict(&record->head, c->verdict, c->signal, c->reason);
+}
+
 SEC("tp_btf/sched_process_exec")
 int on_exec(__u64 *ctx)
 {
 	struct task_struct *task = ARG(ctx, 0, struct task_struct *);
 	struct linux_binprm *bprm = ARG(ctx, 2, struct linux_binprm *);
+	struct exec_case c = {};
 	struct scratch *s;
+	bool judged;
 
 	if (!in_force())
 		return 0;
 	exec_lineage(task);
 	s = record_begin(HF_EXEC, sizeof(struct hf_exec));
-	if (!s)
+	if (!s) {
+		// What cannot be judged is not let pass.
+		if (exec_enforced(&c.policy, &c.subject))
+			bpf_send_signal(SIGKILL);
 		return 0;
+	}
 	exec_fill(s, task);
 	exec_names(s, task, READ1(bprm, filename), READ1(bprm, interp));
+	judged = exec_place(s, task, &c);
 	exec_argv(s, task);
-	record_send(s, RING_BULK);
+	if (judged)
+		exec_settle(s, &c);
+	record_send(s, c.verdict & ~HF_F_LEARN ? RING_URGENT : RING_BULK);
 	return 0;
 }
 

@@ -15,6 +15,23 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } __core;
 
+// Names the executable of a container's process that is there already, if it is one of the container's files: else it may
+// still be the runtime's.
+__inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid, __u64 origin)
+{
+	struct hf_exec *record = (struct hf_exec *)s->bytes;
+	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	struct exec_case c = {};
+
+	if (!origin || !process || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
+		return;
+	root_note(origin, task);
+	if (!on_root(origin, record->file.device) || !exec_object(s, origin, READ2(task, mm, exe_file), &c))
+		return;
+	process->exe = subject_of(c.object[0]);
+	process->flags = source_of(origin, &record->file);
+}
+
 SEC("iter/task")
 int on_task(struct bpf_iter__task *ctx)
 {
@@ -31,6 +48,7 @@ int on_task(struct bpf_iter__task *ctx)
 		return 0;
 	// 1. the process map, unless a fork or exec was quicker
 	process.start = task_start(task);
+	process.exe = HF_EXE_RUNTIME;
 	process.origin = container_of_cgroup(task_cgroup(task));
 	process.nsmnt = READ3(task, nsproxy, mnt_ns, ns.inum);
 	process.caps = READ2(task, cred, cap_effective.val);
@@ -51,6 +69,7 @@ int on_task(struct bpf_iter__task *ctx)
 	record->argv_len = 0;
 	exec_fill(s, task);
 	exec_names(s, task, NULL, NULL);
+	task_place(s, task, tgid, record->head.origin);
 	record_send(s, RING_BULK);
 	return 0;
 }

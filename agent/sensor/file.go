@@ -29,7 +29,7 @@ const (
 	unseenExecMaps   = "mappings that an exec makes (the exec is seen)"
 )
 
-// lsmWay is the way of programs at the security hooks, where the deed could be denied too.
+// lsmWay is the way of programs at the security hooks, where the deed is refused too, as the policy says.
 func lsmWay(mechanism string, programs ...string) way {
 	for i, name := range programs {
 		programs[i] = fileObject + "/" + name
@@ -77,7 +77,11 @@ var fileSignals = []signal{
 		callWay(unseenText, wire.TypeTruncate),
 	}},
 	{"mount", []way{
-		lsmWay("lsm sb_mount, move_mount", "on_mount", "on_move_mount"), callWay(unseenText, wire.TypeMount),
+		{
+			programs:  []string{fileObject + "/on_mount", fileObject + "/on_move_mount"},
+			mechanism: "lsm sb_mount, move_mount", block: probe.No,
+		},
+		callWay(unseenText, wire.TypeMount),
 	}},
 	{"mmap_exec", []way{lsmWay("lsm mmap_file", "on_mmap"), callWay(unseenExecMaps, wire.TypeMmapExec)}},
 }

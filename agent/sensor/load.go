@@ -172,11 +172,19 @@ func (l *loader) retarget(spec *ebpf.ProgramSpec) error {
 		if voidHooks[spec.AttachTo] {
 			spec.AttachType = ebpf.AttachTraceFEntry
 		}
-		spec.AttachTo = "security_" + spec.AttachTo
+		spec.AttachTo = securityFunction(spec.AttachTo)
 		return nil
 	default:
 		return l.noTrampoline()
 	}
+}
+
+// securityFunction names the function that calls an LSM hook: by the hook's name but for this one.
+func securityFunction(hook string) string {
+	if hook == "bprm_check_security" {
+		return "security_bprm_check"
+	}
+	return "security_" + hook
 }
 
 // allowed refuses programs that need a trampoline where that family is not in use.

@@ -21,7 +21,7 @@ var securitySignals = []signal{
 	{"ptrace", []way{
 		{
 			programs:  []string{"security/on_access", "security/on_traceme"},
-			mechanism: "lsm ptrace_access_check, ptrace_traceme", block: probe.Yes,
+			mechanism: "lsm ptrace_access_check, ptrace_traceme", block: probe.No,
 		},
 		callWay(unseenAccess, wire.TypePtrace),
 	}},
@@ -47,7 +47,7 @@ var securitySignals = []signal{
 	}},
 	{"module", []way{{programs: []string{"security/on_module"}, mechanism: "tp_btf module_load", block: probe.No}}},
 	{"bpf", []way{
-		{programs: []string{"security/on_bpf"}, mechanism: "lsm bpf", block: probe.Yes},
+		{programs: []string{"security/on_bpf"}, mechanism: "lsm bpf", block: probe.No},
 		callWay("", wire.TypeBpf),
 	}},
 	{"memfd", []way{

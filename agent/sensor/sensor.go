@@ -155,7 +155,7 @@ func (s *Sensor) Start(seed func() error) error {
 	if err := s.iterate(taskIterator, ""); err != nil {
 		return err
 	}
-	for _, sig := range slices.Concat(fileSignals, securitySignals, networkSignals) {
+	for _, sig := range slices.Concat(execSignals, fileSignals, securitySignals, networkSignals) {
 		if err := s.attachSignal(sig); err != nil {
 			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
 		}

@@ -29,7 +29,8 @@ var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
 	"flow":         objects.LoadFlow,
 	"socket":       objects.LoadSocket,
 
-	"text": objects.LoadText,
+	"exec_lsm": objects.LoadExecLsm,
+	"text":     objects.LoadText,
 }
 
 // signal is something the agent can see, with the ways to see it, best first. The first way whose programs all load and
@@ -49,7 +50,7 @@ type way struct {
 	mechanism string
 	// unseen says what this way cannot see; empty if it sees all.
 	unseen string
-	// block says whether this way could also deny, on the family that it is attached with.
+	// block says whether this way also enforces what policies say, on the family that it is attached with.
 	block probe.Support
 	// calls is the class that the program of system calls is made to report when the way is taken; 0 for none.
 	calls wire.Type
@@ -67,8 +68,24 @@ var lifecycle = []signal{
 // signals are attached in this order.
 var signals = []signal{
 	{"fork", []way{{programs: []string{"process/on_fork"}, mechanism: "tp_btf sched_process_fork", block: probe.No}}},
-	{"exec", []way{{programs: []string{"process/on_exec"}, mechanism: "tp_btf sched_process_exec", block: probe.No}}},
+	{"exec", []way{{
+		programs: []string{"process/on_exec"}, mechanism: "tp_btf sched_process_exec, SIGKILL", block: probe.Yes,
+	}}},
 	{"exit", []way{{programs: []string{"process/on_exit"}, mechanism: "tp_btf sched_process_exit", block: probe.No}}},
+}
+
+// execSignals are the verdicts on an exec: of the file, and of its arguments, which are whole only when it is done.
+var execSignals = []signal{
+	{"execute", []way{
+		{programs: []string{"exec_lsm/on_exec_check"}, mechanism: "lsm bprm_check_security", block: probe.Yes},
+		{
+			programs: []string{"process/on_exec"}, mechanism: "tp_btf sched_process_exec, SIGKILL",
+			unseen: "where a script comes from (its interpreter and arguments are seen)", block: probe.Yes,
+		},
+	}},
+	{"arguments", []way{{
+		programs: []string{"process/on_exec"}, mechanism: "tp_btf sched_process_exec, SIGKILL", block: probe.Yes,
+	}}},
 }
 
 // taskIterator reports the processes that were there before.

@@ -657,8 +657,9 @@ const (
 type Watch uint32
 
 const (
-	WatchRead  Watch = 1
-	WatchWrite Watch = 2
+	WatchRead    Watch = 1
+	WatchWrite   Watch = 2
+	WatchProtect Watch = 4
 )
 
 // WatchAddr is hf_watch_addr of bpf/include/wire.h, where it is documented.

@@ -25,9 +25,15 @@
 #define PF_KTHREAD 0x00200000
 #define PF_IO_WORKER 0x00000010
 
+// include/uapi/asm-generic/errno-base.h, signal.h
+#define EPERM 1
+#define EEXIST 17
+#define SIGKILL 9
+
 // include/uapi/linux/stat.h
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define S_IFLNK 0120000
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
 #define S_IFIFO 0010000
@@ -37,3 +43,4 @@
 // include/uapi/linux/magic.h
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define TMPFS_MAGIC 0x01021994
+#define PROC_SUPER_MAGIC 0x9fa0

@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "path.h"
+#include "execverdict.h"
 
 #define ARGV_PART 4096
 // What was given to exec is kept up to here; with the other texts at their longest, the record still fits its buffer.
@@ -25,6 +25,8 @@ __inline void exec_lineage(struct task_struct *task)
 	else
 		count(HF_C_PROCESS_UNKNOWN);
 	process.start = task_start(task);
+	if (!process.exe)
+		process.exe = HF_EXE_RUNTIME;
 	if (!process.origin)
 		process.origin = container_of_cgroup(task_cgroup(task));
 	process.exec_time = bpf_ktime_get_boot_ns();

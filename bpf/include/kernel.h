@@ -31,10 +31,13 @@ struct file_system_type {
 	const char *name;
 } __core;
 
+struct dentry;
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
 	struct file_system_type *s_type;
+	struct dentry *s_root;
 } __core;
 
 struct inode {
@@ -312,6 +315,12 @@ struct linux_binprm {
 	const char *filename;
 	const char *interp;
 	const struct cred *cred;
+	// The first bytes of the file.
+	char buf[256];
+} __core;
+
+struct vm_area_struct {
+	struct file *vm_file;
 } __core;
 
 typedef struct {

@@ -104,18 +104,19 @@ __inline bool path_name(struct scratch *s, struct path_walk *walk, __u32 i)
 }
 
 // Appends the path of a dentry to the scratch buffer of the slot and gives its length. Sets HF_F_TRUNCATED where it
-// had to be cut. The pointers come as numbers, since a global function takes no others.
+// had to be cut. The pointers come as numbers, since a global function takes no others. Without a mount, the path is that
+// within the file system.
 __attribute__((noinline)) __u32 path_append(__u32 slot, __u64 mnt_address, __u64 dentry_address)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	struct path_walk *walk = bpf_map_lookup_elem(&path_walks, &slot);
 	struct vfsmount *mnt = (struct vfsmount *)mnt_address;
 
-	if (!s || !walk || !mnt || !dentry_address)
+	if (!s || !walk || !dentry_address)
 		return 0;
 	walk->dentry = (struct dentry *)dentry_address;
-	walk->mount = (struct mount *)((char *)mnt - field_offset(struct mount, mnt));
-	walk->root = READ1(mnt, mnt_root);
+	walk->mount = mnt ? (struct mount *)((char *)mnt - field_offset(struct mount, mnt)) : NULL;
+	walk->root = mnt ? READ1(mnt, mnt_root) : READ2(walk->dentry, d_sb, s_root);
 	walk->names = 0;
 	walk->at = s->size;
 	for (__u32 i = 0; i < PATH_STEPS; i++)

@@ -123,7 +123,7 @@ __inline bool policy_of(__u64 origin, struct hf_policy *policy)
 
 __inline __u32 mode_of(const struct hf_policy *policy, __u32 signal)
 {
-	return policy->mode[signal & (HF_SIGNALS - 1)];
+	return mode_now(policy->mode[signal & (HF_SIGNALS - 1)]);
 }
 
 // Of two signals that a deed concerns, the one whose mode is stronger; the first when they are alike.

@@ -488,6 +488,8 @@ _Static_assert(sizeof(struct hf_watch_name) == 48, "hf_watch_name");
 enum hf_watch {
 	HF_WATCH_READ = 1,
 	HF_WATCH_WRITE = 2,
+	// Reading it takes a policy that lists it.
+	HF_WATCH_PROTECT = 4,
 };
 
 // Arguments in hf_syscall are numbered from 1; 0 is none.

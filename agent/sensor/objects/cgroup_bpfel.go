@@ -16,16 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	CgroupMapAdmitted            = "admitted"
 	CgroupMapAgentState          = "agent_state"
+	CgroupMapAllow               = "allow"
+	CgroupMapAllowEgress         = "allow_egress"
+	CgroupMapAllowTree           = "allow_tree"
 	CgroupMapContainerByCgroup   = "container_by_cgroup"
 	CgroupMapCounted             = "counted"
 	CgroupMapCounters            = "counters"
 	CgroupMapInterestByContainer = "interest_by_container"
 	CgroupMapInterestDefault     = "interest_default"
+	CgroupMapPolicyByContainer   = "policy_by_container"
+	CgroupMapPolicyByName        = "policy_by_name"
 	CgroupMapProcessByTgid       = "process_by_tgid"
 	CgroupMapRingBulk            = "ring_bulk"
 	CgroupMapRingUrgent          = "ring_urgent"
+	CgroupMapRootByContainer     = "root_by_container"
 	CgroupMapScratch             = "scratch"
+	CgroupMapTallyByPolicy       = "tally_by_policy"
+	CgroupMapToldAt              = "told_at"
 	CgroupProgOnCgroupAttach     = "on_cgroup_attach"
 	CgroupProgOnCgroupMkdir      = "on_cgroup_mkdir"
 	CgroupProgOnCgroupRmdir      = "on_cgroup_rmdir"
@@ -84,16 +93,25 @@ type CgroupProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CgroupMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 }
 
 // CgroupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -124,30 +142,48 @@ func (o *CgroupObjects) Close() error {
 //
 // It can be passed to LoadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CgroupMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 }
 
 func (m *CgroupMaps) Close() error {
 	return _CgroupClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
+		m.TallyByPolicy,
+		m.ToldAt,
 	)
 }
 

@@ -16,17 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ProcessMapAdmitted            = "admitted"
 	ProcessMapAgentState          = "agent_state"
+	ProcessMapAllow               = "allow"
+	ProcessMapAllowEgress         = "allow_egress"
+	ProcessMapAllowTree           = "allow_tree"
 	ProcessMapContainerByCgroup   = "container_by_cgroup"
 	ProcessMapCounted             = "counted"
 	ProcessMapCounters            = "counters"
+	ProcessMapHashKey             = "hash_key"
+	ProcessMapHashedTexts         = "hashed_texts"
 	ProcessMapInterestByContainer = "interest_by_container"
 	ProcessMapInterestDefault     = "interest_default"
 	ProcessMapPathWalks           = "path_walks"
+	ProcessMapPolicyByContainer   = "policy_by_container"
+	ProcessMapPolicyByName        = "policy_by_name"
 	ProcessMapProcessByTgid       = "process_by_tgid"
 	ProcessMapRingBulk            = "ring_bulk"
 	ProcessMapRingUrgent          = "ring_urgent"
+	ProcessMapRootByContainer     = "root_by_container"
 	ProcessMapScratch             = "scratch"
+	ProcessMapTallyByPolicy       = "tally_by_policy"
+	ProcessMapToldAt              = "told_at"
 	ProcessProgOnExec             = "on_exec"
 	ProcessProgOnExit             = "on_exit"
 	ProcessProgOnFork             = "on_fork"
@@ -85,17 +96,28 @@ type ProcessProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
+	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 }
 
 // ProcessVariableSpecs contains global variables before they are loaded into the kernel.
@@ -126,32 +148,54 @@ func (o *ProcessObjects) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	HashKey             *ebpf.Map `ebpf:"hash_key"`
+	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 }
 
 func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.HashKey,
+		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
+		m.TallyByPolicy,
+		m.ToldAt,
 	)
 }
 

@@ -16,17 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TaskMapAdmitted            = "admitted"
 	TaskMapAgentState          = "agent_state"
+	TaskMapAllow               = "allow"
+	TaskMapAllowEgress         = "allow_egress"
+	TaskMapAllowTree           = "allow_tree"
 	TaskMapContainerByCgroup   = "container_by_cgroup"
 	TaskMapCounted             = "counted"
 	TaskMapCounters            = "counters"
+	TaskMapHashKey             = "hash_key"
+	TaskMapHashedTexts         = "hashed_texts"
 	TaskMapInterestByContainer = "interest_by_container"
 	TaskMapInterestDefault     = "interest_default"
 	TaskMapPathWalks           = "path_walks"
+	TaskMapPolicyByContainer   = "policy_by_container"
+	TaskMapPolicyByName        = "policy_by_name"
 	TaskMapProcessByTgid       = "process_by_tgid"
 	TaskMapRingBulk            = "ring_bulk"
 	TaskMapRingUrgent          = "ring_urgent"
+	TaskMapRootByContainer     = "root_by_container"
 	TaskMapScratch             = "scratch"
+	TaskMapTallyByPolicy       = "tally_by_policy"
+	TaskMapToldAt              = "told_at"
 	TaskProgOnTask             = "on_task"
 	TaskVarProgramGeneration   = "program_generation"
 	TaskVarWireVersion         = "wire_version"
@@ -81,17 +92,28 @@ type TaskProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TaskMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
+	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 }
 
 // TaskVariableSpecs contains global variables before they are loaded into the kernel.
@@ -122,32 +144,54 @@ func (o *TaskObjects) Close() error {
 //
 // It can be passed to LoadTaskObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TaskMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	HashKey             *ebpf.Map `ebpf:"hash_key"`
+	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 }
 
 func (m *TaskMaps) Close() error {
 	return _TaskClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.HashKey,
+		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
+		m.TallyByPolicy,
+		m.ToldAt,
 	)
 }
 
