@@ -21,6 +21,10 @@ const (
 	MaxProfiles = 1000
 	// MaxText is the longest path, name or argument shape, in bytes.
 	MaxText = 4096
+	// MaxImages is how many images a profile remembers, the newest.
+	MaxImages = 256
+	// MaxNodes is how many nodes may have shown an entry.
+	MaxNodes = 4096
 )
 
 // Profile is what a workload does. Entries are kept in a canonical order, so that equal profiles encode to equal bytes.
@@ -43,15 +47,20 @@ type Image struct {
 
 // Process is an executable of the workload and what it does. The path Any stands for every executable: what it lists is
 // allowed to each of them, and it lists no arguments, parents or sources.
+//
+// In an observed profile a path may stand twice: once learned and once as a candidate, so that a person who confirms what
+// a drifted binary did does not also confirm what the image's does, nor the other way round. The same holds for files.
 type Process struct {
 	// Path is the canonical path in the container's root: of the file itself, not of a mount, link or name for it. It is
 	// the path's bytes as they are, as those of parents and libraries are: executables are never generalised.
 	Path string
 	// Sources are where the file may come from; the image when empty.
 	Sources []Source
-	// Parents are the paths of executables that may start it; Runtime for the container's runtime; empty: any.
+	// Parents are the paths of executables that may start it; Runtime for the container's runtime, Any for every one.
+	// A layer that lists none says nothing about them; where no layer does, every one may. Effective writes it as Any.
 	Parents []Parent
-	// Arguments are the shapes of argument vectors that were seen. AnyArguments allows every one.
+	// Arguments are the shapes of argument vectors that were seen. AnyArguments allows every one. A layer that has
+	// neither says nothing about them; where no layer does, every one is allowed. Effective sets AnyArguments then.
 	Arguments    []Argument
 	AnyArguments bool
 	// Libraries are files outside the image that it may map for execution.
@@ -164,7 +173,7 @@ type Provenance struct {
 	Origin Origin
 	// First and Last are when it was seen, wall clock, cut to seconds; zero for what nobody has seen.
 	First, Last time.Time
-	// Count is how often, as far as it was counted.
+	// Count is how often, as far as it was counted, on the node that saw it most.
 	Count uint64
 	// Replicas are the containers that showed it: how many distinct ones, by node. A node counts its own.
 	Replicas map[string]uint32
@@ -177,13 +186,16 @@ type Provenance struct {
 // Origin is how an entry came into a profile.
 type Origin string
 
-// The origins. A candidate is not allowed until a person confirms it.
+// The origins. A candidate is not allowed until a person confirms it. Removed is, in an overlay, what takes away the
+// entries that it stands for. Context is a process that may not run by this entry: it is there for what it lists.
 const (
 	Learned   Origin = "learned"
 	Inherited Origin = "inherited"
 	Written   Origin = "written"
 	Probe     Origin = "probe"
 	Candidate Origin = "candidate"
+	Removed   Origin = "removed"
+	Context   Origin = "context"
 )
 
 // Suspicion is why an entry is a candidate.
@@ -224,8 +236,18 @@ type Learning struct {
 	// Observed counts what was seen, Once the entries that were seen exactly once: their ratio is the Good-Turing
 	// estimate of the chance that the next observation is new.
 	Observed, Once uint64
+	// Replicas counts the containers that were learned from.
+	Replicas uint32
 	// Since is when learning began, New when the last new entry came, Lost when events were last lost.
 	Since, New, Lost time.Time
+	// Nodes are the parts of Observed, Once and Replicas by node, in a profile that was merged from several.
+	Nodes map[string]Observation
+}
+
+// Observation is what one node has observed of a signal.
+type Observation struct {
+	Observed, Once uint64
+	Replicas       uint32
 }
 
 // Mode is what is done about what is not in a profile.

@@ -100,7 +100,11 @@ func ShapeArguments(argv []byte) []string {
 	if len(argv) > MaxText {
 		argv = argv[:MaxText]
 	}
-	shape := Shape(argv)
+	return argumentTexts(Shape(argv))
+}
+
+// argumentTexts splits the shape of an argument vector into its arguments as they are written.
+func argumentTexts(shape []byte) []string {
 	var arguments []string
 	for len(shape) > 0 {
 		argument, rest, ended := bytes.Cut(shape, []byte{0})
