@@ -55,6 +55,9 @@ type Config struct {
 	OnResolved func(cgroup uint64, c *Container)
 	// OnPlaced is called for every cgroup found to be a container's or to lie inside one, on the same terms.
 	OnPlaced func(cgroup, container uint64)
+	// OnExpected is called, on the same terms, when a runtime has announced a container whose cgroup is not there yet, with
+	// what is known of it by then; its Cgroup is 0. It can come several times for one container.
+	OnExpected func(c *Container)
 	// Now is the clock, time.Now by default.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -125,6 +128,7 @@ type hint struct {
 // note is a callback that is due once the lock is released.
 type note struct {
 	resolved *Container
+	expected *Container
 	cgroup   uint64
 	placed   uint64
 }
@@ -267,9 +271,15 @@ func (r *Registry) unlock() {
 	r.mu.Unlock()
 	for _, n := range notes {
 		switch {
-		case n.resolved != nil && r.cfg.OnResolved != nil:
-			r.cfg.OnResolved(n.cgroup, n.resolved)
-		case n.resolved == nil && r.cfg.OnPlaced != nil:
+		case n.expected != nil:
+			if r.cfg.OnExpected != nil {
+				r.cfg.OnExpected(n.expected)
+			}
+		case n.resolved != nil:
+			if r.cfg.OnResolved != nil {
+				r.cfg.OnResolved(n.cgroup, n.resolved)
+			}
+		case r.cfg.OnPlaced != nil:
 			r.cfg.OnPlaced(n.cgroup, n.placed)
 		}
 	}

@@ -197,6 +197,11 @@ func (r *Registry) put(f *Feed, in Record) {
 	}
 	r.join(rec, rank, &in)
 	r.match(rec)
+	if rec.entry == nil && rank == RankRuntime && rec.merged.HasSpec {
+		c := r.compose(&entry{rec: rec})
+		c.State = StateResolved
+		r.notes = append(r.notes, note{expected: c})
+	}
 }
 
 // recordFor finds the record that a source speaks of, or makes it. A late word about a container that has been deleted

@@ -71,6 +71,7 @@ func play(t *testing.T, script string) string {
 		},
 		OnResolved: func(cgroup uint64, c *Container) { fmt.Fprintf(&s.out, "! resolved %d %s\n", cgroup, c.State) },
 		OnPlaced:   func(cgroup, owner uint64) { fmt.Fprintf(&s.out, "! placed %d in %d\n", cgroup, owner) },
+		OnExpected: func(c *Container) { fmt.Fprintf(&s.out, "! expected %s\n", describe(c)) },
 		Now:        func() time.Time { return s.now },
 	})
 	if err != nil {
