@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// Access is hf_access of bpf/include/wire.h, where it is documented.
+// Access is hf_access of bpf/include/wire*.h, where it is documented.
 type Access uint32
 
 const (
@@ -19,7 +19,7 @@ const (
 	AccessTraceme Access = 4
 )
 
-// AccessBit is hf_access_bit of bpf/include/wire.h, where it is documented.
+// AccessBit is hf_access_bit of bpf/include/wire*.h, where it is documented.
 type AccessBit uint32
 
 const (
@@ -29,7 +29,7 @@ const (
 	MayDelete AccessBit = 8
 )
 
-// AdmitKey is hf_admit_key of bpf/include/wire.h, where it is documented.
+// AdmitKey is hf_admit_key of bpf/include/wire*.h, where it is documented.
 type AdmitKey struct {
 	_         structs.HostLayout
 	Container uint64
@@ -38,7 +38,7 @@ type AdmitKey struct {
 
 const _ = -uint(unsafe.Sizeof(AdmitKey{}) ^ 24)
 
-// Admitted is hf_admitted of bpf/include/wire.h, where it is documented.
+// Admitted is hf_admitted of bpf/include/wire*.h, where it is documented.
 type Admitted struct {
 	_     structs.HostLayout
 	Name  [8]uint64
@@ -52,7 +52,7 @@ type Admitted struct {
 
 const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 136)
 
-// Agent is hf_agent of bpf/include/wire.h, where it is documented.
+// Agent is hf_agent of bpf/include/wire*.h, where it is documented.
 type Agent struct {
 	_          structs.HostLayout
 	Generation uint32
@@ -65,7 +65,7 @@ type Agent struct {
 
 const _ = -uint(unsafe.Sizeof(Agent{}) ^ 32)
 
-// Allow is hf_allow of bpf/include/wire.h, where it is documented.
+// Allow is hf_allow of bpf/include/wire*.h, where it is documented.
 type Allow struct {
 	_     structs.HostLayout
 	Since uint32
@@ -76,7 +76,7 @@ type Allow struct {
 
 const _ = -uint(unsafe.Sizeof(Allow{}) ^ 16)
 
-// AllowClass is hf_allow_class of bpf/include/wire.h, where it is documented.
+// AllowClass is hf_allow_class of bpf/include/wire*.h, where it is documented.
 type AllowClass uint32
 
 const (
@@ -95,7 +95,7 @@ const (
 	AllowResolver    AllowClass = 13
 )
 
-// AllowKey is hf_allow_key of bpf/include/wire.h, where it is documented.
+// AllowKey is hf_allow_key of bpf/include/wire*.h, where it is documented.
 type AllowKey struct {
 	_       structs.HostLayout
 	Policy  uint32
@@ -106,14 +106,14 @@ type AllowKey struct {
 
 const _ = -uint(unsafe.Sizeof(AllowKey{}) ^ 32)
 
-// Argument is hf_argument of bpf/include/wire.h, where it is documented.
+// Argument is hf_argument of bpf/include/wire*.h, where it is documented.
 type Argument uint32
 
 const (
 	ArgResult Argument = 7
 )
 
-// Cgroup is hf_cgroup of bpf/include/wire.h, where it is documented.
+// Cgroup is hf_cgroup of bpf/include/wire*.h, where it is documented.
 type Cgroup struct {
 	_         structs.HostLayout
 	Head      Head
@@ -128,7 +128,7 @@ type Cgroup struct {
 
 const _ = -uint(unsafe.Sizeof(Cgroup{}) ^ 104)
 
-// ContainerName is hf_container_name of bpf/include/wire.h, where it is documented.
+// ContainerName is hf_container_name of bpf/include/wire*.h, where it is documented.
 type ContainerName struct {
 	_  structs.HostLayout
 	Id [64]uint8
@@ -136,7 +136,7 @@ type ContainerName struct {
 
 const _ = -uint(unsafe.Sizeof(ContainerName{}) ^ 64)
 
-// Counter is hf_counter of bpf/include/wire.h, where it is documented.
+// Counter is hf_counter of bpf/include/wire*.h, where it is documented.
 type Counter uint32
 
 const (
@@ -160,7 +160,7 @@ const (
 	Counters               Counter = 32
 )
 
-// Cred is hf_cred of bpf/include/wire.h, where it is documented.
+// Cred is hf_cred of bpf/include/wire*.h, where it is documented.
 type Cred struct {
 	_           structs.HostLayout
 	Uid         uint32
@@ -178,7 +178,7 @@ type Cred struct {
 
 const _ = -uint(unsafe.Sizeof(Cred{}) ^ 56)
 
-// Dns is hf_dns of bpf/include/wire.h, where it is documented.
+// Dns is hf_dns of bpf/include/wire*.h, where it is documented.
 type Dns struct {
 	_           structs.HostLayout
 	Head        Head
@@ -198,7 +198,7 @@ type Dns struct {
 
 const _ = -uint(unsafe.Sizeof(Dns{}) ^ 128)
 
-// EgressBit is hf_egress_bit of bpf/include/wire.h, where it is documented.
+// EgressBit is hf_egress_bit of bpf/include/wire*.h, where it is documented.
 type EgressBit uint32
 
 const (
@@ -206,7 +206,7 @@ const (
 	MayContactOne EgressBit = 2
 )
 
-// EgressKey is hf_egress_key of bpf/include/wire.h, where it is documented.
+// EgressKey is hf_egress_key of bpf/include/wire*.h, where it is documented.
 type EgressKey struct {
 	_        structs.HostLayout
 	Bits     uint32
@@ -221,7 +221,7 @@ type EgressKey struct {
 
 const _ = -uint(unsafe.Sizeof(EgressKey{}) ^ 40)
 
-// Exec is hf_exec of bpf/include/wire.h, where it is documented.
+// Exec is hf_exec of bpf/include/wire*.h, where it is documented.
 type Exec struct {
 	_           structs.HostLayout
 	Head        Head
@@ -245,7 +245,7 @@ type Exec struct {
 
 const _ = -uint(unsafe.Sizeof(Exec{}) ^ 264)
 
-// Exit is hf_exit of bpf/include/wire.h, where it is documented.
+// Exit is hf_exit of bpf/include/wire*.h, where it is documented.
 type Exit struct {
 	_      structs.HostLayout
 	Head   Head
@@ -255,7 +255,7 @@ type Exit struct {
 
 const _ = -uint(unsafe.Sizeof(Exit{}) ^ 72)
 
-// File is hf_file of bpf/include/wire.h, where it is documented.
+// File is hf_file of bpf/include/wire*.h, where it is documented.
 type File struct {
 	_          structs.HostLayout
 	Inode      uint64
@@ -270,7 +270,7 @@ type File struct {
 
 const _ = -uint(unsafe.Sizeof(File{}) ^ 32)
 
-// FileFlag is hf_file_flag of bpf/include/wire.h, where it is documented.
+// FileFlag is hf_file_flag of bpf/include/wire*.h, where it is documented.
 type FileFlag uint32
 
 const (
@@ -283,7 +283,7 @@ const (
 	FileTmpfs   FileFlag = 64
 )
 
-// FileOp is hf_file_op of bpf/include/wire.h, where it is documented.
+// FileOp is hf_file_op of bpf/include/wire*.h, where it is documented.
 type FileOp struct {
 	_         structs.HostLayout
 	Head      Head
@@ -300,7 +300,7 @@ type FileOp struct {
 
 const _ = -uint(unsafe.Sizeof(FileOp{}) ^ 144)
 
-// Flag is hf_flag of bpf/include/wire.h, where it is documented.
+// Flag is hf_flag of bpf/include/wire*.h, where it is documented.
 type Flag uint32
 
 const (
@@ -318,7 +318,7 @@ const (
 	FlagKilled     Flag = 2048
 )
 
-// Fork is hf_fork of bpf/include/wire.h, where it is documented.
+// Fork is hf_fork of bpf/include/wire*.h, where it is documented.
 type Fork struct {
 	_           structs.HostLayout
 	Head        Head
@@ -331,7 +331,7 @@ type Fork struct {
 
 const _ = -uint(unsafe.Sizeof(Fork{}) ^ 96)
 
-// Gain is hf_gain of bpf/include/wire.h, where it is documented.
+// Gain is hf_gain of bpf/include/wire*.h, where it is documented.
 type Gain uint32
 
 const (
@@ -340,7 +340,7 @@ const (
 	GainUserns Gain = 4
 )
 
-// HashKey is hf_hash_key of bpf/include/wire.h, where it is documented.
+// HashKey is hf_hash_key of bpf/include/wire*.h, where it is documented.
 type HashKey struct {
 	_    structs.HostLayout
 	Word [1032]uint32
@@ -348,7 +348,7 @@ type HashKey struct {
 
 const _ = -uint(unsafe.Sizeof(HashKey{}) ^ 4128)
 
-// Head is hf_head of bpf/include/wire.h, where it is documented.
+// Head is hf_head of bpf/include/wire*.h, where it is documented.
 type Head struct {
 	_      structs.HostLayout
 	Type   uint16
@@ -371,7 +371,7 @@ type Head struct {
 
 const _ = -uint(unsafe.Sizeof(Head{}) ^ 64)
 
-// How is hf_how of bpf/include/wire.h, where it is documented.
+// How is hf_how of bpf/include/wire*.h, where it is documented.
 type How uint32
 
 const (
@@ -382,7 +382,7 @@ const (
 	HowLengthPair   How = 16
 )
 
-// Interest is hf_interest of bpf/include/wire.h, where it is documented.
+// Interest is hf_interest of bpf/include/wire*.h, where it is documented.
 type Interest struct {
 	_       structs.HostLayout
 	All     uint64
@@ -391,7 +391,7 @@ type Interest struct {
 
 const _ = -uint(unsafe.Sizeof(Interest{}) ^ 16)
 
-// Mode is hf_mode of bpf/include/wire.h, where it is documented.
+// Mode is hf_mode of bpf/include/wire*.h, where it is documented.
 type Mode uint32
 
 const (
@@ -401,7 +401,7 @@ const (
 	ModeEnforce Mode = 3
 )
 
-// Net is hf_net of bpf/include/wire.h, where it is documented.
+// Net is hf_net of bpf/include/wire*.h, where it is documented.
 type Net struct {
 	_            structs.HostLayout
 	Head         Head
@@ -426,7 +426,7 @@ type Net struct {
 
 const _ = -uint(unsafe.Sizeof(Net{}) ^ 168)
 
-// NetFlag is hf_net_flag of bpf/include/wire.h, where it is documented.
+// NetFlag is hf_net_flag of bpf/include/wire*.h, where it is documented.
 type NetFlag uint32
 
 const (
@@ -436,7 +436,7 @@ const (
 	NetOwner    NetFlag = 8
 )
 
-// Policy is hf_policy of bpf/include/wire.h, where it is documented.
+// Policy is hf_policy of bpf/include/wire*.h, where it is documented.
 type Policy struct {
 	_          structs.HostLayout
 	Id         uint32
@@ -447,7 +447,7 @@ type Policy struct {
 
 const _ = -uint(unsafe.Sizeof(Policy{}) ^ 24)
 
-// Process is hf_process of bpf/include/wire.h, where it is documented.
+// Process is hf_process of bpf/include/wire*.h, where it is documented.
 type Process struct {
 	_        structs.HostLayout
 	Start    uint64
@@ -461,7 +461,7 @@ type Process struct {
 
 const _ = -uint(unsafe.Sizeof(Process{}) ^ 48)
 
-// Reason is hf_reason of bpf/include/wire.h, where it is documented.
+// Reason is hf_reason of bpf/include/wire*.h, where it is documented.
 type Reason uint32
 
 const (
@@ -485,7 +485,7 @@ const (
 	Reasons             Reason = 32
 )
 
-// Security is hf_security of bpf/include/wire.h, where it is documented.
+// Security is hf_security of bpf/include/wire*.h, where it is documented.
 type Security struct {
 	_            structs.HostLayout
 	Head         Head
@@ -506,7 +506,7 @@ type Security struct {
 
 const _ = -uint(unsafe.Sizeof(Security{}) ^ 288)
 
-// Signal is hf_signal of bpf/include/wire.h, where it is documented.
+// Signal is hf_signal of bpf/include/wire*.h, where it is documented.
 type Signal uint32
 
 const (
@@ -518,7 +518,7 @@ const (
 	Signals       Signal = 8
 )
 
-// Source is hf_source of bpf/include/wire.h, where it is documented.
+// Source is hf_source of bpf/include/wire*.h, where it is documented.
 type Source uint32
 
 const (
@@ -528,7 +528,7 @@ const (
 	SourceVolume Source = 8
 )
 
-// Spaces is hf_spaces of bpf/include/wire.h, where it is documented.
+// Spaces is hf_spaces of bpf/include/wire*.h, where it is documented.
 type Spaces struct {
 	_      structs.HostLayout
 	Mnt    uint32
@@ -543,7 +543,7 @@ type Spaces struct {
 
 const _ = -uint(unsafe.Sizeof(Spaces{}) ^ 32)
 
-// Stdio is hf_stdio of bpf/include/wire.h, where it is documented.
+// Stdio is hf_stdio of bpf/include/wire*.h, where it is documented.
 type Stdio uint32
 
 const (
@@ -558,7 +558,7 @@ const (
 	StderrUnix   Stdio = 256
 )
 
-// Syscall is hf_syscall of bpf/include/wire.h, where it is documented.
+// Syscall is hf_syscall of bpf/include/wire*.h, where it is documented.
 type Syscall struct {
 	_         structs.HostLayout
 	Type      uint8
@@ -579,7 +579,7 @@ type Syscall struct {
 
 const _ = -uint(unsafe.Sizeof(Syscall{}) ^ 16)
 
-// SyscallRow is hf_syscall_row of bpf/include/wire.h, where it is documented.
+// SyscallRow is hf_syscall_row of bpf/include/wire*.h, where it is documented.
 type SyscallRow struct {
 	_      structs.HostLayout
 	Native Syscall
@@ -588,7 +588,7 @@ type SyscallRow struct {
 
 const _ = -uint(unsafe.Sizeof(SyscallRow{}) ^ 32)
 
-// Tally is hf_tally of bpf/include/wire.h, where it is documented.
+// Tally is hf_tally of bpf/include/wire*.h, where it is documented.
 type Tally struct {
 	_          structs.HostLayout
 	Known      [8]uint64
@@ -599,7 +599,7 @@ type Tally struct {
 
 const _ = -uint(unsafe.Sizeof(Tally{}) ^ 256)
 
-// TreeKey is hf_tree_key of bpf/include/wire.h, where it is documented.
+// TreeKey is hf_tree_key of bpf/include/wire*.h, where it is documented.
 type TreeKey struct {
 	_       structs.HostLayout
 	Bits    uint32
@@ -610,7 +610,7 @@ type TreeKey struct {
 
 const _ = -uint(unsafe.Sizeof(TreeKey{}) ^ 128)
 
-// Type is hf_type of bpf/include/wire.h, where it is documented.
+// Type is hf_type of bpf/include/wire*.h, where it is documented.
 type Type uint32
 
 const (
@@ -653,7 +653,7 @@ const (
 	TypeLimit        Type = 64
 )
 
-// Watch is hf_watch of bpf/include/wire.h, where it is documented.
+// Watch is hf_watch of bpf/include/wire*.h, where it is documented.
 type Watch uint32
 
 const (
@@ -662,7 +662,7 @@ const (
 	WatchProtect Watch = 4
 )
 
-// WatchAddr is hf_watch_addr of bpf/include/wire.h, where it is documented.
+// WatchAddr is hf_watch_addr of bpf/include/wire*.h, where it is documented.
 type WatchAddr struct {
 	_    structs.HostLayout
 	Bits uint32
@@ -671,7 +671,7 @@ type WatchAddr struct {
 
 const _ = -uint(unsafe.Sizeof(WatchAddr{}) ^ 20)
 
-// WatchKey is hf_watch_key of bpf/include/wire.h, where it is documented.
+// WatchKey is hf_watch_key of bpf/include/wire*.h, where it is documented.
 type WatchKey struct {
 	_    structs.HostLayout
 	Bits uint32
@@ -680,7 +680,7 @@ type WatchKey struct {
 
 const _ = -uint(unsafe.Sizeof(WatchKey{}) ^ 128)
 
-// WatchName is hf_watch_name of bpf/include/wire.h, where it is documented.
+// WatchName is hf_watch_name of bpf/include/wire*.h, where it is documented.
 type WatchName struct {
 	_    structs.HostLayout
 	Name [48]uint8
@@ -688,7 +688,7 @@ type WatchName struct {
 
 const _ = -uint(unsafe.Sizeof(WatchName{}) ^ 48)
 
-// WhenDead is hf_when_dead of bpf/include/wire.h, where it is documented.
+// WhenDead is hf_when_dead of bpf/include/wire*.h, where it is documented.
 type WhenDead uint32
 
 const (

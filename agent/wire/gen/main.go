@@ -84,7 +84,7 @@ func declare(spec *btf.Spec) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("declare %s: %w", t.TypeName(), err)
 		}
-		fmt.Fprintf(&buf, "// %s is %s of bpf/include/wire.h, where it is documented.\n%s\n\n", names[t], t.TypeName(), text)
+		fmt.Fprintf(&buf, "// %s is %s of bpf/include/wire*.h, where it is documented.\n%s\n\n", names[t], t.TypeName(), text)
 		if s, ok := t.(*btf.Struct); ok {
 			fmt.Fprintf(&buf, "const _ = -uint(unsafe.Sizeof(%s{}) ^ %d)\n\n", names[t], s.Size)
 		}
