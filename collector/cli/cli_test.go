@@ -35,6 +35,9 @@ type world struct {
 	environment map[string]string
 	terminal    bool
 	columns     int
+	// stdin is what is typed or piped in, interactive whether it is typed.
+	stdin       string
+	interactive bool
 }
 
 // of is a world in which the environment names the API, for a viewer.
@@ -58,7 +61,7 @@ func (w world) with(name, value string) world {
 
 func (w world) env(stdout, stderr io.Writer) cli.Env {
 	return cli.Env{
-		Stdout: stdout, Stderr: stderr, Terminal: w.terminal, Columns: w.columns,
+		Stdin: strings.NewReader(w.stdin), Interactive: w.interactive, Stdout: stdout, Stderr: stderr, Terminal: w.terminal, Columns: w.columns,
 		Getenv:   func(name string) string { return w.environment[name] },
 		Location: time.FixedZone("CET", 3600),
 		Now:      func() time.Time { return time.Date(2026, 11, 18, 12, 30, 0, 0, time.UTC) },
@@ -311,6 +314,13 @@ func TestEveryCommandHelps(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"--help"}, {"alerts", "--help"}, {"alerts", "show", "--help"}, {"events", "--help"}, {"nodes", "--help"},
 		{"nodes", "show", "--help"}, {"record", "--help"}, {"record", "set", "--help"}, {"record", "clear", "--help"},
+		{"mode", "--help"}, {"mode", "list", "--help"}, {"mode", "history", "--help"}, {"mode", "set", "--help"},
+		{"mode", "clear", "--help"}, {"mode", "break-glass", "--help"}, {"mode", "show", "--help"}, {"mode", "switches", "--help"},
+		{"profile", "--help"}, {"profile", "list", "--help"}, {"profile", "show", "--help"}, {"profile", "history", "--help"},
+		{"profile", "diff", "--help"}, {"profile", "candidates", "--help"}, {"profile", "approve", "--help"},
+		{"profile", "reject", "--help"}, {"profile", "edit", "--help"}, {"profile", "remove", "--help"},
+		{"profile", "export", "--help"}, {"profile", "import", "--help"}, {"profile", "check", "--help"},
+		{"profile", "test", "--help"}, {"explain", "--help"}, {"allow", "--help"},
 	} {
 		stdout := world{}.must(t, args...)
 		if !strings.Contains(stdout, "Examples:\n  holdfast ") {

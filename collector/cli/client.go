@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -92,9 +93,14 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 
 // call sends body, unless it is nil, and decodes the whole answer into v, unless that is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, v any) error {
+	return c.callWith(ctx, method, path, query, nil, body, v)
+}
+
+// callWith is call with more headers.
+func (c *client) callWith(ctx context.Context, method, path string, query url.Values, header http.Header, body, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	response, err := c.do(ctx, method, path, query, body)
+	response, err := c.do(ctx, method, path, query, header, body)
 	if err != nil {
 		return err
 	}
@@ -120,11 +126,14 @@ func below(path, name string) (string, error) {
 	return path + "/" + url.PathEscape(name), nil
 }
 
-const notFoundAdvice = "'holdfast nodes' lists the nodes, 'holdfast alerts -o wide' the alerts with their ids, and\n" +
-	"'holdfast record list' what is recorded."
+const notFoundAdvice = "'holdfast nodes' lists the nodes, 'holdfast alerts -o wide' the alerts with their ids, 'holdfast record list' what\n" +
+	"is recorded, 'holdfast profile list' the profiles, and 'holdfast mode list' the modes that were set."
 
-// do sends a request and returns the answer if it is a success; the caller closes its body.
-func (c *client) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+// do sends a request, with header beside its own unless that is nil, and returns the answer if it is a success; the caller
+// closes its body.
+func (c *client) do(
+	ctx context.Context, method, path string, query url.Values, header http.Header, body any,
+) (*http.Response, error) {
 	target := "https://" + c.address + path + "?" + query.Encode()
 	var payload io.Reader
 	if body != nil {
@@ -138,6 +147,7 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return nil, fmt.Errorf("request to %s: %w", c.address, err)
 	}
+	maps.Copy(request.Header, header)
 	request.Header.Set("Authorization", "Bearer "+c.token)
 	request.Header.Set("User-Agent", "holdfast/"+version())
 	if body != nil {
@@ -178,6 +188,10 @@ func (c *client) refusal(response *http.Response) error {
 			"  holdfast-collector token create --data-dir DIR --role admin")
 	case http.StatusNotFound:
 		return advise(ExitNotFound, err, "%s", notFoundAdvice)
+	case http.StatusPreconditionFailed:
+		return advise(ExitFailure, err, "Somebody changed it in the meantime. Look at what it is now, and do it again.")
+	case http.StatusUnprocessableEntity:
+		return advise(ExitUsage, err, "Nothing was changed.")
 	case http.StatusBadRequest:
 		return advise(ExitUsage, err, "See --help of this command.")
 	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:

@@ -61,15 +61,18 @@ const (
 	formatTable = "table"
 	formatWide  = "wide"
 	formatJSON  = "json"
+	// formatYAML is for profiles, which are files.
+	formatYAML = "yaml"
 
 	colorAuto   = "auto"
 	colorAlways = "always"
 	colorNever  = "never"
 )
 
-// settings joins flags, environment and configuration file, in this order of strength, and checks the result. Where the
+// settings joins flags, environment and configuration file, in this order of strength, and checks the result. The output
+// formats are those that every command has, and also what only this one has. Where the
 // collector is, and who asks, is checked only once a command asks for it.
-func (a *app) settings() (settings, error) {
+func (a *app) settings(also ...string) (settings, error) {
 	s, err := a.readConfig()
 	if err != nil {
 		return settings{}, err
@@ -101,7 +104,7 @@ func (a *app) settings() (settings, error) {
 	if s.Color == "" {
 		s.Color = colorAuto
 	}
-	if err := oneOf("--output", s.Output, formatTable, formatWide, formatJSON); err != nil {
+	if err := oneOf("--output", s.Output, append([]string{formatTable, formatWide, formatJSON}, also...)...); err != nil {
 		return settings{}, err
 	}
 	return s, oneOf("--color", s.Color, colorAuto, colorAlways, colorNever)

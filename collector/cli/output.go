@@ -27,9 +27,10 @@ type session struct {
 	colour bool
 }
 
-// open reads the settings and prepares for asking. It connects to nothing yet.
-func (a *app) open() (*session, error) {
-	s, err := a.settings()
+// open reads the settings and prepares for asking. It connects to nothing yet. also are output formats beyond those that
+// every command has.
+func (a *app) open(also ...string) (*session, error) {
+	s, err := a.settings(also...)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +39,24 @@ func (a *app) open() (*session, error) {
 		return nil, err
 	}
 	return &session{client: c, env: a.env, format: s.Output, colour: a.colour(s)}, nil
+}
+
+// local prepares a command that asks nobody: it has settings, and no collector. also is as for open.
+func (a *app) local(also ...string) (*session, error) {
+	s, err := a.settings(also...)
+	if err != nil {
+		return nil, err
+	}
+	return &session{env: a.env, format: s.Output, colour: a.colour(s)}, nil
+}
+
+// writeValue writes what this command found out itself as JSON, on a line of its own.
+func (s *session) writeValue(v any) error {
+	object, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return s.writeJSON(object)
 }
 
 // writeJSON writes one object as the collector sent it, on a line of its own, safe for a terminal.

@@ -28,13 +28,17 @@ const (
 	ExitUnreachable = 3
 	// ExitRefused is a token that is missing, wrong, expired or not allowed to do this.
 	ExitRefused = 4
-	// ExitNotFound is a node or an alert that the collector does not know.
+	// ExitNotFound is something that the collector does not know: a node, an alert, a profile, a mode.
 	ExitNotFound = 5
 )
 
 // Env is what the command takes from the world around it.
 type Env struct {
 	Stdout, Stderr io.Writer
+	// Stdin is what is typed or piped in; nil stands for nothing. Interactive says whether it is a terminal, at which a
+	// person can be asked.
+	Stdin       io.Reader
+	Interactive bool
 	// Getenv reads an environment variable; an unset one is empty.
 	Getenv func(string) string
 	// Terminal says whether Stdout is a terminal, and Columns how wide it is; 0 where that is unknown.
@@ -117,7 +121,10 @@ const rootExamples = `  holdfast nodes                           # who watches, 
   holdfast alerts --since 1h               # what was detected in the last hour
   holdfast alerts --follow -p warning      # go on as it happens, warnings and worse
   holdfast alerts show ID                  # the whole story of one alert
+  holdfast explain ID                      # why it was not allowed, and what would allow it
   holdfast events --node worker-1 -t exec  # what a node sees right now
+  holdfast profile show shop/web           # what a workload may do
+  holdfast mode set shop/web enforce --reason "stable since May"
   holdfast alerts -o json | jq .rule       # one JSON object a line, with Falco's keys`
 
 func newRoot(a *app) *cobra.Command {
@@ -138,7 +145,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(usageError)
 	a.flags.register(root)
 	root.AddCommand(
-		newAlerts(a), newEvents(a), newNodes(a), newRecord(a), newVersion(a),
+		newAlerts(a), newEvents(a), newNodes(a), newRecord(a), newMode(a), newProfile(a), newExplain(a), newAllow(a), newVersion(a),
 	)
 	return strictArguments(root)
 }

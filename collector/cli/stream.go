@@ -40,7 +40,7 @@ var errStream = errors.New("the stream broke off")
 func (c *client) stream(ctx context.Context, path string, query url.Values, each func(line) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	response, err := c.do(ctx, http.MethodGet, path, query, nil)
+	response, err := c.do(ctx, http.MethodGet, path, query, nil, nil)
 	if err != nil {
 		return err
 	}

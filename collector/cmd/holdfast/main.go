@@ -24,8 +24,9 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := cli.Env{
-		Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Terminal: isatty.IsTerminal(os.Stdout.Fd()), Location: time.Local, Now: time.Now,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Interactive: isatty.IsTerminal(os.Stdin.Fd()),
+		Terminal:    isatty.IsTerminal(os.Stdout.Fd()), Location: time.Local, Now: time.Now,
 	}
 	if size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
 		env.Columns = int(size.Col)
