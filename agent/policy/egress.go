@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// dnsPort is where resolvers are asked, by these protocols (IANA).
+const (
+	dnsPort     = 53
+	protocolTCP = 6
+	protocolUDP = 17
+)
+
+// maxName is the longest domain name, in bytes (RFC 1035, without the dot at the end).
+const maxName = 253
+
+func (c *compiler) egress(what string, subject uint64, e *profile.Egress) {
+	if !e.Seen.Allows() {
+		return
+	}
+	what = fmt.Sprintf("%s: egress %s%s%s%s %s/%d", what, e.Name, e.Service, e.Workload, e.CIDR, e.Protocol, e.Port)
+	protocol, err := profile.ProtocolNumber(e.Protocol)
+	if err == nil && protocol == 0 && e.Port != 0 {
+		err = errAnyProtocol
+	}
+	if err != nil {
+		c.fail(what, err)
+		return
+	}
+	to := Contact{Subject: subject, Port: e.Port, Protocol: protocol}
+	switch {
+	case e.Name != "":
+		err = c.name(to, e.Name)
+	case e.CIDR != "":
+		err = c.prefix(to, e.CIDR)
+	case e.Service != "":
+		err = c.service(to, e.Service)
+	case e.Workload != "":
+		err = c.workload(to, e.Workload)
+	default:
+		err = errors.New("nobody is named")
+	}
+	if err != nil {
+		c.fail(what, err)
+	}
+}
+
+// name lets everybody ask for the name, and the subject contact what it stands for. The name counts in lower case.
+func (c *compiler) name(to Contact, name string) error {
+	domain, below := strings.CutPrefix(name, "*.")
+	if domain == "" || len(domain) > maxName || domain != strings.ToLower(domain) || strings.HasSuffix(domain, ".") {
+		return fmt.Errorf("a name has at most %d bytes, in lower case, and no dot at its end", maxName)
+	}
+	class := wire.AllowName
+	if below {
+		class = wire.AllowNameBelow
+	}
+	hash := c.Hasher.HashString(domain)
+	c.add(class, AnyExe, hash, 1)
+	c.add(wire.AllowNameContact, to.Subject, [2]uint64{hash[0], transport(to.Protocol, to.Port)}, 1)
+	c.names = true
+	return nil
+}
+
+// prefix lets the subject contact a prefix. A single address that is asked at the port of DNS is a resolver.
+func (c *compiler) prefix(to Contact, text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return fmt.Errorf("parse the prefix: %w", err)
+	}
+	bits := uint16(wire.MayContact)
+	if prefix.IsSingleIP() {
+		bits |= uint16(wire.MayContactOne)
+		if to.Port == dnsPort && (to.Protocol == protocolUDP || to.Protocol == protocolTCP) {
+			c.add(wire.AllowResolver, AnyExe, addressObject(prefix.Addr()), 1)
+		}
+	}
+	c.contact(to, prefix, bits)
+	return nil
+}
+
+func (c *compiler) contact(to Contact, prefix netip.Prefix, bits uint16) {
+	to.Prefix = mapped(prefix)
+	c.set.Egress[to] |= bits
+}
+
+// mapped gives a prefix as one of IPv6, masked.
+func mapped(prefix netip.Prefix) netip.Prefix {
+	prefix = prefix.Masked()
+	bits := prefix.Bits()
+	if prefix.Addr().Is4() {
+		bits += 96
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(prefix.Addr().As16()), bits)
+}
+
+func (c *compiler) service(to Contact, text string) error {
+	namespace, name, ok := strings.Cut(text, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return errors.New("a service is written NAMESPACE/NAME")
+	}
+	var prefixes []netip.Prefix
+	if c.Cluster != nil {
+		prefixes = c.Cluster.Service(namespace, name)
+	}
+	c.resolved("service "+text, to, prefixes)
+	return nil
+}
+
+func (c *compiler) workload(to Contact, text string) error {
+	part := strings.Split(text, "/")
+	if len(part) != 3 || part[0] == "" || part[1] == "" || part[2] == "" {
+		return errors.New("a workload is written NAMESPACE/KIND/NAME")
+	}
+	var prefixes []netip.Prefix
+	if c.Cluster != nil {
+		prefixes = c.Cluster.Workload(part[0], part[1], part[2])
+	}
+	c.resolved("workload "+text, to, prefixes)
+	return nil
+}
+
+// resolved lets the subject contact what a name of the cluster stands for now.
+func (c *compiler) resolved(what string, to Contact, prefixes []netip.Prefix) {
+	if len(prefixes) == 0 {
+		c.set.Unresolved = append(c.set.Unresolved, what)
+	}
+	for _, prefix := range prefixes {
+		c.contact(to, prefix, uint16(wire.MayContact))
+	}
+}
+
+// resolver believes the answers of one of the container's resolvers. Who may contact a name has to ask for its address,
+// and what is asked is checked by name: so the way to the resolver is open where the profile has names.
+func (c *compiler) resolver(address netip.Addr) {
+	address = address.WithZone("")
+	c.add(wire.AllowResolver, AnyExe, addressObject(address), 1)
+	if !c.names {
+		return
+	}
+	for _, protocol := range []uint8{protocolUDP, protocolTCP} {
+		to := Contact{Subject: AnyExe, Port: dnsPort, Protocol: protocol}
+		c.contact(to, netip.PrefixFrom(address, address.BitLen()), uint16(wire.MayContact|wire.MayContactOne))
+	}
+}
