@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package uplink is the agent's side of the line to the collector: it enrols the node, keeps and renews its certificate,
-// and holds one stream open on which alerts and recorded events go up and acknowledgements, record policies and requests
-// to watch come down. Nothing else of the agent speaks gRPC to the collector.
+// and holds one stream open on which alerts, recorded events and observed profiles go up, and acknowledgements, record
+// policies, effective profiles, modes and requests to watch come down. Nothing else of the agent speaks gRPC to the collector.
 //
 // # Delivery
 //

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package fleet knows the nodes: which are connected, what each can do and how it fares, what they shall record, and who
-// watches their events live. It keeps no alerts and no events. Run owns its one goroutine; every method may be called
-// concurrently.
+// watches their events live. It keeps what they observe of each workload, merges it with what people have written over it,
+// and tells every node that runs the workload what it is allowed, and in which mode. It keeps no alerts and no events. Run
+// owns its two goroutines; every method may be called concurrently.
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/authority"
@@ -40,6 +44,8 @@ var (
 type Store interface {
 	store.Nodes
 	store.Policies
+	store.Profiles
+	store.Modes
 	Losses(ctx context.Context, lane apiv1.Lane) ([]store.LossCount, error)
 }
 
@@ -50,6 +56,8 @@ type Config struct {
 	// Every is how often what nodes said is written down, revocations are looked up, and slow viewers are told what they
 	// lost; 0 means 5 seconds.
 	Every time.Duration
+	// Gather is how long changes of profiles are gathered before they are merged and sent; 0 means 200 milliseconds.
+	Gather time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -59,44 +67,73 @@ type Fleet struct {
 	store Store
 	log   *slog.Logger
 	every time.Duration
-	now   func() time.Time
+	// gather is how long changes of profiles are gathered.
+	gather time.Duration
+	now    func() time.Time
 
 	mu       sync.Mutex
 	sessions map[string]*Session
 	policy   *apiv1.RecordPolicy
+	modes    *apiv1.ModeSettings
 	nextTail uint64
 
-	// setting serialises policy changes, so that memory and store end with the same one.
+	// setting serialises changes of policy and modes, so that memory and store end with the same ones.
 	setting sync.Mutex
+
+	book *book
+	// computing serialises what computes effective profiles, editing what changes overlays.
+	computing, editing sync.Mutex
 }
 
 // New makes a fleet, with the record policy that is stored.
 func New(ctx context.Context, cfg Config) (*Fleet, error) {
-	f := &Fleet{store: cfg.Store, log: cfg.Log, every: cfg.Every, now: cfg.Now, sessions: map[string]*Session{}}
+	f := &Fleet{
+		store: cfg.Store, log: cfg.Log, every: cmp.Or(cfg.Every, 5*time.Second), gather: cmp.Or(cfg.Gather, 200*time.Millisecond),
+		now: cfg.Now, sessions: map[string]*Session{},
+	}
 	if f.now == nil {
 		f.now = time.Now
-	}
-	if f.every == 0 {
-		f.every = 5 * time.Second
 	}
 	var err error
 	f.policy, _, err = f.store.RecordPolicy(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the record policy: %w", err)
 	}
+	if f.modes, err = f.loadModes(ctx); err != nil {
+		return nil, fmt.Errorf("load the modes: %w", err)
+	}
+	if err := f.loadBook(ctx); err != nil {
+		return nil, err
+	}
 	return f, nil
 }
 
-// Run writes down what nodes say, and ends the sessions of revoked nodes, until ctx ends. Then it writes down the rest.
+// Run writes down what nodes say, ends the sessions of revoked nodes, and keeps profiles up to date, until ctx ends. Then
+// it writes down the rest.
 func (f *Fleet) Run(ctx context.Context) error {
-	tick := time.NewTicker(f.every)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.keep(ctx) })
+	group.Go(func() error { return f.tend(ctx) })
+	return group.Wait()
+}
+
+// tend looks after everything but profiles every so often.
+func (f *Fleet) tend(ctx context.Context) error {
+	f.book.rouse()
+	tick, trim := time.NewTicker(f.every), time.NewTicker(trimEvery)
 	defer tick.Stop()
+	defer trim.Stop()
 	for {
 		select {
 		case <-tick.C:
 			f.endRevoked(ctx)
 			f.save(ctx)
-			f.tellShed()
+			f.book.rouse()
+			for _, s := range f.snapshot() {
+				s.remind()
+			}
+		case <-trim.C:
+			f.trimProfiles(ctx)
 		case <-ctx.Done():
 			f.save(context.WithoutCancel(ctx))
 			return ctx.Err()

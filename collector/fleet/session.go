@@ -28,6 +28,7 @@ type Session struct {
 	state store.Node
 	dirty bool
 	tails map[uint64]*tail
+	share share
 	cause error
 }
 
@@ -48,7 +49,7 @@ func (f *Fleet) Join(ctx context.Context, a Arrival) *Session {
 		fleet: f, node: a.Hello.GetNode(), issued: a.Issued,
 		out: make(chan *apiv1.CollectorMessage, outbox), policy: make(chan *apiv1.RecordPolicy, 1), done: make(chan struct{}),
 		state: store.Node{Name: a.Hello.GetNode(), FirstSeen: now, LastSeen: now, Address: a.Address, Hello: a.Hello},
-		tails: map[uint64]*tail{},
+		tails: map[uint64]*tail{}, share: newShare(),
 	}
 	if err := f.store.PutNodes(ctx, s.state); err != nil {
 		f.log.Error("a node that has connected was not written down, trying again", "node", s.node, "error", err)

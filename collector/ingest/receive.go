@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/store"
 )
 
@@ -55,6 +56,10 @@ func (c *connection) receive(ctx context.Context, hellos chan<- *apiv1.Hello) er
 			c.session.Health(m.Health)
 		case *apiv1.AgentMessage_Tail:
 			c.session.Tail(m.Tail)
+		case *apiv1.AgentMessage_Announce:
+			err = c.profiles(c.session.Announce(ctx, m.Announce))
+		case *apiv1.AgentMessage_Observed:
+			err = c.profiles(c.session.Observed(ctx, m.Observed))
 		default:
 			err = status.Errorf(codes.InvalidArgument, "a message of type %T", m)
 		}
@@ -62,6 +67,19 @@ func (c *connection) receive(ctx context.Context, hellos chan<- *apiv1.Hello) er
 			return err
 		}
 	}
+}
+
+// profiles is what ends the stream where something about profiles went wrong: the agent breaks the protocol, or the
+// collector cannot store, and the agent sends it again on its next stream.
+func (c *connection) profiles(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fleet.ErrPolicy):
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	c.log.Error("what the agent said of profiles could not be stored", "error", err)
+	return status.Error(codes.Unavailable, "the collector cannot store profiles now: see its log")
 }
 
 // batch checks a batch and has it stored.

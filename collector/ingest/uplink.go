@@ -137,7 +137,7 @@ func (c *connection) serve(ctx context.Context, hello *apiv1.Hello, issued time.
 	}
 	c.log.Info("agent connected", "version", hello.GetAgentVersion(), "kernel", hello.GetKernelRelease(), "machine", hello.GetMachine())
 	close(c.welcomed)
-	return c.send(session, expiry)
+	return c.send(ctx, session, expiry)
 }
 
 // welcome says how far the agent's lines are stored. Positions of which the agent knows more than the store are moved on:
@@ -148,7 +148,12 @@ func (c *connection) welcome(ctx context.Context, hello *apiv1.Hello) error {
 		c.log.Error("positions could not be read", "error", err)
 		return status.Error(codes.Unavailable, "the collector cannot read now: see its log")
 	}
-	welcome := &apiv1.Welcome{Record: c.session.CurrentPolicy()}
+	held, err := c.session.Held(ctx)
+	if err != nil {
+		c.log.Error("observed profiles could not be listed", "error", err)
+		return status.Error(codes.Unavailable, "the collector cannot read now: see its log")
+	}
+	welcome := &apiv1.Welcome{Record: c.session.CurrentPolicy(), Observed: held, Modes: c.session.CurrentModes()}
 	stored := map[apiv1.Lane]map[uint64]uint64{apiv1.Lane_LANE_ALERTS: {}, apiv1.Lane_LANE_RECORDS: {}}
 	for _, p := range positions {
 		stored[p.Lane][p.Epoch] = p.Sequence
@@ -186,8 +191,8 @@ func (c *connection) elsewhere(ctx context.Context, l *line, p *apiv1.Position, 
 	return err
 }
 
-// send sends acknowledgements, policies and tails, until the stream is to end.
-func (c *connection) send(session *fleet.Session, expiry <-chan time.Time) error {
+// send sends acknowledgements, policies, profiles, modes and tails, until the stream is to end.
+func (c *connection) send(ctx context.Context, session *fleet.Session, expiry <-chan time.Time) error {
 	credit := time.NewTicker(creditEvery)
 	defer credit.Stop()
 	for {
@@ -201,6 +206,12 @@ func (c *connection) send(session *fleet.Session, expiry <-chan time.Time) error
 			broken = c.stream.Send(&apiv1.CollectorMessage{Message: &apiv1.CollectorMessage_Record{Record: p}})
 		case m := <-session.Out():
 			broken = c.stream.Send(m)
+		case <-session.News():
+			for _, m := range session.TakeNews(ctx) {
+				if broken = c.stream.Send(m); broken != nil {
+					break
+				}
+			}
 		case err := <-c.received:
 			return err
 		case <-session.Done():

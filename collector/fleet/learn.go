@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// maxReason is how much of why a profile was refused is told, in bytes.
+const maxReason = 1000
+
+// Observed takes what the agent has observed of a key. Whatever it is, it is the node's own: it says nothing of other
+// nodes. One that makes no sense is kept aside, and the agent is told why; the error is only that nothing could be stored,
+// or that the agent does not take its answers.
+func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error {
+	f := s.fleet
+	now := f.now()
+	o := store.Observed{Node: s.node, Key: keyOf(m.GetKey()), Version: m.GetVersion(), Received: now, Seen: now}
+	if err := o.Key.Validate(); err != nil {
+		return s.answer(m, fmt.Sprintf("the key: %v", err))
+	}
+	p, err := readObserved(o.Key, m)
+	if err == nil {
+		own := p.Attributed(s.node)
+		o.Entries, o.States = own.Len(), states(m)
+		o.Text, err = bounded(profile.Encode(own))
+	}
+	if err != nil {
+		o.Refused, o.Raw = cut(err.Error(), maxReason), m.GetProfile()
+		f.log.Warn("observed profile refused", "node", s.node, "profile", o.Key.String(), "version", o.Version, "reason", o.Refused)
+	}
+	if err := f.store.PutObserved(ctx, o); errors.Is(err, store.ErrTooMany) {
+		f.log.Warn("observed profile refused", "node", s.node, "profile", o.Key.String(), "reason", err)
+		return s.answer(m, cut(err.Error(), maxReason))
+	} else if err != nil {
+		return err
+	}
+	if o.Refused == "" {
+		f.book.stale(o.Key)
+	}
+	return s.answer(m, o.Refused)
+}
+
+// readObserved decodes what an agent has observed, and checks that it is what an agent may say.
+func readObserved(key profile.Key, m *apiv1.ObservedProfile) (*profile.Profile, error) {
+	text, err := unpack(m.GetProfile(), m.GetEncoding())
+	if err != nil {
+		return nil, err
+	}
+	p, err := decodeProfile("observed", text)
+	if err != nil {
+		return nil, err
+	}
+	if p.Key != key {
+		return nil, fmt.Errorf("it is of %s, and was sent as of %s", p.Key, key)
+	}
+	for _, e := range p.Entries() {
+		if o := e.Seen.Origin; o == profile.Written || o == profile.Removed {
+			return nil, fmt.Errorf("%s %.100q of %.100q is %s, which is for people to say", e.Kind, e.Text, e.Process, o)
+		}
+	}
+	return p, nil
+}
+
+// decodeProfile is profile.DecodeOne. A defect of it must not end the collector, for agents decide what it is given.
+func decodeProfile(name string, text []byte) (p *profile.Profile, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("%s: decoding it panicked: %v", name, r)
+		}
+	}()
+	return profile.DecodeOne(name, text)
+}
+
+// bounded is a text, unless it is too large to be sent.
+func bounded(text []byte) ([]byte, error) {
+	if len(text) > maxText {
+		return nil, fmt.Errorf("a text of %d bytes is larger than %d", len(text), maxText)
+	}
+	return text, nil
+}
+
+// states are how far an agent says that learning is, as far as that is understood.
+func states(m *apiv1.ObservedProfile) map[profile.Signal]profile.State {
+	all := map[profile.Signal]profile.State{}
+	for _, s := range m.GetStates() {
+		signal, err := profile.ParseSignal(s.GetSignal())
+		if state := profile.State(s.GetState()); err == nil && rank(state) > 0 {
+			all[signal] = state
+		}
+	}
+	return all
+}
+
+// rank orders states, the weakest first; 0 is none.
+func rank(s profile.State) int {
+	return map[profile.State]int{
+		profile.StateLearning: 1, profile.StatePartial: 2, profile.StateStabilising: 3, profile.StateStable: 4,
+	}[s]
+}
+
+func cut(text string, most int) string {
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
+func keyOf(k *apiv1.ProfileKey) profile.Key {
+	return profile.Key{Namespace: k.GetNamespace(), Kind: k.GetKind(), Name: k.GetName(), Container: k.GetContainer()}
+}
+
+func keyMessage(k profile.Key) *apiv1.ProfileKey {
+	return &apiv1.ProfileKey{Namespace: k.Namespace, Kind: k.Kind, Name: k.Name, Container: k.Container}
+}
+
+// layers are what is known of a key.
+type layers struct {
+	key profile.Key
+	// observed is each node's, merged what they come to; nil where nothing was observed.
+	observed map[string]*profile.Profile
+	merged   *profile.Profile
+	// overlay is nil where there is none; written is its version.
+	overlay *profile.Profile
+	written store.Overlay
+	// effective is what is allowed; nil where neither layer is there.
+	effective *profile.Profile
+	// trouble is what is left out and why, nil if nothing is.
+	trouble error
+}
+
+// layers reads what is known of a key. Texts that cannot be read any more are left out, and told of.
+func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
+	l := &layers{key: key, observed: map[string]*profile.Profile{}}
+	observed, err := f.store.Observed(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range observed {
+		if o.Text == nil {
+			continue
+		}
+		p, err := decodeProfile("observed by "+o.Node, o.Text)
+		if err != nil {
+			l.trouble = errors.Join(l.trouble, err)
+			continue
+		}
+		l.observed[o.Node] = p
+		if l.merged == nil {
+			l.merged = p
+			continue
+		}
+		// Beyond the limit, what was merged before is given back, with every signal partial.
+		merged, err := profile.Merge(l.merged, p)
+		l.trouble = errors.Join(l.trouble, err)
+		if merged != nil {
+			l.merged = merged
+		}
+	}
+	if l.written, l.overlay, err = f.overlay(ctx, key); err != nil {
+		return nil, err
+	}
+	if l.merged == nil && l.overlay == nil {
+		return l, nil
+	}
+	effective, err := profile.Effective(l.merged, l.overlay)
+	if err != nil {
+		l.trouble = errors.Join(l.trouble, fmt.Errorf("effective profile: %w", err))
+		return l, nil
+	}
+	l.effective = effective
+	return l, nil
+}
+
+// overlay reads the newest overlay of a key: version 0 and nil if there never was one, nil if it was removed.
+func (f *Fleet) overlay(ctx context.Context, key profile.Key) (store.Overlay, *profile.Profile, error) {
+	written, err := f.store.Overlay(ctx, key, 0)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Overlay{Key: key}, nil, nil
+	case err != nil:
+		return store.Overlay{}, nil, err
+	case len(written.Text) == 0:
+		return written, nil, nil
+	}
+	p, err := decodeProfile(fmt.Sprintf("overlay version %d", written.Version), written.Text)
+	if err != nil {
+		return store.Overlay{}, nil, fmt.Errorf("overlay of %s: %w", key, err)
+	}
+	return written, p, nil
+}
+
+// candidates are the entries that wait for a person: those that the overlay neither allows nor removes.
+func (l *layers) candidates() []profile.Entry {
+	if l.merged == nil {
+		return nil
+	}
+	type what struct {
+		kind          profile.EntryKind
+		process, text string
+	}
+	decided := map[what]bool{}
+	if l.overlay != nil {
+		for _, e := range l.overlay.Entries() {
+			decided[what{e.Kind, e.Process, e.Text}] = true
+		}
+	}
+	var waiting []profile.Entry
+	for _, e := range l.merged.Entries() {
+		if e.Seen.Origin == profile.Candidate && !decided[what{e.Kind, e.Process, e.Text}] {
+			waiting = append(waiting, e)
+		}
+	}
+	return waiting
+}
+
+// refresh computes the effective profile of a key anew, and tells the agents that have use for it if it has changed. It
+// returns the version. One at a time computes.
+func (f *Fleet) refresh(ctx context.Context, key profile.Key) (uint64, error) {
+	f.computing.Lock()
+	defer f.computing.Unlock()
+	l, err := f.layers(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if l.trouble != nil {
+		f.log.Error("a profile is not whole", "profile", key.String(), "error", l.trouble)
+	}
+	f.book.note(key, l.trouble, len(l.candidates()))
+	e := store.Effective{Key: key, Changed: f.now()}
+	if l.effective != nil {
+		if e.Text, err = bounded(profile.EncodeBare(l.effective)); err != nil {
+			return 0, fmt.Errorf("encode the effective profile of %s: %w", key, err)
+		}
+		e.Entries, e.Digest = l.effective.Len(), sha256.Sum256(e.Text)
+	} else if l.merged != nil || l.overlay != nil {
+		// It cannot be told, so the one before holds.
+		return f.book.version(key), nil
+	}
+	if e.Version, err = f.store.PutEffective(ctx, e); err != nil {
+		return 0, err
+	}
+	if f.book.set(e) {
+		for _, s := range f.snapshot() {
+			s.offer(key, e.Digest[:])
+		}
+	}
+	return e.Version, nil
+}
+
+// keep computes stale profiles until ctx ends.
+func (f *Fleet) keep(ctx context.Context) error {
+	for {
+		select {
+		case <-f.book.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for _, key := range f.book.takeStale() {
+			if _, err := f.refresh(ctx, key); err != nil && ctx.Err() == nil {
+				f.log.Error("a profile was not brought up to date, trying again", "profile", key.String(), "error", err)
+				f.book.again(key)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		// What comes meanwhile is computed together.
+		if !rest(ctx, f.gather) {
+			return ctx.Err()
+		}
+	}
+}
+
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// trimProfiles forgets what was observed by nodes that have not run the workload for long. What connected agents have use
+// for is noted first.
+func (f *Fleet) trimProfiles(ctx context.Context) {
+	now := f.now()
+	for _, s := range f.snapshot() {
+		if err := f.store.TouchObserved(ctx, s.node, s.Announced(), now); err != nil {
+			f.log.Error("what nodes run was not noted, so nothing is forgotten", "error", err)
+			return
+		}
+	}
+	keys, err := f.store.TrimObserved(ctx, now.Add(-keepObserved))
+	if err != nil {
+		f.log.Error("old profiles were not forgotten", "error", err)
+		return
+	}
+	for _, key := range keys {
+		f.log.Info("forgot what nodes had observed that have not run it for long", "profile", key.String())
+		f.book.stale(key)
+	}
+}
+
+// Times of profiles.
+const (
+	// keepObserved is how long what a node has observed counts after the node ran the workload last.
+	keepObserved = 90 * 24 * time.Hour
+	// trimEvery is how often old profiles are looked for.
+	trimEvery = time.Hour
+)
+
+// known are the versions and digests of effective profiles.
+func knownOf(all []store.Effective) map[profile.Key]store.Effective {
+	known := make(map[profile.Key]store.Effective, len(all))
+	for _, e := range all {
+		known[e.Key] = e
+	}
+	return known
+}
+
+// loadBook begins with what is stored. Everything is computed anew once, for a collector may have ended in between, and a
+// newer one may come to another outcome.
+func (f *Fleet) loadBook(ctx context.Context) error {
+	effective, err := f.store.ListEffective(ctx)
+	if err != nil {
+		return fmt.Errorf("load effective profiles: %w", err)
+	}
+	observed, err := f.store.ListObserved(ctx, "")
+	if err != nil {
+		return fmt.Errorf("load observed profiles: %w", err)
+	}
+	overlays, err := f.store.ListOverlays(ctx)
+	if err != nil {
+		return fmt.Errorf("load overlays: %w", err)
+	}
+	f.book = newBook(knownOf(effective))
+	for key := range maps.Keys(f.book.known) {
+		f.book.stale(key)
+	}
+	for _, o := range observed {
+		f.book.stale(o.Key)
+	}
+	for _, o := range overlays {
+		f.book.stale(o.Key)
+	}
+	return nil
+}

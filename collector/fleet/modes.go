@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// Author is who changes something, and why.
+type Author struct {
+	Name   string
+	Reason string
+}
+
+// Check returns ErrPolicy for a change that nobody answers for.
+func (a Author) Check() error {
+	switch {
+	case a.Name == "":
+		return fmt.Errorf("nobody is named: %w", ErrPolicy)
+	case strings.TrimSpace(a.Reason) == "":
+		return fmt.Errorf("a reason is needed: %w", ErrPolicy)
+	case len(a.Reason) > maxReason:
+		return fmt.Errorf("a reason of %d bytes is longer than %d: %w", len(a.Reason), maxReason, ErrPolicy)
+	}
+	return nil
+}
+
+// loadModes is the modes as agents are told them.
+func (f *Fleet) loadModes(ctx context.Context) (*apiv1.ModeSettings, error) {
+	settings, version, err := f.store.Modes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &apiv1.ModeSettings{Version: version}
+	for _, s := range holding(settings, f.now()) {
+		told := &apiv1.ModeSetting{
+			Id: s.ID, Workload: s.Workload, Mode: string(s.Mode), Author: s.Author, Reason: s.Reason, SetNs: s.Set.UnixNano(),
+		}
+		for _, signal := range s.Signals {
+			told.Signals = append(told.Signals, string(signal))
+		}
+		if !s.Until.IsZero() {
+			told.UntilNs = s.Until.UnixNano()
+		}
+		m.Settings = append(m.Settings, told)
+	}
+	return m, nil
+}
+
+// holding are the settings whose time is not over.
+func holding(all []store.ModeSetting, now time.Time) []store.ModeSetting {
+	return slices.DeleteFunc(slices.Clone(all), func(s store.ModeSetting) bool { return over(s, now) })
+}
+
+func over(s store.ModeSetting, now time.Time) bool { return !s.Until.IsZero() && !now.Before(s.Until) }
+
+// Modes returns the settings that hold, by ID, and their version.
+func (f *Fleet) Modes(ctx context.Context) ([]store.ModeSetting, uint64, error) {
+	all, version, err := f.store.Modes(ctx)
+	return holding(all, f.now()), version, err
+}
+
+// ModeHistory returns the newest settings, ended or not, the newest first, at most limit.
+func (f *Fleet) ModeHistory(ctx context.Context, limit int) ([]store.ModeSetting, error) {
+	return f.store.ModeHistory(ctx, limit)
+}
+
+// SetMode adds a setting and tells every connected agent. It returns the setting, those that it replaces, and the new
+// version. Without an end it replaces those of the same pattern whose signals it covers; with one it replaces only others
+// with an end, and what lies beneath holds again when it is over. What makes no sense is ErrPolicy.
+func (f *Fleet) SetMode(ctx context.Context, s store.ModeSetting, by Author) (set store.ModeSetting, replaced []store.ModeSetting, version uint64, err error) {
+	now := f.now()
+	s.Author, s.Reason, s.Set = by.Name, by.Reason, now
+	if err := by.Check(); err != nil {
+		return s, nil, 0, err
+	}
+	if err := checkMode(&s, now); err != nil {
+		return s, nil, 0, err
+	}
+	f.setting.Lock()
+	defer f.setting.Unlock()
+	all, _, err := f.store.Modes(ctx)
+	if err != nil {
+		return s, nil, 0, err
+	}
+	change := store.ModeChange{Add: &s, At: now, Author: by.Name, Reason: "replaced: " + by.Reason}
+	for _, old := range all {
+		switch {
+		case over(old, now):
+			change.End = append(change.End, old.ID)
+		case old.Workload == s.Workload && covers(s.Signals, old.Signals) && (s.Until.IsZero() || !old.Until.IsZero()):
+			change.End = append(change.End, old.ID)
+			replaced = append(replaced, old)
+		}
+	}
+	if version, s.ID, err = f.store.ChangeModes(ctx, change); err != nil {
+		return s, nil, 0, err
+	}
+	return s, replaced, version, f.spreadModes(ctx)
+}
+
+// ClearMode ends a setting and tells every connected agent; store.ErrNotFound when none has the ID.
+func (f *Fleet) ClearMode(ctx context.Context, id uint64, by Author) (store.ModeSetting, uint64, error) {
+	if err := by.Check(); err != nil {
+		return store.ModeSetting{}, 0, err
+	}
+	f.setting.Lock()
+	defer f.setting.Unlock()
+	all, _, err := f.store.Modes(ctx)
+	if err != nil {
+		return store.ModeSetting{}, 0, err
+	}
+	i := slices.IndexFunc(all, func(s store.ModeSetting) bool { return s.ID == id })
+	if i < 0 {
+		return store.ModeSetting{}, 0, fmt.Errorf("mode setting %d: %w", id, store.ErrNotFound)
+	}
+	version, _, err := f.store.ChangeModes(ctx, store.ModeChange{End: []uint64{id}, At: f.now(), Author: by.Name, Reason: by.Reason})
+	if err != nil {
+		return store.ModeSetting{}, 0, err
+	}
+	return all[i], version, f.spreadModes(ctx)
+}
+
+// spreadModes tells every connected agent the modes. The caller holds setting.
+func (f *Fleet) spreadModes(ctx context.Context) error {
+	m, err := f.loadModes(ctx)
+	if err != nil {
+		return fmt.Errorf("the modes are stored, and agents learn of them when they connect: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.modes = m
+	for _, s := range f.sessions {
+		s.tellModes(m)
+	}
+	return nil
+}
+
+// covers reports whether a list of signals, of which none means all, covers another one.
+func covers(wide, narrow []profile.Signal) bool {
+	if len(wide) == 0 {
+		return true
+	}
+	if len(narrow) == 0 {
+		narrow = profile.Signals()
+	}
+	for _, s := range narrow {
+		if !slices.Contains(wide, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkMode checks a setting and brings its signals into order.
+func checkMode(s *store.ModeSetting, now time.Time) error {
+	if err := checkSelection(s.Workload, nil); err != nil {
+		return err
+	}
+	if _, err := profile.ParseMode(string(s.Mode)); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrPolicy)
+	}
+	for _, signal := range s.Signals {
+		if _, err := profile.ParseSignal(string(signal)); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrPolicy)
+		}
+	}
+	slices.Sort(s.Signals)
+	s.Signals = slices.Compact(s.Signals)
+	if over(*s, now) {
+		return fmt.Errorf("it would have ended at %s, and it is %s: %w", s.Until.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), ErrPolicy)
+	}
+	return nil
+}
