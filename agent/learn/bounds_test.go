@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package learn_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/learn"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// running is a node with a container, in which a service runs with pid 20.
+func running(t *testing.T, cfg learn.Config) *node {
+	n := newNode(t, cfg)
+	for _, line := range []string{
+		"container 77 shop Deployment web app sha256:aa", "task 1 0 0 0 /usr/bin/runc runc", "fork 1 10 0",
+		"known exec 10 1 0 /usr/bin/runc runc", "fork 10 20 77", "exec 20 5 32 /usr/bin/app app",
+	} {
+		n.run(strings.Fields(line))
+	}
+	return n
+}
+
+func (n *node) only(t *testing.T) *profile.Profile {
+	t.Helper()
+	keys := n.learner.Keys()
+	if len(keys) != 1 {
+		t.Fatalf("%d profiles", len(keys))
+	}
+	p, ok := n.learner.Profile(keys[0])
+	if !ok {
+		t.Fatal("no profile")
+	}
+	return p
+}
+
+func TestObserveAllocatesNothing(t *testing.T) {
+	n := running(t, learn.Config{})
+	n.run(strings.Fields("fork 20 21 77"))
+	var events []*event.Event
+	for _, line := range []string{
+		"exec 21 5 32 /usr/bin/id id -u 33", "open 20 0x241 /var/log/app.log", "rename 20 /data/a /data/b",
+		"mmap_exec 20 0 /data/x.so", "ask 20 nothing.example.com", "answer 20 api.example.com 60 198.51.100.1 2001:db8::1",
+		"connect 20 6 198.51.100.1 443", "connect 20 6 192.0.2.1 80", "listen 20 6 8080", "socket 20 16 3",
+	} {
+		words := strings.Fields(line)
+		e := n.event(words[0], words[1:])
+		e.Head.Flags |= uint16(wire.FlagLearn)
+		n.learner.Observe(e)
+		events = append(events, e)
+	}
+	learned := n.learner.Stats().Learned
+	if allocations := testing.AllocsPerRun(1000, func() {
+		for _, e := range events {
+			if n.learner.Observe(e) {
+				t.Fatalf("%s is new again", event.Name(e.Type))
+			}
+		}
+	}); allocations != 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+	if got := n.learner.Stats().Learned; got != learned {
+		t.Errorf("%d entries were learned again", got-learned)
+	}
+}
+
+func TestEntriesAreBounded(t *testing.T) {
+	for name, cfg := range map[string]learn.Config{"a profile": {MaxEntries: 100}, "all": {MaxTotal: 100}} {
+		t.Run(name, func(t *testing.T) {
+			n := running(t, cfg)
+			n.now += 5e9
+			for i := range 1000 {
+				n.run([]string{"connect", "20", "6", fmt.Sprintf("192.0.%d.%d", i/250, i%250), "80"})
+			}
+			p := n.only(t)
+			s := n.learner.Stats()
+			if p.Len() != 100 || s.Entries != 100 || s.Refused != 903 {
+				t.Errorf("%d entries in the profile, %+v", p.Len(), s)
+			}
+			if l := p.Signals[profile.SignalEgress]; l.State != profile.StatePartial || l.Lost.Unix() != n.at().Unix() {
+				t.Errorf("egress is %+v", l)
+			}
+			if l := p.Signals[profile.SignalProcess]; l.State == profile.StatePartial {
+				t.Errorf("process is %+v, though all of it fitted", l)
+			}
+			// Room that is given back can be used.
+			if !n.learner.Drop(p.Key) || n.learner.Stats().Entries != 0 {
+				t.Error("dropped, and entries are left")
+			}
+			if got := n.run(strings.Fields("connect 20 6 192.0.9.9 80")); got != "  new\n" {
+				t.Errorf("after that: %q", got)
+			}
+		})
+	}
+}
+
+func TestProfilesAreBounded(t *testing.T) {
+	n := newNode(t, learn.Config{MaxProfiles: 10})
+	for i := range 20 {
+		n.run([]string{"container", fmt.Sprint(100 + i), "shop", "Pod", fmt.Sprint("p", i), "app", "sha256:aa"})
+	}
+	if s := n.learner.Stats(); s.Profiles != 10 || s.Refused != 10 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	n := running(t, learn.Config{})
+	n.run(strings.Fields("answer 20 kept.example.com 600 203.0.113.1"))
+	for i := range 1000 {
+		n.run([]string{"answer", "20", "many.example.com", "600", fmt.Sprintf("10.0.%d.%d", i/250, i%250)})
+		// What is told again and again stays.
+		n.run(strings.Fields("answer 20 kept.example.com 600 203.0.113.1"))
+	}
+	if s := n.learner.Stats(); s.Answers != 1001-256 {
+		t.Errorf("%d answers were forgotten, of 1001 with room for 256", s.Answers)
+	}
+	n.run(strings.Fields("connect 20 6 203.0.113.1 443"))
+	// More names than there is room for at one address: the ones that last longest stay.
+	for i := range 10 {
+		n.run([]string{"answer", "20", fmt.Sprintf("n%d.example.com", i), fmt.Sprint(100 - i), "203.0.113.2"})
+	}
+	n.run(strings.Fields("connect 20 6 203.0.113.2 443"))
+	var names []string
+	for _, e := range n.only(t).Processes[0].Egress {
+		names = append(names, e.Name+e.CIDR)
+	}
+	if got := strings.Join(names, " "); got != "kept.example.com n0.example.com n1.example.com n2.example.com n9.example.com" {
+		t.Errorf("learned %s", got)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	n := running(t, learn.Config{})
+	p := n.only(t)
+	if err := n.learner.Restore(p); !errors.Is(err, learn.ErrKnown) {
+		t.Errorf("a profile that is known: %v", err)
+	}
+	if err := learn.New(learn.Config{MaxEntries: 2}).Restore(p); !errors.Is(err, learn.ErrFull) {
+		t.Errorf("a profile that does not fit: %v", err)
+	}
+	p.Processes[0].Files = []profile.File{{Path: "relative", Access: profile.Write}}
+	fresh := learn.New(learn.Config{})
+	if err := fresh.Restore(p); err == nil || !strings.Contains(err.Error(), `process "/usr/bin/app": file "relative"`) {
+		t.Errorf("a profile with a bad path: %v", err)
+	}
+	if s := fresh.Stats(); s.Profiles != 0 || s.Entries != 0 {
+		t.Errorf("something was kept of it: %+v", s)
+	}
+}
+
+// TestReplicas counts containers, of one that comes back after the agent's restart too.
+func TestReplicas(t *testing.T) {
+	n := running(t, learn.Config{})
+	for i := range 70 {
+		cgroup, pid := fmt.Sprint(100+i), fmt.Sprint(1000+i)
+		n.run([]string{"container", cgroup, "shop", "Deployment", "web", "app", "sha256:aa"})
+		n.run([]string{"fork", "10", pid, cgroup})
+		n.run([]string{"exec", pid, "5", "32", "/usr/bin/app", "app"})
+	}
+	if got := n.only(t).Processes[0].Seen.Replicas["n1"]; got != 64 {
+		t.Errorf("%d replicas of 71, counted to 64", got)
+	}
+	n.restart()
+	n.run(strings.Fields("container 77 shop Deployment web app sha256:aa"))
+	n.run(strings.Fields("exec 20 5 32 /usr/bin/app app"))
+	p := n.only(t)
+	if got := p.Processes[0].Seen.Replicas["n1"]; got != 64 || p.Signals[profile.SignalProcess].Replicas != 64 {
+		t.Errorf("after a restart %d replicas, %+v", got, p.Signals)
+	}
+}
+
+// TestWhateverIsDoneTheProfileIsValid does what attackers may: any bytes in paths, names and arguments.
+func TestWhateverIsDoneTheProfileIsValid(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	bytes := func(most int) string {
+		text := make([]byte, random.IntN(most))
+		for i := range text {
+			text[i] = "/.a1-<*\\\x00\x01\x02\xff \n{:'\"é"[random.IntN(19)]
+		}
+		return string(text)
+	}
+	n := running(t, learn.Config{})
+	n.run(strings.Fields("fork 10 30 77"))
+	for range 3000 {
+		pid := []string{"20", "30"}[random.IntN(2)]
+		path := "/" + bytes(20)
+		var e *event.Event
+		switch random.IntN(6) {
+		case 0:
+			e = n.event("exec", []string{pid, "5", "32", path, bytes(20), bytes(20)})
+		case 1:
+			e = n.event("rename", []string{pid, path, "/" + bytes(5000)})
+		case 2:
+			e = n.event("mmap_exec", []string{pid, "0", path})
+		case 3:
+			e = n.event("ask", []string{pid, "x" + bytes(20)})
+		case 4:
+			e = n.event("open", []string{pid, fmt.Sprint(random.IntN(1024)), path})
+		default:
+			e = n.event("connect", []string{pid, fmt.Sprint(random.IntN(300)), "192.0.2.1", fmt.Sprint(random.IntN(3))})
+		}
+		n.observe(e, wire.FlagLearn)
+	}
+	p := n.only(t)
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	text := profile.Encode(p)
+	read, err := profile.DecodeOne("profile", text)
+	if err != nil || string(profile.Encode(read)) != string(text) {
+		t.Fatalf("read back it is another one: %v", err)
+	}
+	if p.Len() < 500 {
+		t.Errorf("only %d entries of 3000 deeds", p.Len())
+	}
+	n.restart()
+}
