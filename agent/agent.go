@@ -24,6 +24,8 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container/cri"
 	"github.com/holdfast-project/holdfast/agent/container/netlink"
 	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/record"
@@ -45,6 +47,9 @@ type Agent struct {
 	records  *spool.Spool
 	uplink   *uplink.Uplink
 	pipeline *pipeline
+	enforcer *enforce.Enforcer
+	modes    *modes
+	guard    *guard.Guard
 	watches  detect.Watches
 	sources  []runner
 	runtime  *containerd.Source
@@ -92,6 +97,9 @@ func (a *Agent) build() error {
 	if err := a.buildRegistry(tree); err != nil {
 		return err
 	}
+	if err := a.buildGuard(); err != nil {
+		return err
+	}
 	a.buildPipeline()
 	return a.buildUplink()
 }
@@ -130,8 +138,10 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 		Node: a.cfg.Node, Deadline: a.cfg.PendingTimeout, MaxCgroups: int(a.cfg.MaxCgroups), Walk: tree.Walk,
 		OnResolved: func(cgroup uint64, c *container.Container) {
 			a.narrow(c)
+			a.keep(c)
 			a.pipeline.post(cgroup)
 		},
+		OnExpected: a.expect,
 		OnPlaced: func(cgroup, of uint64) {
 			if err := a.sensor.PlaceCgroup(cgroup, of); err != nil {
 				a.log.Error("cgroup not placed", "error", err)
@@ -190,7 +200,8 @@ func (a *Agent) buildUplink() error {
 	a.uplink, err = uplink.New(uplink.Config{
 		Address: a.cfg.Collector, Node: a.cfg.Node, DataDir: a.cfg.DataDir, JoinTokenFile: a.cfg.JoinTokenFile,
 		Alerts: a.alerts, Records: a.records, Hello: a.hello, Health: a.health, OnRecordPolicy: a.setRecordPolicy,
-		Tails: a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),
+		Profiles: a.guard,
+		Tails:    a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),
 	})
 	return err
 }
@@ -207,7 +218,7 @@ func (a *Agent) run(ctx context.Context) error {
 		return err
 	}
 	var group run.Group
-	for _, part := range append(a.sources, a.alerts, a.records) {
+	for _, part := range append(a.sources, a.alerts, a.records, a.guard, a.enforcer) {
 		add(ctx, &group, part.Run)
 	}
 	add(ctx, &group, a.sense)
@@ -287,6 +298,9 @@ func add(ctx context.Context, group *run.Group, part func(context.Context) error
 // close gives everything back. The spools write what they hold.
 func (a *Agent) close() error {
 	var errs []error
+	if a.enforcer != nil {
+		errs = append(errs, a.enforcer.Close())
+	}
 	if a.sensor != nil {
 		errs = append(errs, a.sensor.Close())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/record"
 	"github.com/holdfast-project/holdfast/agent/report"
@@ -33,6 +34,7 @@ type pipeline struct {
 	table    *proc.Table
 	engine   *detect.Engine
 	policy   *record.Policy
+	guard    *guard.Guard
 	tails    *tail.Hub
 	alerts   *spool.Spool
 	records  *spool.Spool
@@ -122,6 +124,7 @@ func (p *pipeline) follow(ev *event.Event) {
 		})
 	case wire.TypeCgroupRmdir:
 		p.registry.Gone(ev.Cgroup().Id)
+		p.guard.Gone(ev.Cgroup().Id)
 		p.table.Forget(ev.Cgroup().Id)
 	case wire.TypeFork:
 		p.table.Fork(ev.Fork())
@@ -260,6 +263,9 @@ func (p *pipeline) publish() {
 func (p *pipeline) finish(ev *event.Event) {
 	if n := ev.Net(); n != nil {
 		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
+	}
+	if learns(ev) {
+		p.guard.Observe(ev)
 	}
 	for _, match := range p.engine.Match(ev) {
 		p.alert(match, ev)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // Config holds the settings of holdfast-agent run, in the order in which --help shows them.
@@ -33,6 +34,12 @@ type Config struct {
 
 	ContainerdSocket string
 	CgroupRoot       string
+
+	// Mode holds for the workloads and signals of which nothing else says how strict to be; ProtectMode for the rules that
+	// need no learning. PolicyFile holds profiles and modes for use without a collector, and adds to what a collector says.
+	Mode        string
+	ProtectMode string
+	PolicyFile  string
 
 	// Record lists event classes that are recorded of every workload.
 	Record []string
@@ -63,6 +70,9 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Node, "node", host, "`NAME` of this node")
 	flags.StringVar(&c.ContainerdSocket, "containerd-socket", "/run/containerd/containerd.sock", "`PATH` of containerd's socket")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
+	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
+	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
+	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
 	flags.StringSliceVar(&c.Record, "record", nil, "event `CLASSES` to record of every workload, such as exec,open,connect")
 	flags.Int64Var(&c.AlertSpoolBytes, "alert-spool-bytes", 256<<20, "most `BYTES` of alerts kept on disk while the collector is away")
 	flags.Int64Var(&c.RecordSpoolBytes, "record-spool-bytes", 512<<20, "most `BYTES` of recorded events kept on disk")
@@ -94,6 +104,12 @@ func (c *Config) Validate() error {
 	}
 	if c.DataDir == "" {
 		bad("data-dir", "is empty: name a directory")
+	}
+	if _, err := profile.ParseMode(c.Mode); err != nil {
+		bad("mode", "%v", err)
+	}
+	if mode, err := profile.ParseMode(c.ProtectMode); err != nil || mode == profile.ModeLearn {
+		bad("protect-mode", "%q is none of off, monitor, enforce", c.ProtectMode)
 	}
 	for _, class := range c.Record {
 		if _, ok := event.Parse(class); !ok {

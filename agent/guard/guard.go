@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/learn"
+	"github.com/holdfast-project/holdfast/agent/policy"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// Modes decides how strict to be. It must be safe for concurrent use.
+type Modes interface {
+	// For gives the mode of every signal for a container of a workload.
+	For(c *container.Container, key profile.Key) profile.Modes
+}
+
+// Config makes a Guard. All fields but those that say so are needed.
+type Config struct {
+	Node string
+	// Dir is where observed profiles are kept.
+	Dir string
+	// Enforcer is used until Run has returned; the caller closes it and runs it.
+	Enforcer *enforce.Enforcer
+	Modes    Modes
+	// Written are profiles of the policy file; may be empty.
+	Written []*profile.Profile
+	// Services names addresses for egress entries that name services or workloads. It may be nil.
+	Services policy.Resolver
+	// Learn sets the bounds of learning.
+	Learn learn.Config
+	// Now is the clock; nil means time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Guard keeps containers to their profiles. Use New.
+type Guard struct {
+	cfg Config
+	log *slog.Logger
+	now func() time.Time
+	// changed holds a token when there is something for the uplink.
+	changed chan struct{}
+	// compiling is held while what a workload is allowed is worked out and put in force; it is taken before mu.
+	compiling sync.Mutex
+
+	mu        sync.Mutex
+	learner   *learn.Learner
+	workloads map[profile.Key]*workload
+	members   map[uint64]*member
+	// expected are the names of containers that were announced, and until when they are waited for.
+	expected map[string]time.Time
+}
+
+// workload is what is known of a key beside what the learner knows.
+type workload struct {
+	key profile.Key
+	// policy is the enforcer's id, 0 before the first container.
+	policy uint32
+	// written is of the policy file, effective of the collector; each may be nil.
+	written, effective *profile.Profile
+	// version counts what was observed, base is the part of it that effective knows, taken what the uplink has and has no
+	// answer to.
+	version uint64
+	base    *profile.Profile
+	taken   *profile.Profile
+	// unsent says that the uplink is to take it, unsaved that the disk does not have it, stale that the policy does not.
+	unsent, unsaved, stale bool
+	containers             int
+}
+
+// member is a container that a policy holds for.
+type member struct {
+	container *container.Container
+	workload  *workload
+	modes     enforce.Modes
+}
+
+// New makes a Guard with what is kept in Dir. It starts nothing. A file there that cannot be read is reported and set
+// aside: the workload is learned anew.
+func New(cfg Config) (*Guard, error) {
+	g := &Guard{
+		cfg: cfg, log: cfg.Logger, now: cfg.Now, changed: make(chan struct{}, 1),
+		workloads: map[profile.Key]*workload{}, members: map[uint64]*member{}, expected: map[string]time.Time{},
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	cfg.Learn.Node = cfg.Node
+	g.learner = learn.New(cfg.Learn)
+	if len(cfg.Written) > profile.MaxProfiles {
+		return nil, fmt.Errorf("%d written profiles: at most %d are held", len(cfg.Written), profile.MaxProfiles)
+	}
+	for _, p := range cfg.Written {
+		g.workloadOf(p.Key).written = p
+	}
+	if err := g.restore(); err != nil {
+		return nil, fmt.Errorf("read what was observed before: %w", err)
+	}
+	return g, nil
+}
+
+// tick is how often what was learned is put in force, saveEvery how often it is written down.
+const (
+	tick      = 250 * time.Millisecond
+	saveEvery = 10 * time.Second
+)
+
+// Run puts in force and keeps what is learned until the context ends, then writes down the rest. It returns nil.
+func (g *Guard) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	saved := g.now()
+	for {
+		select {
+		case <-ctx.Done():
+			g.gather()
+			g.save()
+			return nil
+		case <-ticker.C:
+		}
+		g.gather()
+		g.refresh()
+		if now := g.now(); now.Sub(saved) >= saveEvery {
+			g.save()
+			g.forgetExpected()
+			saved = now
+		}
+	}
+}
+
+// gather notes which profiles have changed since it was last called.
+func (g *Guard) gather() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	dirty := g.learner.Dirty(g.now())
+	for _, key := range dirty {
+		w := g.workloadOf(key)
+		// A time, so that it also grows over a restart whose end was not written down.
+		w.version = max(w.version+1, uint64(g.now().UnixNano()))
+		w.unsent, w.unsaved, w.stale = true, true, true
+	}
+	if len(dirty) > 0 {
+		g.signal()
+	}
+}
+
+// signal tells the uplink. mu is held.
+func (g *Guard) signal() {
+	select {
+	case g.changed <- struct{}{}:
+	default:
+	}
+}
+
+// refresh puts in force what has changed.
+func (g *Guard) refresh() {
+	g.mu.Lock()
+	var stale []*workload
+	for _, w := range g.workloads {
+		if w.stale && w.policy != 0 {
+			stale = append(stale, w)
+		}
+	}
+	g.mu.Unlock()
+	for _, w := range stale {
+		g.compiling.Lock()
+		if err := g.apply(w); err != nil {
+			g.log.Error("policy not renewed, the one before holds", "workload", w.key.String(), "error", err)
+		}
+		g.compiling.Unlock()
+	}
+}
+
+// apply works out what a workload is allowed and puts it in force. compiling is held.
+func (g *Guard) apply(w *workload) error {
+	g.mu.Lock()
+	id := w.policy
+	w.stale = false
+	allowed, err := g.allowed(w)
+	g.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("what is allowed: %w", err)
+	}
+	set, err := policy.Compile(allowed, policy.Options{Hasher: g.cfg.Enforcer.Hasher(), Cluster: g.cfg.Services})
+	if err != nil {
+		return fmt.Errorf("compile: %w", err)
+	}
+	return g.cfg.Enforcer.Apply(id, set)
+}
+
+// allowed joins the layers of a workload. mu is held.
+func (g *Guard) allowed(w *workload) (*profile.Profile, error) {
+	observed, ok := g.learner.Profile(w.key)
+	if !ok {
+		observed = &profile.Profile{Key: w.key}
+	}
+	if w.effective != nil {
+		var err error
+		if observed, err = profile.Merge(w.effective, observed.Without(w.base)); err != nil && !errors.Is(err, profile.ErrLimit) {
+			return nil, err
+		}
+	}
+	return profile.Effective(observed, w.written)
+}
+
+// workloadOf finds a workload or enters it. mu is held, or nobody else has g yet.
+func (g *Guard) workloadOf(key profile.Key) *workload {
+	w := g.workloads[key]
+	if w == nil {
+		w = &workload{key: key}
+		g.workloads[key] = w
+	}
+	return w
+}
+
+// Observe learns from an enriched event and reports whether the observed profile of its workload has a new entry. Events
+// that say nothing new cost a look-up.
+func (g *Guard) Observe(ev *event.Event) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.learner.Observe(ev)
+}
+
+// Existing learns of a process that was there before the agent.
+func (g *Guard) Existing(ev *event.Event) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.learner.Existing(ev)
+}
+
+// Lost says that events were lost for a cause as docs/metrics.md has them, so that what is being learned may be partial.
+func (g *Guard) Lost(cause string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.learner.Lost(cause, g.now())
+}
+
+// Stats is what the learner holds and could not take.
+func (g *Guard) Stats() learn.Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.learner.Stats()
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// Container gives a container its workload's policy and modes: one that has got its name, or of which more is known than
+// before. The host and the containers that hold pods' namespaces have none.
+func (g *Guard) Container(c *container.Container) error {
+	key, ok := report.Key(c)
+	if !ok || c.Kind != container.KindContainer || key.Validate() != nil {
+		return nil
+	}
+	g.compiling.Lock()
+	defer g.compiling.Unlock()
+	w, err := g.enter(c, key)
+	if err != nil {
+		return fmt.Errorf("policy of %s: %w", key, err)
+	}
+	if w == nil {
+		return nil
+	}
+	if w.stale {
+		if err := g.apply(w); err != nil {
+			return fmt.Errorf("policy of %s: %w", key, err)
+		}
+	}
+	return g.assign(c, w)
+}
+
+// Expect gives a container that the runtime has announced its policy and modes by name, so that they hold from its first
+// process on. One that never comes is forgotten after a while.
+func (g *Guard) Expect(c *container.Container) error {
+	key, ok := report.Key(c)
+	name := enforcerName(c).Name
+	if !ok || c.Kind != container.KindContainer || key.Validate() != nil || name == "" {
+		return nil
+	}
+	g.compiling.Lock()
+	defer g.compiling.Unlock()
+	g.mu.Lock()
+	w, err := g.policyOf(key)
+	if err == nil {
+		g.expected[name] = g.now().Add(expectation)
+	}
+	g.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("policy of %s: %w", key, err)
+	}
+	if w.stale {
+		if err := g.apply(w); err != nil {
+			return fmt.Errorf("policy of %s: %w", key, err)
+		}
+	}
+	return g.assign(c, w)
+}
+
+// expectation is how long a container may be announced before it is there.
+const expectation = 10 * time.Minute
+
+// forgetExpected takes away what holds for containers that were announced and did not come.
+func (g *Guard) forgetExpected() {
+	g.mu.Lock()
+	now := g.now()
+	var late []string
+	for name, until := range g.expected {
+		if now.After(until) {
+			late = append(late, name)
+			delete(g.expected, name)
+		}
+	}
+	g.mu.Unlock()
+	for _, name := range late {
+		if err := g.cfg.Enforcer.Unassign(enforce.Container{Name: name}); err != nil {
+			g.log.Error("the policy of a container that did not come was not taken away", "container", name, "error", err)
+		}
+	}
+}
+
+// policyOf finds the workload of a key and sees to it that it has a policy. mu is held.
+func (g *Guard) policyOf(key profile.Key) (*workload, error) {
+	w := g.workloads[key]
+	if w == nil && len(g.workloads) >= profile.MaxProfiles && !g.forgetOne() {
+		return nil, fmt.Errorf("%d workloads have profiles already", profile.MaxProfiles)
+	}
+	w = g.workloadOf(key)
+	if w.policy == 0 {
+		id, err := g.cfg.Enforcer.Create()
+		if err != nil {
+			return nil, err
+		}
+		w.policy, w.stale = id, true
+	}
+	return w, nil
+}
+
+// enter notes a container and finds its workload, which then has a policy; nil when there is nothing to do. compiling is
+// held.
+func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.members[c.Cgroup]
+	if m != nil && m.container == c {
+		return nil, nil
+	}
+	w, err := g.policyOf(key)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		m.workload.containers--
+	}
+	delete(g.expected, enforcerName(c).Name)
+	g.members[c.Cgroup] = &member{container: c, workload: w}
+	w.containers++
+	g.learner.Began(c, g.now())
+	if w.containers == 1 {
+		g.signal()
+	}
+	return w, nil
+}
+
+// forgetOne drops a workload that has no containers and that no file or collector speaks of. mu is held.
+func (g *Guard) forgetOne() bool {
+	for key, w := range g.workloads {
+		if w.containers > 0 || w.written != nil || w.effective != nil || w.unsent || w.unsaved {
+			continue
+		}
+		if w.policy != 0 {
+			if err := g.cfg.Enforcer.Release(w.policy); err != nil {
+				g.log.Error("policy not released", "workload", key.String(), "error", err)
+				continue
+			}
+		}
+		g.learner.Drop(key)
+		delete(g.workloads, key)
+		return true
+	}
+	return false
+}
+
+// assign lets the workload's policy hold for a container, with the modes of the moment. compiling is held.
+func (g *Guard) assign(c *container.Container, w *workload) error {
+	wanted := g.cfg.Modes.For(c, w.key)
+	modes, err := enforce.ModesOf(wanted)
+	if err != nil {
+		return fmt.Errorf("modes of container %s: %w", c.ID, err)
+	}
+	if err := g.cfg.Enforcer.Assign(enforcerName(c), w.policy, modes); err != nil {
+		return fmt.Errorf("container %s: %w", c.ID, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m := g.members[c.Cgroup]; m != nil {
+		m.modes = modes
+	}
+	return nil
+}
+
+// enforcerName is a container as the enforcer knows it. Ids that are not 64 hexadecimal digits name no cgroup.
+func enforcerName(c *container.Container) enforce.Container {
+	named := enforce.Container{Cgroup: c.Cgroup}
+	if len(c.ID) == 64 {
+		named.Name = c.ID
+	}
+	return named
+}
+
+// Gone forgets a container whose cgroup is gone. What was learned from it stays.
+func (g *Guard) Gone(cgroup uint64) {
+	g.mu.Lock()
+	m := g.members[cgroup]
+	if m != nil {
+		delete(g.members, cgroup)
+		m.workload.containers--
+		g.learner.Ended(cgroup)
+		g.signal()
+	}
+	g.mu.Unlock()
+	if m == nil {
+		return
+	}
+	if err := g.cfg.Enforcer.Unassign(enforcerName(m.container)); err != nil {
+		g.log.Error("the policy of a container that is gone was not taken away", "container", m.container.ID, "error", err)
+	}
+}
+
+// ModesChanged looks again at the modes of every container, after what decides them has changed.
+func (g *Guard) ModesChanged() {
+	g.compiling.Lock()
+	defer g.compiling.Unlock()
+	g.mu.Lock()
+	list := make([]member, 0, len(g.members))
+	for _, m := range g.members {
+		list = append(list, *m)
+	}
+	g.mu.Unlock()
+	for _, m := range list {
+		if err := g.assign(m.container, m.workload); err != nil {
+			g.log.Error("modes not set, those before hold", "error", err)
+		}
+	}
+}
