@@ -19,6 +19,7 @@ import (
 // between them by name.
 type loader struct {
 	cfg      Config
+	build    build
 	kernel   *probe.Kernel
 	family   probe.Family
 	specs    map[string]*ebpf.CollectionSpec
@@ -28,6 +29,14 @@ type loader struct {
 	types *btf.Cache
 	// attached is what is attached already, by name.
 	attached map[string]bool
+	// pins is where maps are pinned; nil when they go with the agent.
+	pins *pins
+}
+
+// build is a set of objects, and what tells it from others.
+type build struct {
+	loaders map[string]func() (*ebpf.CollectionSpec, error)
+	digest  string
 }
 
 // loaded is a program and how it is attached.
@@ -35,12 +44,14 @@ type loaded struct {
 	name    string
 	spec    *ebpf.ProgramSpec
 	program *ebpf.Program
-	err     error
+	// whole is the object with this program alone, until it is loaded.
+	whole *ebpf.CollectionSpec
+	err   error
 }
 
 func newLoader(cfg Config, kernel *probe.Kernel) *loader {
 	return &loader{
-		cfg: cfg, kernel: kernel, family: min(cfg.Family, kernel.Best()),
+		cfg: cfg, build: cfg.build, kernel: kernel, family: min(cfg.Family, kernel.Best()),
 		specs:    map[string]*ebpf.CollectionSpec{},
 		maps:     map[string]*ebpf.Map{},
 		programs: map[string]*loaded{},
@@ -49,20 +60,20 @@ func newLoader(cfg Config, kernel *probe.Kernel) *loader {
 	}
 }
 
-// load gives the program "object/name", loading it at the first call. The error stays with it.
-func (l *loader) load(name string) *loaded {
+// prepare gives the program "object/name" as it will be loaded. The error stays with it.
+func (l *loader) prepare(name string) *loaded {
 	if p, ok := l.programs[name]; ok {
 		return p
 	}
 	p := &loaded{name: name}
 	l.programs[name] = p
-	if p.err = l.loadInto(p); p.err != nil {
+	if p.err = l.find(p); p.err != nil {
 		p.err = fmt.Errorf("program %s: %w", name, p.err)
 	}
 	return p
 }
 
-func (l *loader) loadInto(p *loaded) error {
+func (l *loader) find(p *loaded) error {
 	object, name, ok := strings.Cut(p.name, "/")
 	if !ok {
 		return errors.New("name is not of the form object/program")
@@ -71,31 +82,56 @@ func (l *loader) loadInto(p *loaded) error {
 	if err != nil {
 		return err
 	}
-	spec := whole.Copy()
-	for other := range spec.Programs {
+	p.whole = whole.Copy()
+	for other := range p.whole.Programs {
 		if other != name {
-			delete(spec.Programs, other)
+			delete(p.whole.Programs, other)
 		}
 	}
-	p.spec = spec.Programs[name]
+	p.spec = p.whole.Programs[name]
 	if p.spec == nil {
 		return fmt.Errorf("object %s has no such program", object)
 	}
-	if err := l.retarget(p.spec); err != nil {
+	return l.retarget(p.spec)
+}
+
+// load gives the program "object/name", loading it at the first call. The error stays with it.
+func (l *loader) load(name string) *loaded {
+	p := l.prepare(name)
+	if p.err != nil || p.program != nil {
+		return p
+	}
+	if p.whole == nil {
+		p.err = l.find(p)
+	}
+	if p.err == nil {
+		p.err = l.loadInto(p)
+	}
+	if p.err != nil {
+		p.err = fmt.Errorf("program %s: %w", name, p.err)
+	}
+	return p
+}
+
+func (l *loader) loadInto(p *loaded) error {
+	spec := p.whole
+	if err := l.setConstants(p.spec, spec); err != nil {
 		return err
 	}
-	if err := l.setConstants(spec); err != nil {
-		return err
+	maps := l.shared(spec)
+	for name, m := range maps {
+		// One that was pinned has the size that it was made with.
+		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: l.shared(spec), Cache: l.types,
-	})
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
 	if err != nil {
 		return explain(err)
 	}
 	defer collection.Close()
-	l.keepMaps(collection)
-	p.program = collection.DetachProgram(name)
+	if err := l.keepMaps(collection); err != nil {
+		return err
+	}
+	p.program, p.whole = collection.DetachProgram(p.spec.Name), nil
 	return nil
 }
 
@@ -104,7 +140,7 @@ func (l *loader) object(name string) (*ebpf.CollectionSpec, error) {
 	if spec, ok := l.specs[name]; ok {
 		return spec, nil
 	}
-	load, ok := objectLoaders[name]
+	load, ok := l.build.loaders[name]
 	if !ok {
 		return nil, fmt.Errorf("no object %s", name)
 	}
@@ -125,10 +161,14 @@ func (l *loader) object(name string) (*ebpf.CollectionSpec, error) {
 }
 
 // setConstants sets those of the constants that the object has.
-func (l *loader) setConstants(spec *ebpf.CollectionSpec) error {
+func (l *loader) setConstants(program *ebpf.ProgramSpec, spec *ebpf.CollectionSpec) error {
 	constants, err := l.constants()
 	if err != nil {
 		return err
+	}
+	constants["program_generation"] = uint32(0)
+	if l.pins != nil && isGated(program) {
+		constants["program_generation"] = l.pins.generation
 	}
 	for name, value := range constants {
 		variable, ok := spec.Variables[name]
@@ -217,10 +257,25 @@ func (l *loader) shared(spec *ebpf.CollectionSpec) map[string]*ebpf.Map {
 	return replace
 }
 
-func (l *loader) keepMaps(collection *ebpf.Collection) {
+func (l *loader) keepMaps(collection *ebpf.Collection) error {
 	for name := range collection.Maps {
-		if _, ok := l.maps[name]; !ok && !strings.HasPrefix(name, ".") {
-			l.maps[name] = collection.DetachMap(name)
+		if _, ok := l.maps[name]; ok || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if err := l.keep(name, collection.DetachMap(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget gives up what was needed to load: some tens of megabytes. What is loaded later, if anything, reads it again.
+func (l *loader) forget() {
+	l.types, l.specs = btf.NewCache(), map[string]*ebpf.CollectionSpec{}
+	for _, p := range l.programs {
+		p.whole = nil
+		if p.spec != nil {
+			p.spec.Instructions = nil
 		}
 	}
 }

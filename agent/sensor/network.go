@@ -161,6 +161,7 @@ func (s *Sensor) WatchAddress(prefix netip.Prefix) error {
 	if err := m.Put(key, uint32(1)); err != nil {
 		return fmt.Errorf("map watched_addresses: prefix %s: %w", prefix, err)
 	}
+	s.own.note("watched_addresses", key, true)
 	return nil
 }
 
@@ -210,6 +211,11 @@ func (s *Sensor) iterate(name, over string) error {
 		return fmt.Errorf("program %s: run: %w", name, err)
 	}
 	return nil
+}
+
+// isGated tells the programs that cannot be replaced in place: those of a new generation wait for their turn.
+func isGated(spec *ebpf.ProgramSpec) bool {
+	return (spec.Type == ebpf.Tracing || spec.Type == ebpf.LSM) && !isIterator(spec)
 }
 
 // isIterator tells the programs that are run, not attached.

@@ -51,20 +51,29 @@ type Stats struct {
 }
 
 type reader struct {
-	cfg     Config
-	urgent  *ringbuf.Reader
-	bulk    *ringbuf.Reader
-	batch   []ringbuf.Record
-	used    int
-	next    map[uint32]uint64
+	cfg    Config
+	urgent *ringbuf.Reader
+	bulk   *ringbuf.Reader
+	batch  []ringbuf.Record
+	used   int
+	// next is the sequence number that is expected, by positionOf.
+	next []uint64
+	// saved has the same where it outlives the reader; nil where not.
+	saved *ebpf.Memory
+	word  [8]byte
+	// resumed: what the rings held is older than the report of the processes that are there, and is handed out after it.
+	resumed bool
 	records atomic.Uint64
 	gaps    [2]atomic.Uint64
 	bad     atomic.Uint64
 }
 
 func newReader(cfg Config, maps map[string]*ebpf.Map) (*reader, error) {
-	r := &reader{cfg: cfg, next: map[uint32]uint64{}}
-	var err error
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count the CPUs: %w", err)
+	}
+	r := &reader{cfg: cfg, next: make([]uint64, cpus*slots*2)}
 	if r.urgent, err = ringbuf.NewReader(maps["ring_urgent"]); err != nil {
 		return nil, fmt.Errorf("open the urgent ring: %w", err)
 	}
@@ -82,6 +91,9 @@ func (s *Sensor) Run(ctx context.Context, handle Handler) error {
 	defer stop()
 	pause := s.cfg.PollMax
 	for ctx.Err() == nil {
+		if err := s.self.beat(); err != nil {
+			return err
+		}
 		n, held, err := s.reader.cycle(pause, handle, false)
 		if err != nil {
 			return err
@@ -191,27 +203,33 @@ func (r *reader) check(raw []byte) bool {
 		return false
 	}
 	head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
-	if int(head.Size) != len(raw) || head.Slot >= slots || head.Ring > 1 {
+	at := positionOf(head)
+	if int(head.Size) != len(raw) || head.Slot >= slots || head.Ring > 1 || at >= len(r.next) {
 		r.bad.Add(1)
 		return false
 	}
 	r.records.Add(1)
-	key := uint32(head.Cpu)<<8 | uint32(head.Slot)<<1 | uint32(head.Ring)
-	if next := r.next[key]; head.Seq > next {
+	if next := r.next[at]; head.Seq > next {
 		r.gaps[head.Ring].Add(head.Seq - next)
 	}
-	r.next[key] = head.Seq + 1
+	r.next[at] = head.Seq + 1
+	r.save(at)
 	return true
+}
+
+// positionOf is the place of a record's sequence in the positions.
+func positionOf(head *wire.Head) int {
+	return (int(head.Cpu)*slots+int(head.Slot))*2 + int(head.Ring)
 }
 
 // hand gives out the records up to the cutoff in the order of time and keeps the rest. It gives the number kept.
 func (r *reader) hand(cutoff uint64, handle Handler) int {
 	batch := r.batch[:r.used]
 	slices.SortStableFunc(batch, func(a, b ringbuf.Record) int {
-		return cmp.Compare(timeOf(a.RawSample), timeOf(b.RawSample))
+		return cmp.Compare(r.timeOf(a.RawSample), r.timeOf(b.RawSample))
 	})
 	n := 0
-	for n < len(batch) && timeOf(batch[n].RawSample) <= cutoff {
+	for n < len(batch) && r.timeOf(batch[n].RawSample) <= cutoff {
 		handle.Record(batch[n].RawSample)
 		n++
 	}
@@ -220,11 +238,23 @@ func (r *reader) hand(cutoff uint64, handle Handler) int {
 		batch[i-n], batch[i] = batch[i], batch[i-n]
 	}
 	r.used -= n
+	if len(r.batch) > 4*batchMax && r.used <= 2*batchMax {
+		// A long queue of before is read: its buffers are not needed again.
+		r.batch = slices.Clone(r.batch[:r.used])
+	}
 	return r.used
 }
 
 func (r *reader) close() error {
 	return errors.Join(r.urgent.Close(), r.bulk.Close())
+}
+
+// timeOf is the time by which a checked record is put in order.
+func (r *reader) timeOf(raw []byte) uint64 {
+	if r.resumed && binary.NativeEndian.Uint16(raw) == uint16(wire.TypeTask) {
+		return 0
+	}
+	return timeOf(raw)
 }
 
 // timeOf reads hf_head.time of a checked record.

@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
 // Config sizes the sensor. The zero value of each field means its default.
@@ -45,7 +46,17 @@ type Config struct {
 	LimitFamily bool
 	// PollMin and PollMax bound the adaptive pause between two looks at the bulk ring. Defaults 5 ms and 20 ms.
 	PollMin, PollMax time.Duration
-	Logger           *slog.Logger
+	// PinDir is a folder of a BPF file system, made if need be, where programs, maps and what the rings hold outlive this
+	// sensor: the next one with this folder goes on with them. Empty: all is gone with Close. Where it is not allowed to
+	// pin there, the capability "pinned" says why, and all is gone with Close.
+	PinDir string
+	// WhenDead is what becomes of the modes when no sensor has run for DeadAfter. Default: they stay.
+	WhenDead  wire.WhenDead
+	DeadAfter time.Duration
+	Logger    *slog.Logger
+
+	// build is set by tests; default the objects of this binary.
+	build build
 }
 
 func (c Config) withDefaults() Config {
@@ -70,6 +81,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.PollMax == 0 {
 		c.PollMax = 20 * time.Millisecond
+	}
+	if c.build.loaders == nil {
+		c.build = builtin()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -105,18 +119,30 @@ type Sensor struct {
 	links        []io.Closer
 	capabilities []probe.Capability
 	reader       *reader
+	self         self
+	pins         *pins
+	// later replaces programs in place, once it is this sensor's turn.
+	later []func() error
+	// own is what this sensor has asked for in maps that outlive it, by map.
+	own asked
 }
 
 // New loads what Start will attach first and creates the maps. It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
 func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	cfg = cfg.withDefaults()
 	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel)}
+	if err := s.openPins(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	var err error
 	if s.policies, err = s.loader.makePolicies(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	for _, sig := range slices.Concat(lifecycle, signals) {
 		for _, name := range sig.ways[0].programs {
+			if s.pins.has(name) {
+				continue
+			}
 			if p := s.loader.load(name); p.err != nil {
 				return nil, errors.Join(fmt.Errorf("load the programs that identity rests on: %w", p.err), s.Close())
 			}
@@ -125,7 +151,7 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	if err := s.introduce(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if s.reader, err = newReader(cfg, s.loader.maps); err != nil {
+	if s.reader, err = s.newReader(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -135,9 +161,7 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 // there already by PlaceCgroup; between the life of processes and what they do it reports the processes that are there
 // already. A signal beyond these that no program can show is not an error: Capabilities says why.
 func (s *Sensor) Start(seed func() error) error {
-	// The kernel's types were needed to load; they are some tens of megabytes. What is loaded later, if anything, reads
-	// them again.
-	defer func() { s.loader.types = btf.NewCache() }()
+	defer s.loader.forget()
 	for _, sig := range lifecycle {
 		if err := s.attachSignal(sig); err != nil {
 			return err
@@ -152,7 +176,7 @@ func (s *Sensor) Start(seed func() error) error {
 			return err
 		}
 	}
-	if err := s.iterate(taskIterator, ""); err != nil {
+	if err := s.reportTasks(); err != nil {
 		return err
 	}
 	for _, sig := range slices.Concat(execSignals, fileSignals, securitySignals, networkSignals) {
@@ -161,10 +185,12 @@ func (s *Sensor) Start(seed func() error) error {
 		}
 	}
 	// Where it cannot be had, the capability of flows says so.
-	if s.loader.load(ownerIterator).err != nil {
-		return nil
+	if s.loader.load(ownerIterator).err == nil {
+		if err := s.iterate(ownerIterator, ""); err != nil {
+			return err
+		}
 	}
-	return s.iterate(ownerIterator, "")
+	return s.settle()
 }
 
 // attachSignal takes the first way that works and notes the capability.
@@ -194,7 +220,10 @@ func (s *Sensor) attachWay(w way) error {
 	}
 	var fresh []*loaded
 	for _, name := range w.programs {
-		p := s.loader.load(name)
+		p := s.loader.prepare(name)
+		if p.err == nil && !s.loader.attached[name] && !s.pins.has(name) {
+			p = s.loader.load(name)
+		}
 		if p.err != nil {
 			return p.err
 		}
@@ -202,21 +231,9 @@ func (s *Sensor) attachWay(w way) error {
 			fresh = append(fresh, p)
 		}
 	}
-	links := make([]io.Closer, 0, len(fresh))
-	for _, p := range fresh {
-		l, err := s.attach(p)
-		if err != nil {
-			for _, l := range links {
-				err = errors.Join(err, l.Close())
-			}
-			return fmt.Errorf("program %s: attach: %w", p.name, err)
-		}
-		links = append(links, l)
+	if err := s.hookAll(fresh); err != nil {
+		return err
 	}
-	for _, p := range fresh {
-		s.loader.attached[p.name] = true
-	}
-	s.links = append(s.links, links...)
 	if w.calls == 0 {
 		return nil
 	}
@@ -256,9 +273,12 @@ func (s *Sensor) Capabilities() []probe.Capability { return s.capabilities }
 // Family is the family of security hooks in use.
 func (s *Sensor) Family() probe.Family { return s.loader.family }
 
-// Close detaches and unloads everything. Run must have returned.
+// Close detaches and unloads everything that is not pinned. Run must have returned.
 func (s *Sensor) Close() error {
 	var errs []error
+	if s.pins != nil {
+		errs = append(errs, s.leave())
+	}
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
@@ -276,10 +296,10 @@ func (s *Sensor) Close() error {
 // mechanism names the hooks as they were attached.
 func (s *Sensor) mechanism(w way) string {
 	for _, name := range w.programs {
-		if spec := s.loader.load(name).spec; spec.AttachType == ebpf.AttachModifyReturn {
+		if spec := s.loader.prepare(name).spec; spec.AttachType == ebpf.AttachModifyReturn {
 			return "fmod_ret form of " + w.mechanism
 		}
-		if spec := s.loader.load(name).spec; spec.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(spec.AttachTo, "security_") {
+		if spec := s.loader.prepare(name).spec; spec.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(spec.AttachTo, "security_") {
 			return "fentry form of " + w.mechanism
 		}
 	}

@@ -11,7 +11,10 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
-// objectLoaders names the objects of bpf/.
+// builtin are the objects of bpf/.
+func builtin() build { return build{loaders: objectLoaders, digest: objects.Digest()} }
+
+// objectLoaders names them.
 var objectLoaders = map[string]func() (*ebpf.CollectionSpec, error){
 	"process": objects.LoadProcess,
 	"cgroup":  objects.LoadCgroup,

@@ -25,11 +25,13 @@ func (s *Sensor) enableCalls(machine string, class wire.Type) error {
 			if err := setCall(table, n, func(row *wire.SyscallRow) { row.Native = call }); err != nil {
 				return err
 			}
+			s.own.note("syscalls native", n, true)
 		}
 		if n, ok := numbers.compat[name]; ok {
 			if err := setCall(table, n, func(row *wire.SyscallRow) { row.Compat = call }); err != nil {
 				return err
 			}
+			s.own.note("syscalls compat", n, true)
 		}
 	}
 	return nil

@@ -58,6 +58,7 @@ func (s *Sensor) watch(name, what string, key any, how wire.Watch) error {
 	if err := m.Put(key, uint32(how)); err != nil {
 		return fmt.Errorf("map %s: %q: %w", name, what, err)
 	}
+	s.own.note(name, key, true)
 	return nil
 }
 
@@ -80,6 +81,7 @@ func (s *Sensor) unwatch(name, what string, key any) error {
 	if err != nil {
 		return err
 	}
+	s.own.note(name, key, false)
 	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("map %s: %q: %w", name, what, err)
 	}
@@ -95,10 +97,5 @@ func (l *loader) mapOf(object, name string) (*ebpf.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := ebpf.NewMap(spec.Maps[name])
-	if err != nil {
-		return nil, fmt.Errorf("map %s: create: %w", name, err)
-	}
-	l.maps[name] = m
-	return m, nil
+	return l.make(name, spec.Maps[name])
 }
