@@ -145,6 +145,7 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := learn.New(learn.Config{MaxEntries: 2}).Restore(p); !errors.Is(err, learn.ErrFull) {
 		t.Errorf("a profile that does not fit: %v", err)
 	}
+	p = p.Clone()
 	p.Processes[0].Files = []profile.File{{Path: "relative", Access: profile.Write}}
 	fresh := learn.New(learn.Config{})
 	if err := fresh.Restore(p); err == nil || !strings.Contains(err.Error(), `process "/usr/bin/app": file "relative"`) {
@@ -152,6 +153,25 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	if s := fresh.Stats(); s.Profiles != 0 || s.Entries != 0 {
 		t.Errorf("something was kept of it: %+v", s)
+	}
+}
+
+func TestProfileIsGivenAnewOnlyWhenItChanged(t *testing.T) {
+	n := running(t, learn.Config{})
+	first := n.only(t)
+	if n.only(t) != first {
+		t.Error("nothing has changed, and there is another profile")
+	}
+	count := first.Processes[0].Seen.Count
+	n.run(strings.Fields("exec 20 5 32 /usr/bin/app app"))
+	if again := n.only(t); again == first || again.Processes[0].Seen.Count != count+1 || first.Processes[0].Seen.Count != count {
+		t.Error("the count is not in the new profile alone")
+	}
+	for _, line := range []string{"lost ring_bulk_full", "container 78 shop Deployment web app sha256:bb"} {
+		before := n.only(t)
+		if n.run(strings.Fields(line)); n.only(t) == before {
+			t.Errorf("%s is not in the profile", line)
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func (d *deed) observe() *learning {
 	if s.since == 0 {
 		s.since = d.at
 	}
-	d.w.counted = true
+	d.w.touch()
 	return s
 }
 
@@ -215,7 +215,12 @@ func (d *deed) again(m *mark) {
 }
 
 // widen notes that an entry allows more than it did.
-func (d *deed) widen() { d.fresh, d.missing = true, true }
+func (d *deed) widen() {
+	d.fresh, d.missing = true, true
+	if !d.dry {
+		d.w.touch()
+	}
+}
 
 // note is again for an entry that is in a list, or enters it.
 func note[K comparable](d *deed, list map[K]*mark, key K) {

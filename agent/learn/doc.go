@@ -10,5 +10,5 @@
 // candidate, which allows nothing until somebody confirms it.
 //
 // The package is pure: no goroutines, no I/O, no clock. One goroutine owns a Learner; the profiles that it gives are
-// copies, which may go anywhere. Observe allocates nothing when there is nothing new.
+// never changed, and may go anywhere. Observe allocates nothing when there is nothing new.
 package learn

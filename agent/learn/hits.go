@@ -72,7 +72,7 @@ func add[K comparable](h hits, signal profile.Signal, known, meant map[K]*mark) 
 // add counts the hits of an entry, nil for one that was not observed here. One that was inherited has been seen again.
 func (h hits) add(signal profile.Signal, m *mark) {
 	h.w.signal(signal).observed += h.n
-	h.w.counted = true
+	h.w.touch()
 	if m == nil || m.count == 0 {
 		return
 	}

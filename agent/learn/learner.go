@@ -250,7 +250,8 @@ func compareKeys(a, b profile.Key) int {
 		cmp.Compare(a.Container, b.Container))
 }
 
-// Profile gives a copy of the observed profile of a key, generalised and in canonical order; false when there is none.
+// Profile gives the observed profile of a key as it is now, in canonical order; false when there is none. It is given to
+// others too and must not be changed, here it never is.
 func (l *Learner) Profile(key profile.Key) (*profile.Profile, bool) {
 	w := l.workloads[key]
 	if w == nil {

@@ -11,9 +11,11 @@ import (
 
 // snapshot gives the profile as it is now.
 func (l *Learner) snapshot(w *workload) *profile.Profile {
-	p := w.profile(l.cfg.Node)
-	p.Normalise()
-	return p
+	if w.last == nil {
+		w.last = w.profile(l.cfg.Node)
+		w.last.Normalise()
+	}
+	return w.last
 }
 
 // profile gives the entries, in no order.

@@ -24,6 +24,8 @@ type workload struct {
 	// changed says that there are new entries since the profile was given as dirty, counted that counts are.
 	changed, counted bool
 	given            time.Time
+	// last is the profile that was given last, as long as nothing has changed since.
+	last *profile.Profile
 }
 
 // tree holds processes by path.
@@ -134,6 +136,7 @@ func (w *workload) image(c *container.Container, at int64) {
 	}
 	w.images = append(w.images, profile.Image{Digest: digest, Reference: c.Image, FirstSeen: second(at)})
 	w.changed = true
+	w.touch()
 	if !inherits {
 		return
 	}
@@ -145,6 +148,9 @@ func (w *workload) image(c *container.Container, at int64) {
 		})
 	}
 }
+
+// touch notes that counts, times or more have changed.
+func (w *workload) touch() { w.counted, w.last = true, nil }
 
 // signal finds the state of a signal, or begins it.
 func (w *workload) signal(s profile.Signal) *learning {
@@ -160,7 +166,7 @@ func (w *workload) signal(s profile.Signal) *learning {
 func (w *workload) lost(s profile.Signal, at int64) {
 	if state := w.signals[s]; state != nil && state.lost < seconds(at) {
 		state.lost = seconds(at)
-		w.counted = true
+		w.touch()
 	}
 }
 
