@@ -17,7 +17,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdata should have")
 
 func TestFormatRoundTrip(t *testing.T) {
-	for seed := range uint64(500) {
+	for seed := range uint64(200) {
 		r := newRandom(seed)
 		for layer, p := range map[string]*Profile{"observed": r.observed("node-a"), "overlay": r.overlay()} {
 			if err := p.Validate(); err != nil {

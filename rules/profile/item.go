@@ -51,16 +51,14 @@ func joined[T item[T]](a, b []T) []T {
 	return list
 }
 
-// allowed returns the items that are allowed, less what others take away.
+// allowed returns the items that are allowed, less what removals take away.
 func allowed[T item[T]](items []T, removals ...[]T) []T {
 	var left []T
 	for _, x := range items {
 		keep := x.provenance().Allows()
 		for _, list := range removals {
-			for _, r := range list {
-				if keep && r.provenance().Origin == Removed {
-					x, keep = x.minus(r)
-				}
+			for i := 0; keep && i < len(list); i++ {
+				x, keep = x.minus(list[i])
 			}
 		}
 		if keep {
@@ -68,6 +66,17 @@ func allowed[T item[T]](items []T, removals ...[]T) []T {
 		}
 	}
 	return left
+}
+
+// removed returns the items that take others away.
+func removed[T item[T]](items []T) []T {
+	var removals []T
+	for _, x := range items {
+		if x.provenance().Origin == Removed {
+			removals = append(removals, x)
+		}
+	}
+	return removals
 }
 
 // class sets what is no ordinary entry apart, so that it does not become one by being joined with one.

@@ -152,8 +152,8 @@ func (f File) fragment(path string) Process {
 
 // coversTemplate reports whether a template stands for every path that another one stands for.
 func coversTemplate(wide, narrow string) bool {
-	if wide == narrow {
-		return true
+	if wide == narrow || !strings.ContainsAny(wide, "<*") {
+		return wide == narrow
 	}
 	w, err := ParseTemplate(wide)
 	if err != nil {
@@ -266,11 +266,11 @@ func checkDomain(name string) error {
 	}
 	for label := range strings.SplitSeq(domain, ".") {
 		if label == "" || len(label) > 63 {
-			return fmt.Errorf("%q is no domain name in lower case, nor one after *.", name)
+			return fmt.Errorf("%q: a domain name in lower case is expected, after *. if all below it are meant", name)
 		}
 		for i := range len(label) {
 			if b := label[i]; b != '-' && b != '_' && (!alphanumeric(b) || 'A' <= b && b <= 'Z') {
-				return fmt.Errorf("%q is no domain name in lower case, nor one after *.", name)
+				return fmt.Errorf("%q: a domain name in lower case is expected, after *. if all below it are meant", name)
 			}
 		}
 	}

@@ -106,12 +106,27 @@ func masksOf(overlay *Profile) masks {
 		case p.Seen.Origin == Removed:
 			m.gone[p.Path] = p
 		case p.Path == Any:
-			m.all = *p
+			m.all = removals(p)
 		default:
-			m.byPath[p.Path] = p
+			own := removals(p)
+			m.byPath[p.Path] = &own
 		}
 	}
 	return m
+}
+
+// removals are what a process of an overlay takes away.
+func removals(p *Process) Process {
+	return Process{
+		Parents:      removed(p.Parents),
+		Arguments:    removed(p.Arguments),
+		Libraries:    removed(p.Libraries),
+		Files:        removed(p.Files),
+		Egress:       removed(p.Egress),
+		Listen:       removed(p.Listen),
+		Sockets:      removed(p.Sockets),
+		Capabilities: removed(p.Capabilities),
+	}
 }
 
 // left is what is left of a process, less candidates, and whether that is anything.
