@@ -33,6 +33,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/tail"
 	"github.com/holdfast-project/holdfast/agent/uplink"
+	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
 // Agent is a built agent.
@@ -89,7 +90,8 @@ func (a *Agent) build() error {
 	}
 	a.sensor, err = sensor.New(sensor.Config{
 		BulkRing: a.cfg.RingBytes, MaxProcesses: a.cfg.MaxProcesses, MaxCgroups: a.cfg.MaxCgroups,
-		CgroupRoot: tree.Root(), Logger: a.log,
+		CgroupRoot: tree.Root(), PinDir: pinDir(a.cfg), WhenDead: whenDead(a.cfg.WhenDead), DeadAfter: a.cfg.DeadAfter,
+		Logger: a.log,
 	}, kernel)
 	if err != nil {
 		return err
@@ -102,6 +104,25 @@ func (a *Agent) build() error {
 	}
 	a.buildPipeline()
 	return a.buildUplink()
+}
+
+// pinDir is empty when nothing is to outlive the agent.
+func pinDir(cfg config.Config) string {
+	if cfg.NoPin {
+		return ""
+	}
+	return cfg.PinDir
+}
+
+func whenDead(setting string) wire.WhenDead {
+	switch setting {
+	case "monitor":
+		return wire.WhenDeadMonitor
+	case "release":
+		return wire.WhenDeadRelease
+	default:
+		return wire.WhenDeadKeep
+	}
 }
 
 func (a *Agent) openSpools() error {
@@ -206,8 +227,8 @@ func (a *Agent) buildUplink() error {
 	return err
 }
 
-// Run works until the context ends or a part fails. It returns nil after an orderly end. Everything is detached and
-// synced when it returns.
+// Run works until the context ends or a part fails. It returns nil after an orderly end. Everything that is not
+// pinned is detached, and the spools are synced, when it returns.
 func (a *Agent) Run(ctx context.Context) error {
 	err := a.run(ctx)
 	return errors.Join(err, a.close())

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -55,11 +56,21 @@ type Config struct {
 	// PendingTimeout is how long an event waits for its container's name.
 	PendingTimeout time.Duration
 
+	// PinDir is a folder of a BPF file system where programs and maps outlive the agent. NoPin: they end with it.
+	PinDir string
+	NoPin  bool
+	// WhenDead says what becomes of the modes when no agent has run for DeadAfter: keep, monitor or release.
+	WhenDead  string
+	DeadAfter time.Duration
+
 	// MetricsListen is HOST:PORT for /metrics, /healthz and /readyz. Empty: not served.
 	MetricsListen string
 	LogLevel      string
 	LogFormat     string
 }
+
+// DefaultPinDir is where programs and maps are kept unless pin-dir says otherwise.
+const DefaultPinDir = "/sys/fs/bpf/holdfast"
 
 // Bind registers a flag for each setting, with its default.
 func (c *Config) Bind(flags *pflag.FlagSet) {
@@ -80,6 +91,10 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.Uint32Var(&c.MaxProcesses, "max-processes", 65536, "most processes known at one time")
 	flags.Uint32Var(&c.MaxCgroups, "max-cgroups", 16384, "most cgroups known at one time")
 	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 10*time.Second, "how long an event waits for the name of its container")
+	flags.StringVar(&c.PinDir, "pin-dir", DefaultPinDir, "`DIR` of a BPF file system where programs and maps outlive the agent")
+	flags.BoolVar(&c.NoPin, "no-pin", false, "let programs and maps end with the agent")
+	flags.StringVar(&c.WhenDead, "when-dead", "keep", "what becomes of the modes when the agent is dead: keep, monitor or release")
+	flags.DurationVar(&c.DeadAfter, "dead-after", 5*time.Minute, "how long the agent must give no sign of life to be dead")
 	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "serve /metrics, /healthz and /readyz on `HOST:PORT`")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", "text", "text or json")
@@ -125,6 +140,18 @@ func (c *Config) Validate() error {
 	}
 	if c.PendingTimeout <= 0 || c.PendingTimeout > time.Minute {
 		bad("pending-timeout", "%s is not between 0 and 1m", c.PendingTimeout)
+	}
+	if !c.NoPin && !filepath.IsAbs(c.PinDir) {
+		bad("pin-dir", "%q is not an absolute path; no-pin keeps nothing", c.PinDir)
+	}
+	if !slices.Contains([]string{"keep", "monitor", "release"}, c.WhenDead) {
+		bad("when-dead", "%q is none of keep, monitor, release", c.WhenDead)
+	}
+	if c.WhenDead != "keep" && c.NoPin {
+		bad("when-dead", "%q has no meaning with no-pin: nothing outlives the agent", c.WhenDead)
+	}
+	if c.DeadAfter < 10*time.Second {
+		bad("dead-after", "%s is less than 10s: an agent that restarts would be taken for dead", c.DeadAfter)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("log-level", "%q is none of debug, info, warn, error", c.LogLevel)

@@ -54,6 +54,10 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"bad yaml", "node: [\n", []string{"agent.yaml"}},
 		{"bad class", "record: exec,nothing\n", []string{`"nothing" is no event class`}},
 		{"bad size", "ring-bytes: 100000\n", []string{"ring-bytes", "power of two"}},
+		{"relative pins", "pin-dir: holdfast\n", []string{"pin-dir", "absolute"}},
+		{"bad end", "when-dead: forget\n", []string{"when-dead", "keep, monitor, release"}},
+		{"nothing to keep", "when-dead: release\nno-pin: true\n", []string{"when-dead", "no-pin"}},
+		{"dead at once", "dead-after: 1s\n", []string{"dead-after", "10s"}},
 		{"bad address", "collector: nowhere\n", []string{"collector", "HOST:PORT"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,16 +34,24 @@ func (s *Sensor) openPins() error {
 	if err := s.loader.usePins(p); err != nil {
 		return fmt.Errorf("folder of pins %s: %w", s.cfg.PinDir, err)
 	}
-	s.capabilities = append(s.capabilities, probe.Capability{
-		Signal: "pinned", See: probe.Yes, Block: probe.Yes, Mechanism: "pins in " + s.cfg.PinDir,
-	})
+	s.capabilities = append(s.capabilities, pinnable(s.cfg.PinDir, nil))
 	return nil
 }
 
 func (s *Sensor) notPinned(reason error) {
-	s.capabilities = append(s.capabilities, probe.Capability{
-		Signal: "pinned", See: probe.No, Block: probe.No, Reason: "events and verdicts end with the agent: " + reason.Error(),
-	})
+	s.capabilities = append(s.capabilities, pinnable("", reason))
+}
+
+// Pinnable is the first of the capabilities: whether events and verdicts would outlive an agent that has the folder.
+func Pinnable(dir string) probe.Capability { return pinnable(dir, CanPin(dir)) }
+
+func pinnable(dir string, reason error) probe.Capability {
+	if reason != nil {
+		return probe.Capability{
+			Signal: "pinned", See: probe.No, Block: probe.No, Reason: "events and verdicts end with the agent: " + reason.Error(),
+		}
+	}
+	return probe.Capability{Signal: "pinned", See: probe.Yes, Block: probe.Yes, Mechanism: "pins in " + dir}
 }
 
 // hookAll attaches the programs, all or none.

@@ -267,7 +267,8 @@ func (s *Sensor) attach(p *loaded) (link.Link, error) {
 	}
 }
 
-// Capabilities says what each signal is seen by, or why it is not. Valid after Start.
+// Capabilities says what each signal is seen by, or why it is not, after Start; the first says so of what outlives the
+// sensor.
 func (s *Sensor) Capabilities() []probe.Capability { return s.capabilities }
 
 // Family is the family of security hooks in use.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-project/holdfast/agent/config"
 	"github.com/holdfast-project/holdfast/agent/container/cgroup"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor"
@@ -18,7 +19,7 @@ import (
 
 // capabilities loads and attaches everything, says what came of it, and takes it down again.
 func capabilities() *cobra.Command {
-	var format, cgroupRoot string
+	var format, cgroupRoot, pinDir string
 	cmd := &cobra.Command{
 		Use:   "capabilities",
 		Short: "Say what this node's kernel lets the agent see and block, and why not",
@@ -29,7 +30,7 @@ func capabilities() *cobra.Command {
 			if format != "table" && format != "json" {
 				return fmt.Errorf("--output: %q is neither table nor json", format)
 			}
-			list, err := tryAll(cgroupRoot)
+			list, err := tryAll(cgroupRoot, pinDir)
 			if err != nil {
 				return err
 			}
@@ -38,10 +39,11 @@ func capabilities() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
 	cmd.Flags().StringVar(&cgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
+	cmd.Flags().StringVar(&pinDir, "pin-dir", config.DefaultPinDir, "`DIR` where run would pin programs and maps")
 	return cmd
 }
 
-func tryAll(cgroupRoot string) (list []probe.Capability, err error) {
+func tryAll(cgroupRoot, pinDir string) (list []probe.Capability, err error) {
 	kernel, err := probe.Run()
 	if err != nil {
 		return nil, err
@@ -58,7 +60,7 @@ func tryAll(cgroupRoot string) (list []probe.Capability, err error) {
 	if err := s.Start(func() error { return nil }); err != nil {
 		return nil, err
 	}
-	return s.Capabilities(), nil
+	return append([]probe.Capability{sensor.Pinnable(pinDir)}, s.Capabilities()[1:]...), nil
 }
 
 func printCapabilities(to io.Writer, format string, list []probe.Capability) error {

@@ -44,7 +44,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(run(), capabilities())
+	cmd.AddCommand(run(), capabilities(), unload())
 	return cmd
 }
 
@@ -56,7 +56,8 @@ func run() *cobra.Command {
 		Short: "Run the agent until it is told to stop",
 		Long: "Runs the agent. At its first start it enrols with a join token and gets a certificate for this node, which it\n" +
 			"renews by itself. Alerts are on disk before they are sent, so the collector may be away. SIGTERM or Ctrl-C ends\n" +
-			"it cleanly.\n\nEvery flag can stand in a YAML file under the same name; a flag wins over the file.",
+			"it cleanly.\n\nPrograms, maps and what the kernel has to tell outlive the agent below --pin-dir: the next agent, also of\n" +
+			"another version, goes on with them, and unload removes them.\n\nEvery flag can stand in a YAML file under the same name; a flag wins over the file.",
 		Example: "  holdfast-collector token create --data-dir /var/lib/holdfast-collector > join.token\n" +
 			"  holdfast-agent run --collector collector.example:7443 --join-token-file join.token\n" +
 			"  holdfast-agent run --config /etc/holdfast/agent.yaml --record exec,connect",
