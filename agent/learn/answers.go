@@ -49,6 +49,31 @@ type standing struct {
 	until int64
 }
 
+// Answer is an address that a container was told, with a name that it was told for and until when it stands for it.
+type Answer struct {
+	Address netip.Addr
+	Name    string
+	Until   time.Time
+}
+
+// Answers gives what a container was told and still holds, in no order: a name that becomes listed admits the addresses
+// that it was answered with before, for the rest of their time.
+func (l *Learner) Answers(cgroup uint64, now time.Time) []Answer {
+	r := l.replicas[cgroup]
+	if r == nil {
+		return nil
+	}
+	var list []Answer
+	for addr, known := range r.answers.byAddr {
+		for i := range known.names {
+			if s := &known.names[i]; s.stands(now.UnixNano()) {
+				list = append(list, Answer{addr, s.name, time.Unix(0, s.until)})
+			}
+		}
+	}
+	return list
+}
+
 // stands reports whether the name stood for the address at some time.
 func (s *standing) stands(at int64) bool { return s.name != "" && at <= s.until }
 

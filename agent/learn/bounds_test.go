@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/learn"
@@ -133,6 +134,21 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "kept.example.com n0.example.com n1.example.com n2.example.com n9.example.com" {
 		t.Errorf("learned %s", got)
+	}
+}
+
+func TestAnswersThatStand(t *testing.T) {
+	n := running(t, learn.Config{})
+	n.run(strings.Fields("answer 20 a.example.com 60 203.0.113.1"))
+	n.run(strings.Fields("answer 20 b.example.com 10 203.0.113.1 203.0.113.2"))
+	n.run(strings.Fields("wait 30"))
+	list := n.learner.Answers(77, n.at())
+	if len(list) != 1 || list[0].Name != "a.example.com" || list[0].Address.String() != "203.0.113.1" ||
+		list[0].Until.Sub(n.at()) != 32*time.Second {
+		t.Errorf("%v", list)
+	}
+	if list := n.learner.Answers(78, n.at()); list != nil {
+		t.Errorf("of a container that is not known: %v", list)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -61,9 +62,11 @@ func (d *deed) contact() {
 	if !hasPorts(to.protocol) {
 		to.port = 0
 	}
-	// A resolver has to be known by its address: there is no name before it has been asked.
-	resolver := to.port == dnsPort && (to.protocol == protocolTCP || to.protocol == protocolUDP)
-	if !resolver && (d.named(p, addr, to) || d.peer(p, to)) {
+	// A resolver has to be known by its address: there is no name before it has been asked. So has the metadata service,
+	// which is protected from being contacted by chance.
+	exact := to.port == dnsPort && (to.protocol == protocolTCP || to.protocol == protocolUDP) ||
+		wire.Reason(d.ev.Head.Reason) == wire.ReasonMetadata
+	if !exact && (d.named(p, addr, to) || d.peer(p, to)) {
 		return
 	}
 	to.kind, to.prefix = peerPrefix, netip.PrefixFrom(addr, addr.BitLen())
@@ -194,6 +197,26 @@ func (p *process) contacts(name []byte) bool {
 	return false
 }
 
+// Ports that the kernel chooses from unless it is told otherwise (net.ipv4.ip_local_port_range).
+const (
+	firstChosen = 32768
+	lastChosen  = 60999
+)
+
+// chosen reports whether a port that is listened on was the kernel's choice, which policies know as port 0: one of those
+// that it chooses from, or one of many, which was not bound to on request. That nothing more is said of a chosen port
+// once port 0 is listed shows whether it was so.
+func (d *deed) chosen(p *process, key port) bool {
+	const many = 8
+	if d.ev.Type != wire.TypeListen || p.listen[key] != nil {
+		return false
+	}
+	if known := p.listen[port{protocol: key.protocol}]; known != nil && d.at-known.first > settle {
+		return false
+	}
+	return key.number >= firstChosen && key.number <= lastChosen || len(p.listen) >= many
+}
+
 // listen learns a port that is listened on or, without connections, bound to.
 func (d *deed) listen() {
 	n := d.ev.Net()
@@ -205,6 +228,9 @@ func (d *deed) listen() {
 	if !hasPorts(key.protocol) {
 		d.l.stats.Unlearnable++
 		return
+	}
+	if d.chosen(p, key) {
+		key.number = 0
 	}
 	note(d, p.listen, key)
 }

@@ -25,6 +25,8 @@ type deed struct {
 	// at is in seconds.
 	at    int64
 	fresh bool
+	// young says that an entry which the deed has met was new a moment ago, old that one was not.
+	young, old bool
 	// dry says that nothing is written down: what is asked is whether something would be, in missing.
 	dry, missing bool
 }
@@ -41,11 +43,17 @@ func (l *Learner) deed(r *replica, ev *event.Event) bool {
 		return false
 	}
 	d.take()
-	if d.fresh {
+	switch {
+	case d.fresh:
 		d.w.changed = true
+	case d.suspect == "" && d.old && !d.young:
+		l.stats.Repeated++
 	}
 	return d.fresh
 }
+
+// settle is how long it takes at most, in seconds, until what was learned is told no more.
+const settle = 10
 
 // known reports whether all of a suspect deed is allowed already: the kernel had not been told yet when it was done.
 func (d *deed) known() bool {
@@ -202,6 +210,11 @@ func (d *deed) again(m *mark) {
 		return
 	}
 	d.observe()
+	if d.at-m.first > settle {
+		d.old = true
+	} else {
+		d.young = true
+	}
 	m.count++
 	m.last = max(m.last, d.at)
 	m.replicas |= d.r.bit
@@ -315,7 +328,8 @@ func (d *deed) arguments(p *process) {
 	if p.anyArguments {
 		return
 	}
-	if argv == "" && d.ev.Has(wire.FlagPartial) {
+	// Since Linux 5.18 there is always a name in it (fs/exec.c, bprm_stack_limits): it could not be read.
+	if argv == "" {
 		d.unknown()
 		return
 	}

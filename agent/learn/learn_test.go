@@ -38,6 +38,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	create, unlink, rename, link, symlink, chmod, truncate, mount PID PATH [TARGET]
 //	mmap_exec PID FLAGS PATH
 //	connect, sendto PID PROTOCOL ADDRESS PORT
+//	metadata PID ADDRESS                     a connect to it
 //	ask PID NAME; answer PID NAME TTL ADDRESS…
 //	listen, bind PID PROTOCOL PORT; socket PID FAMILY KIND
 //	peer ADDRESS service|pod NAMESPACE NAME  what addresses belong to from now on
@@ -236,6 +237,10 @@ func (n *node) event(class string, rest []string) *event.Event {
 	case "read":
 		e := record(n, p, wire.TypeOpen, wire.FileOp{PathLen: uint16(len(rest[1]))}, rest[1])
 		e.Head.Reason = uint8(wire.ReasonProtectedFile)
+		return e
+	case "metadata":
+		e := n.contact(p, "connect", []string{rest[0], "6", rest[1], "80"})
+		e.Head.Reason = uint8(wire.ReasonMetadata)
 		return e
 	case "mmap_exec":
 		return record(n, p, wire.TypeMmapExec, wire.FileOp{File: wire.File{Flags: uint32(n.int(rest[1]))}, PathLen: uint16(len(rest[2]))}, rest[2])

@@ -42,6 +42,9 @@ type Stats struct {
 	// Refused counts what did not fit, Unknown what was done by a process or in a container that is not known, Unlearnable
 	// what a profile has no entry for. All of them make the signal partial where it is known whose it is.
 	Refused, Unknown, Unlearnable uint64
+	// Repeated counts deeds that were told although all of them had been learned some time ago: something that is learned
+	// is not what the kernel programs compare, or was not put in force.
+	Repeated uint64
 	// Secrets counts executables that take any arguments because theirs hold secrets.
 	Secrets uint64
 	// Answers counts DNS answers that were forgotten for want of room.
