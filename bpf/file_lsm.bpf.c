@@ -2,12 +2,30 @@
 //
 // Files, at the kernel's own security decisions: what is about to be done, from the objects it will be done to. The
 // loader attaches these programs as LSM programs or, under the same conditions, to the security_* functions. A program
-// runs only while every one before it has allowed, so zero keeps the verdict.
+// runs only while every one before it has allowed, so zero keeps the verdict. What the policy of the container does not
+// list is refused with EPERM where its mode is to enforce.
 
 #include "fileop.h"
 
-// An open for reading needs a watched name or a class that is recorded whole. Opens that an exec makes are not opens,
-// nor are those by which a stacked file system reaches the layer below.
+// Begins the record of a deed that can still be refused.
+__inline bool hook_begin(struct file_op *op, __u32 type, int *refuse)
+{
+	return op_begin_for(op, type, HF_F_BLOCKED, refuse);
+}
+
+// Whether an open for reading is looked at: under a watched or protected name, or of a class that is recorded whole.
+__inline bool read_passes(struct dentry *dentry)
+{
+	enum wanted want = wanted(HF_OPEN);
+	__u32 bits = want == WANT_ALL ? HF_WATCH_READ : dentry_watch(dentry);
+
+	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & HF_WATCH_READ))
+		return true;
+	count_normal(HF_OPEN);
+	return false;
+}
+
+// Opens that an exec makes are not opens, nor are those by which a stacked file system reaches the layer below.
 SEC("lsm/file_open")
 int on_open(__u64 *ctx)
 {
@@ -16,37 +34,35 @@ int on_open(__u64 *ctx)
 	struct dentry *dentry = READ1(file, f_path.dentry);
 	struct vfsmount *mnt = READ1(file, f_path.mnt);
 	struct file_op op;
-	enum wanted want;
+	int refuse = 0;
 
 	if (mode & FMODE_NOACCOUNT || READ1(file, f_flags) & __FMODE_EXEC || is_internal(mnt))
 		return 0;
-	if (how == HF_WATCH_READ) {
-		want = wanted(HF_OPEN);
-		if (want == WANT_NOT || (want == WANT_WATCHED && !dentry_watched(dentry, how))) {
-			count_normal(HF_OPEN);
-			return 0;
-		}
-	}
-	if (!op_begin(&op, HF_OPEN))
+	if (how == HF_WATCH_READ && !read_passes(dentry))
 		return 0;
+	if (!hook_begin(&op, HF_OPEN, &refuse))
+		return refuse;
 	op.record->flags = READ1(file, f_flags);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, mnt, dentry, how);
-	op_end(&op, false);
-	return 0;
+	op_judge(&op, mnt, dentry, how == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
+	return op_end(&op, false);
 }
 
-// Reports that a name is about to come into a folder, or to go.
-__inline void entry_send(__u32 type, const struct path *dir, struct dentry *dentry, __u32 mode)
+// A name is about to come into a folder, or to go.
+__inline int entry_change(__u32 type, const struct path *dir, struct dentry *dentry, __u32 mode, __u32 deed)
 {
+	struct vfsmount *mnt = READ1(dir, mnt);
 	struct file_op op;
+	int refuse = 0;
 
-	if (!op_begin(&op, type))
-		return;
+	if (!hook_begin(&op, type, &refuse))
+		return refuse;
 	op.record->mode = mode;
 	op_dentry(&op, dentry);
-	op_path(&op, READ1(dir, mnt), dentry, HF_WATCH_WRITE);
-	op_end(&op, false);
+	op_path(&op, mnt, dentry, HF_WATCH_WRITE);
+	op_judge(&op, mnt, dentry, deed);
+	return op_end(&op, false);
 }
 
 SEC("lsm/path_mknod")
@@ -57,8 +73,7 @@ int on_mknod(__u64 *ctx)
 	// open(2) gives no type.
 	if (!(mode & S_IFMT))
 		mode |= S_IFREG;
-	entry_send(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode);
-	return 0;
+	return entry_change(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode, HF_MAY_CREATE);
 }
 
 SEC("lsm/path_mkdir")
@@ -66,22 +81,19 @@ int on_mkdir(__u64 *ctx)
 {
 	__u32 mode = (ARG(ctx, 2, __u32) & 07777) | S_IFDIR;
 
-	entry_send(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode);
-	return 0;
+	return entry_change(HF_CREATE, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), mode, HF_MAY_CREATE);
 }
 
 SEC("lsm/path_unlink")
 int on_unlink(__u64 *ctx)
 {
-	entry_send(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0);
-	return 0;
+	return entry_change(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0, HF_MAY_DELETE);
 }
 
 SEC("lsm/path_rmdir")
 int on_rmdir(__u64 *ctx)
 {
-	entry_send(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0);
-	return 0;
+	return entry_change(HF_UNLINK, ARG(ctx, 0, struct path *), ARG(ctx, 1, struct dentry *), 0, HF_MAY_DELETE);
 }
 
 // The flags of renameat2 are an argument only from 5.19 on; before, an exchange is two calls.
@@ -91,31 +103,37 @@ int on_rename(__u64 *ctx)
 	struct path *from = ARG(ctx, 0, struct path *), *to = ARG(ctx, 2, struct path *);
 	struct dentry *old = ARG(ctx, 1, struct dentry *), *new = ARG(ctx, 3, struct dentry *);
 	struct file_op op;
+	int refuse = 0;
 
-	if (!op_begin(&op, HF_RENAME))
-		return 0;
+	if (!hook_begin(&op, HF_RENAME, &refuse))
+		return refuse;
 	op_dentry(&op, old);
 	op_path(&op, READ1(from, mnt), old, HF_WATCH_WRITE);
 	op_target(&op, READ1(to, mnt), new, HF_WATCH_WRITE);
-	op_end(&op, false);
-	return 0;
+	op_judge(&op, READ1(from, mnt), old, HF_MAY_DELETE);
+	op_judge(&op, READ1(to, mnt), new, HF_MAY_CREATE);
+	return op_end(&op, false);
 }
 
+// Under a new name, a file that is protected could be read as if it were not.
 SEC("lsm/path_link")
 int on_link(__u64 *ctx)
 {
 	struct dentry *old = ARG(ctx, 0, struct dentry *), *new = ARG(ctx, 2, struct dentry *);
 	struct path *dir = ARG(ctx, 1, struct path *);
+	struct vfsmount *mnt = READ1(dir, mnt);
 	struct file_op op;
+	int refuse = 0;
 
-	if (!op_begin(&op, HF_LINK))
-		return 0;
+	if (!hook_begin(&op, HF_LINK, &refuse))
+		return refuse;
 	op_dentry(&op, old);
 	// A hard link never leaves its mount.
-	op_path(&op, READ1(dir, mnt), old, HF_WATCH_WRITE);
-	op_target(&op, READ1(dir, mnt), new, HF_WATCH_WRITE);
-	op_end(&op, false);
-	return 0;
+	op_path(&op, mnt, old, HF_WATCH_WRITE);
+	op_judge(&op, mnt, old, HF_MAY_READ);
+	op_target(&op, mnt, new, HF_WATCH_WRITE);
+	op_judge(&op, mnt, new, HF_MAY_CREATE);
+	return op_end(&op, false);
 }
 
 SEC("lsm/path_symlink")
@@ -123,24 +141,27 @@ int on_symlink(__u64 *ctx)
 {
 	struct dentry *dentry = ARG(ctx, 1, struct dentry *);
 	struct path *dir = ARG(ctx, 0, struct path *);
+	struct vfsmount *mnt = READ1(dir, mnt);
 	struct file_op op;
+	int refuse = 0;
 
-	if (!op_begin(&op, HF_SYMLINK))
-		return 0;
+	if (!hook_begin(&op, HF_SYMLINK, &refuse))
+		return refuse;
 	op_dentry(&op, dentry);
-	op_path(&op, READ1(dir, mnt), dentry, HF_WATCH_WRITE);
+	op_path(&op, mnt, dentry, HF_WATCH_WRITE);
 	op.record->target_len = (__u16)text_kernel_str(op.s, ARG(ctx, 2, char *), TEXT_MAX);
-	op_end(&op, false);
-	return 0;
+	op_judge(&op, mnt, dentry, HF_MAY_CREATE);
+	return op_end(&op, false);
 }
 
-// Begins the record of a change of a file that is there.
-__inline bool change_begin(struct file_op *op, __u32 type, const struct path *path)
+// A change of a file that is there: it is begun, and when its record is filled, judged.
+__inline bool change_begin(struct file_op *op, __u32 type, const struct path *path, __u32 refusal, int *refuse)
 {
-	if (!op_begin(op, type))
+	if (!op_begin_for(op, type, refusal, refuse))
 		return false;
 	op_dentry(op, READ1(path, dentry));
 	op_path(op, READ1(path, mnt), READ1(path, dentry), HF_WATCH_WRITE);
+	op_judge(op, READ1(path, mnt), READ1(path, dentry), HF_MAY_WRITE);
 	return true;
 }
 
@@ -148,83 +169,107 @@ SEC("lsm/path_chmod")
 int on_chmod(__u64 *ctx)
 {
 	struct file_op op;
+	int refuse = 0;
 
-	if (!change_begin(&op, HF_CHMOD, ARG(ctx, 0, struct path *)))
-		return 0;
+	if (!change_begin(&op, HF_CHMOD, ARG(ctx, 0, struct path *), HF_F_BLOCKED, &refuse))
+		return refuse;
 	op.record->mode = ARG(ctx, 1, __u32) & 07777;
-	op_end(&op, false);
-	return 0;
+	return op_end(&op, false);
 }
 
-__inline void chown_send(const struct path *path, __u32 uid, __u32 gid)
+__inline int chown_change(const struct path *path, __u32 uid, __u32 gid, __u32 refusal)
 {
 	struct file_op op;
+	int refuse = 0;
 
-	if (!change_begin(&op, HF_CHOWN, path))
-		return;
+	if (!change_begin(&op, HF_CHOWN, path, refusal, &refuse))
+		return refuse;
 	op.record->uid = uid;
 	op.record->gid = gid;
-	op_end(&op, false);
+	return op_end(&op, false);
 }
 
 SEC("lsm/path_chown")
 int on_chown(__u64 *ctx)
 {
-	chown_send(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32));
-	return 0;
+	return chown_change(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32), HF_F_BLOCKED);
 }
 
 // For kernels that cannot hand ids, which are structures, to programs: the function that calls the hook above, with the
-// ids as the caller counts them.
+// ids as the caller counts them. Nothing can be refused here.
 SEC("fentry/chown_common")
 int on_chown_common(__u64 *ctx)
 {
-	chown_send(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32));
+	chown_change(ARG(ctx, 0, struct path *), ARG(ctx, 1, __u32), ARG(ctx, 2, __u32), HF_F_WOULD_BLOCK);
 	return 0;
 }
 
-__inline void truncate_send(const struct path *path)
+__inline int truncate_change(const struct path *path)
 {
 	struct file_op op;
+	int refuse = 0;
 
-	if (!change_begin(&op, HF_TRUNCATE, path))
-		return;
+	if (!change_begin(&op, HF_TRUNCATE, path, HF_F_BLOCKED, &refuse))
+		return refuse;
 	op.record->length = ~0ull;
-	op_end(&op, false);
+	return op_end(&op, false);
 }
 
 SEC("lsm/path_truncate")
 int on_truncate(__u64 *ctx)
 {
-	truncate_send(ARG(ctx, 0, struct path *));
-	return 0;
+	return truncate_change(ARG(ctx, 0, struct path *));
 }
 
 // From 6.2 on, for what is truncated by descriptor.
 SEC("lsm/file_truncate")
 int on_ftruncate(__u64 *ctx)
 {
-	truncate_send(&ARG(ctx, 0, struct file *)->f_path);
-	return 0;
+	return truncate_change(&ARG(ctx, 0, struct file *)->f_path);
 }
 
-// An executable mapping of a file: the program itself and its interpreter at exec, libraries after it.
+// An executable mapping of a file: the program itself and its interpreter at exec, libraries after it. Of the program, the
+// exec was judged.
+__inline int mapping_judge(struct file *file, unsigned long protection)
+{
+	struct vfsmount *mnt = READ1(file, f_path.mnt);
+	struct dentry *dentry = READ1(file, f_path.dentry);
+	struct file_op op;
+	__u32 source;
+	int refuse = 0;
+
+	if (!hook_begin(&op, HF_MMAP_EXEC, &refuse))
+		return refuse;
+	op.record->flags = (__u32)protection;
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, mnt, dentry, HF_WATCH_READ);
+	source = source_of(op.record->head.origin, &op.record->file);
+	if (op.judged && source != HF_SOURCE_IMAGE && file != READ2(current_task(), mm, exe_file))
+		library_judge(op.s->slot, address_of(mnt), address_of(dentry), source);
+	return op_end(&op, false);
+}
+
 SEC("lsm/mmap_file")
 int on_mmap(__u64 *ctx)
 {
 	struct file *file = ARG(ctx, 0, struct file *);
 	unsigned long protection = ARG(ctx, 1, unsigned long);
-	struct file_op op;
 
 	if (!file || !(protection & PROT_EXEC))
 		return 0;
-	if (!op_begin(&op, HF_MMAP_EXEC))
+	return mapping_judge(file, protection);
+}
+
+// A mapping of a file that becomes executable.
+SEC("lsm/file_mprotect")
+int on_mprotect(__u64 *ctx)
+{
+	struct file *file = READ1(ARG(ctx, 0, struct vm_area_struct *), vm_file);
+	unsigned long protection = ARG(ctx, 1, unsigned long);
+
+	if (!file || !(protection & PROT_EXEC))
 		return 0;
-	op.record->flags = (__u32)protection;
-	read_file(&op.record->file, READ1(file, f_inode));
-	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_WATCH_READ);
-	op_end(&op, false);
-	return 0;
+	return mapping_judge(file, protection);
 }
 
 SEC("lsm/sb_mount")
@@ -233,8 +278,9 @@ int on_mount(__u64 *ctx)
 	const char *source = ARG(ctx, 0, char *), *kind = ARG(ctx, 2, char *);
 	struct path *path = ARG(ctx, 1, struct path *);
 	struct file_op op;
+	int refuse = 0;
 
-	if (!change_begin(&op, HF_MOUNT, path))
+	if (!change_begin(&op, HF_MOUNT, path, HF_F_WOULD_BLOCK, &refuse))
 		return 0;
 	op.record->flags = ARG(ctx, 3, __u32);
 	if (kind)

@@ -23,10 +23,11 @@ const (
 
 // What no program of a way can show, said once for the ways that share it.
 const (
-	unseenText       = "files are named as the caller wrote it, symbolic links and dots not followed; what is done through io_uring"
-	unseenUringTable = "opens through io_uring into the ring's own table"
-	unseenUringOpen  = "opens through io_uring"
-	unseenExecMaps   = "mappings that an exec makes (the exec is seen)"
+	unseenText = "files are named as the caller wrote it, symbolic links and dots not followed; what is done through io_uring; " +
+		"policies only report"
+	unseenUringTable = "opens through io_uring into the ring's own table; who opens is killed when the file is created or cut"
+	unseenUringOpen  = "opens through io_uring; who opens is killed when the file is created or cut"
+	unseenExecMaps   = "mappings that an exec makes (the exec is seen); policies are not asked about libraries"
 )
 
 // lsmWay is the way of programs at the security hooks, where the deed is refused too, as the policy says.
@@ -52,9 +53,13 @@ var fileSignals = []signal{
 		{
 			needs:     uringNamesRequests,
 			programs:  []string{syscallProgram, "syscall/on_uring_done"},
-			mechanism: "tp_btf sys_exit, io_uring_complete", unseen: unseenUringTable, block: probe.No, calls: wire.TypeOpen,
+			mechanism: "tp_btf sys_exit, io_uring_complete, SIGKILL", unseen: unseenUringTable, block: probe.Yes,
+			calls: wire.TypeOpen,
 		},
-		callWay(unseenUringOpen, wire.TypeOpen),
+		{
+			programs: []string{syscallProgram}, mechanism: "tp_btf sys_exit, SIGKILL", unseen: unseenUringOpen,
+			block: probe.Yes, calls: wire.TypeOpen,
+		},
 	}},
 	{"create", []way{
 		lsmWay("lsm path_mknod, path_mkdir", "on_mknod", "on_mkdir"), callWay(unseenText, wire.TypeCreate),
@@ -83,7 +88,9 @@ var fileSignals = []signal{
 		},
 		callWay(unseenText, wire.TypeMount),
 	}},
-	{"mmap_exec", []way{lsmWay("lsm mmap_file", "on_mmap"), callWay(unseenExecMaps, wire.TypeMmapExec)}},
+	{"mmap_exec", []way{
+		lsmWay("lsm mmap_file, file_mprotect", "on_mmap", "on_mprotect"), callWay(unseenExecMaps, wire.TypeMmapExec),
+	}},
 }
 
 // completionParams gives how many things the tracepoint io_uring_complete tells: the ring, then up to 5.17 no request;

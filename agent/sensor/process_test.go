@@ -220,7 +220,12 @@ func actExecveat(s say) error {
 	if err := json.NewEncoder(os.NewFile(3, "said")).Encode(s); err != nil {
 		return err
 	}
-	argv, err := syscall.SlicePtrFromStrings([]string{"sh", "-c", ":"})
+	return execveat(fd, "sh", "-c", ":")
+}
+
+// execveat replaces the process by a file that it names by descriptor alone.
+func execveat(fd int, arguments ...string) error {
+	argv, err := syscall.SlicePtrFromStrings(arguments)
 	if err != nil {
 		return err
 	}

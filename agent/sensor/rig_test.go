@@ -47,6 +47,8 @@ func TestEvents(t *testing.T) {
 			t.Run("file", func(t *testing.T) { testFiles(t, r) })
 			t.Run("watch", func(t *testing.T) { testWatch(t, r) })
 			t.Run("security", func(t *testing.T) { testSecurity(t, r) })
+			t.Run("verdicts on execs", func(t *testing.T) { testExecVerdicts(t, r) })
+			t.Run("verdicts on files", func(t *testing.T) { testFileVerdicts(t, r) })
 		})
 	}
 }
@@ -293,6 +295,7 @@ func actsOf() map[string]func(say) error {
 		"files": actFiles, "watch": actWatch, "open by ring": actUringOpen, "open by polled ring": actPolledOpen, "ia32": actIA32, "mounts": actMounts,
 		"map": actMap, "nothing": func(say) error { return nil }, "stray": actStray, "memfd": actMemfd,
 		"namespaces": actNamespaces, "credentials": actCredentials, "trace": actTrace, "bpf": actBPF, "ring": actRing,
+		"verdict memfd": actRunMemory, "verdict load": actLoad,
 		"module": actModule, "clone": actClone, "execveat": actExecveat,
 	}
 }

@@ -21,7 +21,8 @@ const (
 )
 
 // WatchName asks for records of files with the name, or in a folder with the name, where they are opened for reading
-// (wire.WatchRead), changed (wire.WatchWrite) or both. Asking again replaces what was asked before. The name is one
+// (wire.WatchRead), changed (wire.WatchWrite) or both. With wire.WatchProtect, policies are asked whether they may be
+// read. Asking again replaces what was asked before. The name is one
 // component of a path, of at most 47 bytes; a star and four bytes stand for names that end with these ("*.key").
 func (s *Sensor) WatchName(name string, how wire.Watch) error {
 	if name == "" || len(name) > watchNameMax || strings.ContainsAny(name, "/\x00") {
@@ -48,8 +49,8 @@ func (s *Sensor) WatchPath(prefix string, how wire.Watch) error {
 }
 
 func (s *Sensor) watch(name, what string, key any, how wire.Watch) error {
-	if how == 0 || how&^(wire.WatchRead|wire.WatchWrite) != 0 {
-		return fmt.Errorf("watch %q: neither for reading nor for writing", what)
+	if how == 0 || how&^(wire.WatchRead|wire.WatchWrite|wire.WatchProtect) != 0 {
+		return fmt.Errorf("watch %q: neither for reading nor for writing nor to protect", what)
 	}
 	m, err := s.loader.mapOf(fileObject, name)
 	if err != nil {

@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "path.h"
+#include "place.h"
 
 // include/uapi/linux/fcntl.h
 #define AT_FDCWD -100
@@ -34,9 +34,18 @@ __inline const struct path *path_base(__s32 dir, __u8 first)
 	return file ? &file->f_path : &fs->pwd;
 }
 
+__inline __u32 base_append(struct scratch *s, const struct path *base, __u32 place)
+{
+	__u64 origin = ((struct hf_head *)s->bytes)->origin;
+	bool within = place && on_root(origin, READ3(base, dentry, d_sb, s_dev));
+
+	return path_append(s->slot, within ? 0 : (__u64)READ1(base, mnt), (__u64)READ1(base, dentry));
+}
+
 // Appends the path that a text of the caller means, and gives its length: what the folder is called, by the kernel, then
-// the text as it is. An empty text means the folder itself. Symbolic links and dots in the text are not resolved.
-__attribute__((noinline)) __u32 path_user(__u32 slot, __s32 dir, __u64 address)
+// the text as it is. An empty text means the folder itself. Symbolic links and dots in the text are not resolved. Where
+// place is set, the folder is named as policies name it.
+__attribute__((noinline)) __u32 path_user(__u32 slot, __s32 dir, __u64 address, __u32 place)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	const struct path *base;
@@ -52,7 +61,7 @@ __attribute__((noinline)) __u32 path_user(__u32 slot, __s32 dir, __u64 address)
 		return 0;
 	}
 	base = path_base(dir, first);
-	length = text_path(s, base);
+	length = base_append(s, base, place);
 	if (!first)
 		return length;
 	// The root is "/".

@@ -4,31 +4,61 @@
 
 #pragma once
 
+#include "fileverdict.h"
 #include "regs.h"
 #include "watch.h"
 
-// A file operation on its way: what is wanted of its class, and whether something watched has been met.
+// A file operation on its way: what is wanted of its class, and what has been met that is watched.
 struct file_op {
 	struct scratch *s;
 	struct hf_file_op *record;
 	enum wanted want;
 	bool watched;
+	bool protected;
+	// Whether a policy speaks of it.
+	bool judged;
 };
 
-// Begins a record when events of the class are wanted at all; else counts and gives false.
-__inline bool op_begin(struct file_op *op, __u32 type)
+// Whether a policy speaks of a class of deeds, and to whom.
+__inline bool op_concerns(__u32 type, __u64 origin, struct hf_policy *policy, __u64 *subject)
 {
+	if (type == HF_MOUNT)
+		return false;
+	if (type == HF_MMAP_EXEC)
+		return case_concerns(policy, subject, origin, HF_SIGNAL_PROCESS, HF_SIGNAL_PROCESS);
+	return case_concerns(policy, subject, origin, HF_SIGNAL_FILE, HF_SIGNAL_PROTECT);
+}
+
+// Begins a record when events of the class are wanted at all or a policy speaks of them; else counts and gives false.
+// Where refusal is what a hook does that can still refuse, *refuse is set when there is no buffer to find that out in.
+__inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *refuse)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 origin = origin_of(tgid, task_cgroup(current_task())), subject = 0;
+	struct hf_policy policy = {};
+	struct file_case *c;
 	struct scratch *s;
 
-	op->watched = false;
-	op->want = wanted(type);
-	if (op->want == WANT_NOT) {
+	op->watched = op->protected = false;
+	op->want = wanted_of(type, origin);
+	op->judged = op_concerns(type, origin, &policy, &subject);
+	if (op->want == WANT_NOT && !op->judged) {
 		count_normal(type);
 		return false;
 	}
 	s = record_begin(type, sizeof(*op->record));
-	if (!s)
+	if (!s) {
+		if (op->judged && mode_of(&policy, HF_SIGNAL_FILE) == HF_MODE_ENFORCE)
+			*refuse = -EPERM;
 		return false;
+	}
+	c = case_of(s->slot);
+	if (c && op->judged) {
+		c->policy = policy;
+		c->origin = origin;
+		c->subject = subject;
+		c->refusal = refusal;
+	}
 	op->s = s;
 	op->record = (struct hf_file_op *)s->bytes;
 	__builtin_memset((char *)op->record + sizeof(struct hf_head), 0, sizeof(*op->record) - sizeof(struct hf_head));
@@ -38,6 +68,14 @@ __inline bool op_begin(struct file_op *op, __u32 type)
 	if (READ1(current_task(), flags) & PF_IO_WORKER)
 		op->record->head.flags |= HF_F_URING;
 	return true;
+}
+
+// The same for what can no longer be refused.
+__inline bool op_begin(struct file_op *op, __u32 type)
+{
+	int refuse = 0;
+
+	return op_begin_for(op, type, type == HF_OPEN ? HF_F_KILLED : HF_F_WOULD_BLOCK, &refuse);
 }
 
 // Notes a file by its dentry, for the records that have no struct file.
@@ -51,14 +89,24 @@ __inline void op_dentry(struct file_op *op, struct dentry *dentry)
 		op->record->file.device = READ2(dentry, d_sb, s_dev);
 }
 
+// Notes what is watched about a file whose path stands in the buffer.
+__inline void op_watch(struct file_op *op, struct dentry *dentry, __u32 at, __u32 length, __u32 how)
+{
+	__u32 bits = dentry_watch(dentry) | path_watch(op->s, at, length);
+
+	if (bits & how)
+		op->watched = true;
+	if (bits & HF_WATCH_PROTECT)
+		op->protected = true;
+}
+
 // Appends the first text, the path of the dentry, and looks whether it is watched.
 __inline void op_path(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 how)
 {
 	__u32 length = path_append(op->s->slot, address_of(mnt), address_of(dentry));
 
 	op->record->path_len = (__u16)length;
-	if (dentry_watched(dentry, how) || path_watched(op->s, sizeof(*op->record), length, how))
-		op->watched = true;
+	op_watch(op, dentry, sizeof(*op->record), length, how);
 }
 
 // The same for the second text.
@@ -67,22 +115,71 @@ __inline void op_target(struct file_op *op, struct vfsmount *mnt, struct dentry 
 	__u32 at = op->s->size, length = path_append(op->s->slot, address_of(mnt), address_of(dentry));
 
 	op->record->target_len = (__u16)length;
-	if (dentry_watched(dentry, how) || path_watched(op->s, at, length, how))
-		op->watched = true;
+	op_watch(op, dentry, at, length, how);
 }
 
-// Sends the record or, where only what is watched is wanted and this is not, counts it. A record of a class that a
-// person must hear of is urgent, others only when watched.
-__inline void op_end(struct file_op *op, bool urgent)
+// Policies speak of regular files, folders and symbolic links, not of devices, pipes and sockets, nor of /proc.
+__inline bool op_judges(const struct file_op *op)
 {
+	__u32 kind = (op->record->file.mode ? op->record->file.mode : op->record->mode) & S_IFMT;
+
+	if (!op->judged || op->record->file.magic == PROC_SUPER_MAGIC)
+		return false;
+	return !kind || kind == S_IFREG || kind == S_IFDIR || kind == S_IFLNK;
+}
+
+// Asks the policy whether the deed, of hf_access_bit, is allowed on the file. Reading is asked about only of what is
+// protected. Of two deeds of one operation, one that is refused decides.
+__inline void op_judge(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 deed)
+{
+	if (!op_judges(op) || op->record->head.flags & HF_F_BLOCKED)
+		return;
+	if (deed == HF_MAY_READ && !op->protected)
+		return;
+	file_judge(op->s->slot, address_of(mnt), address_of(dentry), deed);
+}
+
+#define HF_F_VERDICT (HF_F_LEARN | HF_F_WOULD_BLOCK | HF_F_BLOCKED | HF_F_KILLED)
+
+// Whether a verdict is to be told: the same one once a second.
+__inline bool op_tells(const struct file_op *op)
+{
+	const struct hf_head *head = &op->record->head;
+	struct file_case *c = case_of(op->s->slot);
+	struct told_key key = {};
+
+	if (!c || !(head->flags & HF_F_VERDICT))
+		return false;
+	key.origin = c->origin;
+	key.subject = c->subject;
+	key.object = c->object;
+	key.policy = c->policy.id;
+	key.type = (__u8)head->type;
+	key.reason = head->reason;
+	key.verdict = (__u8)(head->flags >> 8);
+	return !told(&key);
+}
+
+// Sends the record where it is wanted or tells a verdict, else counts it. A record of a class that a person must hear of is
+// urgent, others only when watched or not allowed. Gives what the hook returns: 0, or -EPERM for what is refused.
+__inline int op_end(struct file_op *op, bool urgent)
+{
+	__u32 flags = op->record->head.flags & HF_F_VERDICT;
+	bool tells = op_tells(op);
+
 	if (op->watched)
 		op->record->head.flags |= HF_F_WATCHED;
-	if (op->watched || op->want == WANT_ALL) {
-		record_send(op->s, op->watched || urgent ? RING_URGENT : RING_BULK);
-		return;
+	if (op->watched || op->want == WANT_ALL || tells) {
+		if (op->watched || flags & ~HF_F_LEARN)
+			urgent = true;
+		record_send(op->s, urgent ? RING_URGENT : RING_BULK);
+	} else {
+		count_normal(op->record->head.type);
+		scratch_release(op->s);
 	}
-	count_normal(op->record->head.type);
-	scratch_release(op->s);
+	if (flags & HF_F_KILLED)
+		bpf_send_signal(SIGKILL);
+	return flags & HF_F_BLOCKED ? -EPERM : 0;
 }
 
 // Whether the mount is one that the kernel made for itself: an overlay's layers, for one, which it opens behind every

@@ -16,7 +16,9 @@
 // The longest text: what is longer is cut.
 #define HASHED_MAX 4096
 // Characters that are shaped by one call.
-#define SHAPE_BLOCK 64
+#define SHAPE_BLOCK 16
+// Pairs that are hashed by one call.
+#define HASH_BLOCK 32
 
 struct hashed {
 	// Of the text hashed last.
@@ -51,27 +53,49 @@ __inline struct hashed *hashed_of(__u32 slot)
 	return bpf_map_lookup_elem(&hashed_texts, &slot);
 }
 
+// Adds to the hash the pairs of a block of the text buffer, from the place on.
+__attribute__((noinline)) int hash_pairs(__u32 slot, __u32 from, __u32 pairs)
+{
+	struct hashed *text = hashed_of(slot);
+	struct hf_hash_key *key = bpf_map_lookup_elem(&hash_key, &(__u32){ 0 });
+	__u64 a = 0, b = 0;
+
+	if (!text || !key)
+		return 0;
+	from &= HASHED_MAX / 8 - HASH_BLOCK;
+	for (__u32 i = 0; i < HASH_BLOCK; i++) {
+		__u64 pair = *(__u64 *)&text->bytes[(from + i) * 8];
+		__u32 low = (__u32)pair, high = (__u32)(pair >> 32);
+
+		if (i >= pairs)
+			break;
+		a += (__u64)(low + key->word[2 * (from + i)]) * (high + key->word[2 * (from + i) + 1]);
+		b += (__u64)(low + key->word[2 * (from + i) + 4]) * (high + key->word[2 * (from + i) + 5]);
+	}
+	text->hash[0] += a;
+	text->hash[1] += b;
+	return 1;
+}
+
 // Hashes the text in the text buffer. 0 when there is no such slot.
 __attribute__((noinline)) int hash_run(__u32 slot)
 {
 	struct hashed *text = hashed_of(slot);
 	struct hf_hash_key *key = bpf_map_lookup_elem(&hash_key, &(__u32){ 0 });
-	__u64 a = 0, b = 0, length;
+	__u64 length;
+	__u32 pairs;
 
 	if (!text || !key)
 		return 0;
 	length = text->length;
-	for (__u32 i = 0; i < HASHED_MAX / 8; i++) {
-		__u64 pair = *(__u64 *)&text->bytes[i * 8];
-		__u32 low = (__u32)pair, high = (__u32)(pair >> 32);
-
-		if (i * 8 >= length)
+	pairs = ((__u32)length + 7) / 8;
+	text->hash[0] = length * (key->word[HF_HASH_WORDS - 2] | 1) << 32;
+	text->hash[1] = length * (key->word[HF_HASH_WORDS - 1] | 1) << 32;
+	for (__u32 done = 0; done < HASHED_MAX / 8; done += HASH_BLOCK) {
+		if (done >= pairs)
 			break;
-		a += (__u64)(low + key->word[2 * i]) * (high + key->word[2 * i + 1]);
-		b += (__u64)(low + key->word[2 * i + 4]) * (high + key->word[2 * i + 5]);
+		hash_pairs(slot, done, pairs - done);
 	}
-	text->hash[0] = a + (length * (key->word[HF_HASH_WORDS - 2] | 1) << 32);
-	text->hash[1] = b + (length * (key->word[HF_HASH_WORDS - 1] | 1) << 32);
 	return 1;
 }
 

@@ -15,6 +15,7 @@
 
 #define PATH_DEPTH 64
 #define PATH_STEPS (PATH_DEPTH + 16)
+#define PATH_BLOCK 8
 #define NAME_MAX 255
 
 struct path_walk {
@@ -103,6 +104,34 @@ __inline bool path_name(struct scratch *s, struct path_walk *walk, __u32 i)
 	return true;
 }
 
+// Goes up by some steps. False at the end. This and the next are global functions of few steps, which are verified once,
+// instead of as often as the longest path has names.
+__attribute__((noinline)) int path_steps(__u32 slot)
+{
+	struct path_walk *walk = bpf_map_lookup_elem(&path_walks, &slot);
+
+	if (!walk)
+		return 0;
+	for (__u32 i = 0; i < PATH_BLOCK; i++)
+		if (!path_step(walk))
+			return 0;
+	return 1;
+}
+
+// Appends some names, from the one at the place on. False at the end.
+__attribute__((noinline)) int path_names(__u32 slot, __u32 from)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
+	struct path_walk *walk = bpf_map_lookup_elem(&path_walks, &slot);
+
+	if (!s || !walk)
+		return 0;
+	for (__u32 i = 0; i < PATH_BLOCK; i++)
+		if (!path_name(s, walk, from + i))
+			return 0;
+	return 1;
+}
+
 // Appends the path of a dentry to the scratch buffer of the slot and gives its length. Sets HF_F_TRUNCATED where it
 // had to be cut. The pointers come as numbers, since a global function takes no others. Without a mount, the path is that
 // within the file system.
@@ -119,16 +148,16 @@ __attribute__((noinline)) __u32 path_append(__u32 slot, __u64 mnt_address, __u64
 	walk->root = mnt ? READ1(mnt, mnt_root) : READ2(walk->dentry, d_sb, s_root);
 	walk->names = 0;
 	walk->at = s->size;
-	for (__u32 i = 0; i < PATH_STEPS; i++)
-		if (!path_step(walk))
+	for (__u32 i = 0; i < PATH_STEPS; i += PATH_BLOCK)
+		if (!path_steps(slot))
 			break;
 	if (walk->names > PATH_DEPTH) {
 		count(HF_C_PATH_TOO_DEEP);
 		((struct hf_head *)s->bytes)->flags |= HF_F_TRUNCATED;
 		walk->names = PATH_DEPTH;
 	}
-	for (__u32 i = 0; i < PATH_DEPTH; i++)
-		if (!path_name(s, walk, i))
+	for (__u32 i = 0; i < PATH_DEPTH; i += PATH_BLOCK)
+		if (!path_names(slot, i))
 			break;
 	if (s->size == walk->at) {
 		s->bytes[s->size & (SCRATCH_SIZE - 1)] = '/';

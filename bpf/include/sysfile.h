@@ -98,6 +98,7 @@ __inline void created_send(struct file *file)
 	op.record->mode = READ2(file, f_inode, i_mode);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_WATCH_WRITE);
+	op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_MAY_CREATE);
 	op_end(&op, false);
 }
 
@@ -105,11 +106,13 @@ __inline void created_send(struct file *file)
 __inline bool file_passes(__u32 type, struct file *file, __u32 watch)
 {
 	enum wanted want;
+	__u32 bits;
 
 	if (watch == HF_WATCH_WRITE)
 		return true;
 	want = wanted(type);
-	if (want == WANT_ALL || (want == WANT_WATCHED && dentry_watched(READ1(file, f_path.dentry), watch)))
+	bits = want == WANT_ALL ? watch : dentry_watch(READ1(file, f_path.dentry));
+	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & watch))
 		return true;
 	count_normal(type);
 	return false;
@@ -131,6 +134,9 @@ __inline void file_call(const struct call *call, struct file *file)
 	call_numbers(call, op.record);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
+	if (type != HF_MMAP_EXEC)
+		op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry),
+			 watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	op_end(&op, false);
 }
 
@@ -151,7 +157,40 @@ __inline void uring_open(struct file *file, __u32 flags, __s32 result)
 	op.record->flags = flags;
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
+	op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry),
+		 watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	op_end(&op, false);
+}
+
+// What a call that names a file by text does with the first that it names; 0 for what policies say nothing of.
+__inline __u32 deed_of(__u32 type)
+{
+	switch (type) {
+	case HF_CREATE:
+	case HF_SYMLINK:
+		return HF_MAY_CREATE;
+	case HF_UNLINK:
+	case HF_RENAME:
+		return HF_MAY_DELETE;
+	case HF_CHMOD:
+	case HF_CHOWN:
+	case HF_TRUNCATE:
+		return HF_MAY_WRITE;
+	default:
+		return 0;
+	}
+}
+
+// Judges a deed on a file by the text that the caller gave, which is all that is left. It is done, and cannot be refused.
+__inline void text_deed(struct file_op *op, __s32 dir, __u64 address, __u32 deed)
+{
+	__u32 at = op->s->size, length;
+
+	if (!deed || !op_judges(op))
+		return;
+	length = path_user(op->s->slot, dir, address, true);
+	op->s->size = at;
+	path_judge(op->s->slot, at, length, deed);
 }
 
 // Appends the second text: another path, or for a symbolic link and a mount what the caller wrote.
@@ -169,10 +208,12 @@ __inline void text_target(const struct call *call, struct file_op *op)
 	}
 	if (how->target_dir)
 		dir = (__s32)call_argument(call, how->target_dir);
-	length = path_user(op->s->slot, dir, address);
+	length = path_user(op->s->slot, dir, address, false);
 	op->record->target_len = (__u16)length;
-	if (path_watched(op->s, at, length, HF_WATCH_WRITE))
+	if (path_watch(op->s, at, length) & HF_WATCH_WRITE)
 		op->watched = true;
+	if (how->type == HF_RENAME || how->type == HF_LINK)
+		text_deed(op, dir, address, HF_MAY_CREATE);
 }
 
 // What a mount call says of what it mounted: the type as text or, of a mount that a descriptor stands for, the real one.
@@ -199,6 +240,7 @@ __inline void text_call(const struct call *call)
 	__u32 type = how->type, length;
 	__s32 dir = AT_FDCWD;
 	struct file_op op;
+	__u64 address;
 
 	if (!op_begin(&op, type))
 		return;
@@ -208,10 +250,12 @@ __inline void text_call(const struct call *call)
 		mount_kind(call, op.record);
 	if (how->dir)
 		dir = (__s32)call_argument(call, how->dir);
-	length = path_user(op.s->slot, dir, call_argument(call, how->path));
+	address = call_argument(call, how->path);
+	length = path_user(op.s->slot, dir, address, false);
 	op.record->path_len = (__u16)length;
-	if (path_watched(op.s, sizeof(*op.record), length, HF_WATCH_WRITE))
+	if (path_watch(op.s, sizeof(*op.record), length) & HF_WATCH_WRITE)
 		op.watched = true;
+	text_deed(&op, dir, address, deed_of(type));
 	if (how->target)
 		text_target(call, &op);
 	op_end(&op, type == HF_MOUNT);

@@ -26,39 +26,39 @@ struct {
 	__type(value, __u32);
 } watched_paths SEC(".maps");
 
-__inline bool name_watched(struct dentry *dentry, __u32 how)
+__inline __u32 name_watch(struct dentry *dentry)
 {
 	struct hf_watch_name key = {};
 	__u32 *bits;
 
 	bpf_probe_read_kernel_str(key.name, sizeof(key.name), READ1(dentry, d_name.name));
 	bits = bpf_map_lookup_elem(&watched_names, &key);
-	return bits && (*bits & how);
+	return bits ? *bits : 0;
 }
 
-__inline bool ending_watched(struct dentry *dentry, __u32 how)
+__inline __u32 ending_watch(struct dentry *dentry)
 {
 	__u32 length = READ1(dentry, d_name.len);
 	struct hf_watch_name key = {};
 	__u32 *bits;
 
 	if (length <= ENDING)
-		return false;
+		return 0;
 	key.name[0] = '*';
 	bpf_probe_read_kernel(&key.name[1], ENDING, READ1(dentry, d_name.name) + length - ENDING);
 	bits = bpf_map_lookup_elem(&watched_names, &key);
-	return bits && (*bits & how);
+	return bits ? *bits : 0;
 }
 
-// Whether the dentry's name, its ending or its folder's name is watched.
-__inline bool dentry_watched(struct dentry *dentry, __u32 how)
+// The bits of what is watched of the dentry: by its name, its ending and its folder's name.
+__inline __u32 dentry_watch(struct dentry *dentry)
 {
-	return name_watched(dentry, how) || ending_watched(dentry, how) || name_watched(READ1(dentry, d_parent), how);
+	return name_watch(dentry) | ending_watch(dentry) | name_watch(READ1(dentry, d_parent));
 }
 
-// Whether the path of the length that stands at the offset in the record begins with a watched prefix. The kernel
-// compares no more than the key's bits, so that what stands after the path does not matter.
-__inline bool path_watched(struct scratch *s, __u32 at, __u32 length, __u32 how)
+// The bits of the watched prefix that the path begins with, which has the length and stands at the offset in the record.
+// The kernel compares no more than the key's bits, so that what stands after the path does not matter.
+__inline __u32 path_watch(struct scratch *s, __u32 at, __u32 length)
 {
 	struct hf_watch_key key;
 	__u32 *bits;
@@ -68,5 +68,5 @@ __inline bool path_watched(struct scratch *s, __u32 at, __u32 length, __u32 how)
 	key.bits = length * 8;
 	bpf_probe_read_kernel(key.path, sizeof(key.path), &s->bytes[at & (SCRATCH_SIZE - 1)]);
 	bits = bpf_map_lookup_elem(&watched_paths, &key);
-	return bits && (*bits & how);
+	return bits ? *bits : 0;
 }

@@ -16,17 +16,29 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FileLsmMapAdmitted            = "admitted"
 	FileLsmMapAgentState          = "agent_state"
+	FileLsmMapAllow               = "allow"
+	FileLsmMapAllowEgress         = "allow_egress"
+	FileLsmMapAllowTree           = "allow_tree"
 	FileLsmMapContainerByCgroup   = "container_by_cgroup"
 	FileLsmMapCounted             = "counted"
 	FileLsmMapCounters            = "counters"
+	FileLsmMapFileCases           = "file_cases"
+	FileLsmMapHashKey             = "hash_key"
+	FileLsmMapHashedTexts         = "hashed_texts"
 	FileLsmMapInterestByContainer = "interest_by_container"
 	FileLsmMapInterestDefault     = "interest_default"
 	FileLsmMapPathWalks           = "path_walks"
+	FileLsmMapPolicyByContainer   = "policy_by_container"
+	FileLsmMapPolicyByName        = "policy_by_name"
 	FileLsmMapProcessByTgid       = "process_by_tgid"
 	FileLsmMapRingBulk            = "ring_bulk"
 	FileLsmMapRingUrgent          = "ring_urgent"
+	FileLsmMapRootByContainer     = "root_by_container"
 	FileLsmMapScratch             = "scratch"
+	FileLsmMapTallyByPolicy       = "tally_by_policy"
+	FileLsmMapToldAt              = "told_at"
 	FileLsmMapWatchedNames        = "watched_names"
 	FileLsmMapWatchedPaths        = "watched_paths"
 	FileLsmProgOnChmod            = "on_chmod"
@@ -39,6 +51,7 @@ const (
 	FileLsmProgOnMmap             = "on_mmap"
 	FileLsmProgOnMount            = "on_mount"
 	FileLsmProgOnMoveMount        = "on_move_mount"
+	FileLsmProgOnMprotect         = "on_mprotect"
 	FileLsmProgOnOpen             = "on_open"
 	FileLsmProgOnRename           = "on_rename"
 	FileLsmProgOnRmdir            = "on_rmdir"
@@ -101,6 +114,7 @@ type FileLsmProgramSpecs struct {
 	OnMmap        *ebpf.ProgramSpec `ebpf:"on_mmap"`
 	OnMount       *ebpf.ProgramSpec `ebpf:"on_mount"`
 	OnMoveMount   *ebpf.ProgramSpec `ebpf:"on_move_mount"`
+	OnMprotect    *ebpf.ProgramSpec `ebpf:"on_mprotect"`
 	OnOpen        *ebpf.ProgramSpec `ebpf:"on_open"`
 	OnRename      *ebpf.ProgramSpec `ebpf:"on_rename"`
 	OnRmdir       *ebpf.ProgramSpec `ebpf:"on_rmdir"`
@@ -113,17 +127,29 @@ type FileLsmProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FileLsmMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	FileCases           *ebpf.MapSpec `ebpf:"file_cases"`
+	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
+	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedNames        *ebpf.MapSpec `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.MapSpec `ebpf:"watched_paths"`
 }
@@ -156,34 +182,58 @@ func (o *FileLsmObjects) Close() error {
 //
 // It can be passed to LoadFileLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FileLsmMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	FileCases           *ebpf.Map `ebpf:"file_cases"`
+	HashKey             *ebpf.Map `ebpf:"hash_key"`
+	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedNames        *ebpf.Map `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.Map `ebpf:"watched_paths"`
 }
 
 func (m *FileLsmMaps) Close() error {
 	return _FileLsmClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.FileCases,
+		m.HashKey,
+		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedNames,
 		m.WatchedPaths,
 	)
@@ -211,6 +261,7 @@ type FileLsmPrograms struct {
 	OnMmap        *ebpf.Program `ebpf:"on_mmap"`
 	OnMount       *ebpf.Program `ebpf:"on_mount"`
 	OnMoveMount   *ebpf.Program `ebpf:"on_move_mount"`
+	OnMprotect    *ebpf.Program `ebpf:"on_mprotect"`
 	OnOpen        *ebpf.Program `ebpf:"on_open"`
 	OnRename      *ebpf.Program `ebpf:"on_rename"`
 	OnRmdir       *ebpf.Program `ebpf:"on_rmdir"`
@@ -231,6 +282,7 @@ func (p *FileLsmPrograms) Close() error {
 		p.OnMmap,
 		p.OnMount,
 		p.OnMoveMount,
+		p.OnMprotect,
 		p.OnOpen,
 		p.OnRename,
 		p.OnRmdir,

@@ -16,7 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SecurityMapAdmitted            = "admitted"
 	SecurityMapAgentState          = "agent_state"
+	SecurityMapAllow               = "allow"
+	SecurityMapAllowEgress         = "allow_egress"
+	SecurityMapAllowTree           = "allow_tree"
 	SecurityMapChanges             = "changes"
 	SecurityMapContainerByCgroup   = "container_by_cgroup"
 	SecurityMapCounted             = "counted"
@@ -24,10 +28,15 @@ const (
 	SecurityMapInterestByContainer = "interest_by_container"
 	SecurityMapInterestDefault     = "interest_default"
 	SecurityMapPathWalks           = "path_walks"
+	SecurityMapPolicyByContainer   = "policy_by_container"
+	SecurityMapPolicyByName        = "policy_by_name"
 	SecurityMapProcessByTgid       = "process_by_tgid"
 	SecurityMapRingBulk            = "ring_bulk"
 	SecurityMapRingUrgent          = "ring_urgent"
+	SecurityMapRootByContainer     = "root_by_container"
 	SecurityMapScratch             = "scratch"
+	SecurityMapTallyByPolicy       = "tally_by_policy"
+	SecurityMapToldAt              = "told_at"
 	SecurityProgOnAccess           = "on_access"
 	SecurityProgOnBpf              = "on_bpf"
 	SecurityProgOnClone            = "on_clone"
@@ -102,7 +111,11 @@ type SecurityProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SecurityMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	Changes             *ebpf.MapSpec `ebpf:"changes"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
@@ -110,10 +123,15 @@ type SecurityMapSpecs struct {
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 }
 
 // SecurityVariableSpecs contains global variables before they are loaded into the kernel.
@@ -144,7 +162,11 @@ func (o *SecurityObjects) Close() error {
 //
 // It can be passed to LoadSecurityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SecurityMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	Changes             *ebpf.Map `ebpf:"changes"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
@@ -152,15 +174,24 @@ type SecurityMaps struct {
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 }
 
 func (m *SecurityMaps) Close() error {
 	return _SecurityClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.Changes,
 		m.ContainerByCgroup,
 		m.Counted,
@@ -168,10 +199,15 @@ func (m *SecurityMaps) Close() error {
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
+		m.TallyByPolicy,
+		m.ToldAt,
 	)
 }
 

@@ -16,18 +16,30 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	SyscallMapAdmitted            = "admitted"
 	SyscallMapAgentState          = "agent_state"
+	SyscallMapAllow               = "allow"
+	SyscallMapAllowEgress         = "allow_egress"
+	SyscallMapAllowTree           = "allow_tree"
 	SyscallMapContainerByCgroup   = "container_by_cgroup"
 	SyscallMapCounted             = "counted"
 	SyscallMapCounters            = "counters"
+	SyscallMapFileCases           = "file_cases"
+	SyscallMapHashKey             = "hash_key"
+	SyscallMapHashedTexts         = "hashed_texts"
 	SyscallMapInterestByContainer = "interest_by_container"
 	SyscallMapInterestDefault     = "interest_default"
 	SyscallMapPathWalks           = "path_walks"
+	SyscallMapPolicyByContainer   = "policy_by_container"
+	SyscallMapPolicyByName        = "policy_by_name"
 	SyscallMapProcessByTgid       = "process_by_tgid"
 	SyscallMapRingBulk            = "ring_bulk"
 	SyscallMapRingUrgent          = "ring_urgent"
+	SyscallMapRootByContainer     = "root_by_container"
 	SyscallMapScratch             = "scratch"
 	SyscallMapSyscalls            = "syscalls"
+	SyscallMapTallyByPolicy       = "tally_by_policy"
+	SyscallMapToldAt              = "told_at"
 	SyscallMapWatchedNames        = "watched_names"
 	SyscallMapWatchedPaths        = "watched_paths"
 	SyscallProgOnSysExit          = "on_sys_exit"
@@ -87,18 +99,30 @@ type SyscallProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SyscallMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	FileCases           *ebpf.MapSpec `ebpf:"file_cases"`
+	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
+	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	Syscalls            *ebpf.MapSpec `ebpf:"syscalls"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedNames        *ebpf.MapSpec `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.MapSpec `ebpf:"watched_paths"`
 }
@@ -132,36 +156,60 @@ func (o *SyscallObjects) Close() error {
 //
 // It can be passed to LoadSyscallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SyscallMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	FileCases           *ebpf.Map `ebpf:"file_cases"`
+	HashKey             *ebpf.Map `ebpf:"hash_key"`
+	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	Syscalls            *ebpf.Map `ebpf:"syscalls"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedNames        *ebpf.Map `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.Map `ebpf:"watched_paths"`
 }
 
 func (m *SyscallMaps) Close() error {
 	return _SyscallClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.FileCases,
+		m.HashKey,
+		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.Syscalls,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedNames,
 		m.WatchedPaths,
 	)

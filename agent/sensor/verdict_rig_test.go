@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// HF_EXE_ANY and HF_EXE_RUNTIME of bpf/include/wire.h.
+const (
+	exeAny     = 0
+	exeRuntime = 1
+)
+
+// house is a container with a root file system of its own, an overlay, and a policy.
+type house struct {
+	*box
+	r      *rig
+	root   string
+	key    wire.HashKey
+	policy wire.Policy
+}
+
+// applets are programs of the house that are one file each, in the image.
+var applets = []string{"sh", "touch", "true", "cp", "mv", "ln", "mount", "cat", "rm", "mkdir", "chmod"}
+
+// newHouse makes a container whose image has the applets in /bin, this test as /deed and files in /etc. Nothing holds for
+// it yet.
+func newHouse(t *testing.T, r *rig, id uint32) *house {
+	t.Helper()
+	box := r.container(t, Interest{})
+	dir := t.TempDir()
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	for _, name := range []string{"lower/bin", "lower/etc", "lower/tmp", "lower/data", "lower/proc", "upper", "work", "merged"} {
+		must(t, os.MkdirAll(filepath.Join(dir, name), 0o755))
+	}
+	busybox, err := exec.LookPath("busybox")
+	must(t, err)
+	for _, name := range applets {
+		copyTo(t, busybox, filepath.Join(dir, "lower/bin", name))
+	}
+	self, err := os.Executable()
+	must(t, err)
+	copyTo(t, self, filepath.Join(dir, "lower/deed"))
+	for _, path := range needed(t, self) {
+		copyTo(t, path, filepath.Join(dir, "lower", path))
+	}
+	for name, text := range map[string]string{"secret": "secret", "script": "#!/bin/sh\necho script > /tmp/proof\n"} {
+		must(t, os.WriteFile(filepath.Join(dir, "lower/etc", name), []byte(text), 0o755))
+	}
+	h := &house{box: box, r: r, root: filepath.Join(dir, "merged"), policy: wire.Policy{Id: id, Generation: 1}}
+	err = unix.Mount("overlay", h.root, "overlay", 0,
+		fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir))
+	if errors.Is(err, unix.ENODEV) {
+		t.Skip("unsupported: overlay needs CONFIG_OVERLAY_FS")
+	}
+	must(t, err)
+	must(t, r.sensor.Policies().HashKey.Lookup(uint32(0), &h.key))
+	must(t, r.sensor.Policies().Tally.Put(id, wire.Tally{}))
+	return h
+}
+
+// needed gives the files that a program is linked with: its interpreter, and the C library beside it.
+func needed(t *testing.T, path string) []string {
+	t.Helper()
+	file, err := elf.Open(path)
+	must(t, err)
+	defer file.Close()
+	var paths []string
+	for _, prog := range file.Progs {
+		if prog.Type != elf.PT_INTERP {
+			continue
+		}
+		text, err := io.ReadAll(prog.Open())
+		must(t, err)
+		paths = append(paths, strings.TrimRight(string(text), "\x00"))
+	}
+	libraries, err := file.ImportedLibraries()
+	must(t, err)
+	for _, name := range libraries {
+		found, err := filepath.Glob("/lib/*-linux-gnu/" + name)
+		must(t, err)
+		paths = append(paths, found...)
+	}
+	return paths
+}
+
+func copyTo(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	must(t, err)
+	must(t, os.MkdirAll(filepath.Dir(to), 0o755))
+	must(t, os.WriteFile(to, data, 0o755))
+}
+
+// hold makes the modes hold.
+func (h *house) hold(t *testing.T, modes map[wire.Signal]wire.Mode) {
+	t.Helper()
+	h.policy.Mode = [wire.Signals]uint8{}
+	for signal, mode := range modes {
+		h.policy.Mode[signal] = uint8(mode)
+	}
+	must(t, h.r.sensor.Policies().ByContainer.Put(h.id, h.policy))
+	t.Cleanup(func() { _ = h.r.sensor.Policies().ByContainer.Delete(h.id) })
+}
+
+// subject is an executable as the subject of entries; empty for all, Runtime for the runtime.
+func (h *house) subject(path string) uint64 {
+	switch path {
+	case "":
+		return exeAny
+	case profile.Runtime:
+		return exeRuntime
+	default:
+		return max(nhOf(&h.key, []byte(path))[0], exeRuntime+1)
+	}
+}
+
+// list lets the bits be allowed to the subject from now on.
+func (h *house) list(t *testing.T, class wire.AllowClass, subject string, object [2]uint64, bits uint16) {
+	t.Helper()
+	key := wire.AllowKey{Policy: h.policy.Id, Class: uint32(class), Subject: h.subject(subject), Object: object}
+	must(t, h.r.sensor.Policies().Allow.Put(key, wire.Allow{Since: h.policy.Generation, Now: bits}))
+}
+
+func (h *house) text(text string) [2]uint64  { return nhOf(&h.key, []byte(text)) }
+func (h *house) shape(text string) [2]uint64 { return nhOf(&h.key, profile.Shape([]byte(text))) }
+
+// runs lists executables of the image, run by any, with any arguments.
+func (h *house) runs(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		h.list(t, wire.AllowExec, "", h.text(path), uint16(wire.SourceImage))
+		h.list(t, wire.AllowArguments, path, [2]uint64{}, 1)
+	}
+}
+
+// command prepares a program of the house, in mounts of its own.
+func (h *house) command(path string, arguments ...string) *exec.Cmd {
+	cmd := exec.Command(path, arguments...)
+	cmd.Path, cmd.Err, cmd.Dir = path, nil, "/"
+	cmd.Env = []string{"PATH=/bin"}
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		Chroot: h.root, Unshareflags: unix.CLONE_NEWNS, UseCgroupFD: true, CgroupFD: int(h.dir.Fd()),
+	}
+	return cmd
+}
+
+// do runs a program of the house to its end. What becomes of it is seen by what it did.
+func (h *house) do(t *testing.T, path string, arguments ...string) *exec.Cmd {
+	t.Helper()
+	cmd := h.command(path, arguments...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Logf("%s: %v: %s", cmd, err, &out)
+	}
+	return cmd
+}
+
+// sh runs a shell of the house.
+func (h *house) sh(t *testing.T, script string) *exec.Cmd {
+	t.Helper()
+	return h.do(t, "/bin/sh", "-c", script)
+}
+
+// there reports whether a file of the house exists, and takes it away.
+func (h *house) there(t *testing.T, path string) bool {
+	t.Helper()
+	err := os.Remove(filepath.Join(h.root, path))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// verdicts gives the events of the house on which the policy said something, one line each, and forgets them.
+func (h *house) verdicts(t *testing.T) []string {
+	t.Helper()
+	const said = wire.FlagLearn | wire.FlagWouldBlock | wire.FlagBlocked | wire.FlagKilled
+	fits := func(e *event.Event) bool { return e.Head.Origin == h.id && wire.Flag(e.Head.Flags)&said != 0 }
+	var lines []string
+	for _, e := range h.r.settled(t, fits) {
+		text := ""
+		switch {
+		case e.Exec() != nil:
+			text = string(e.Exe())
+		case e.File() != nil:
+			text = string(e.Path())
+		}
+		lines = append(lines, fmt.Sprintf("%s %s: %s by %d for %d", event.Name(e.Type), strings.TrimPrefix(text, h.root),
+			flagNames[wire.Flag(e.Head.Flags)&said], e.Head.Signal, e.Head.Reason))
+	}
+	h.r.mu.Lock()
+	h.r.all = nil
+	h.r.mu.Unlock()
+	return lines
+}
+
+var flagNames = map[wire.Flag]string{
+	wire.FlagLearn: "learn", wire.FlagWouldBlock: "would block", wire.FlagBlocked: "blocked", wire.FlagKilled: "killed",
+}
+
+// refusedExec is how a refused exec of the file is told in the family of hooks that is in use.
+func (h *house) refusedExec(path string, signal wire.Signal, reason wire.Reason) string {
+	if h.r.bySyscall() {
+		return fmt.Sprintf("exec %s: killed by %d for %d", path, signal, reason)
+	}
+	return fmt.Sprintf("execute %s: blocked by %d for %d", path, signal, reason)
+}
+
+// says wants the verdicts, and no others.
+func (h *house) says(t *testing.T, want ...string) {
+	t.Helper()
+	if got := h.verdicts(t); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("verdicts:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
