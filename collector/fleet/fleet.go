@@ -128,10 +128,9 @@ func (f *Fleet) tend(ctx context.Context) error {
 		case <-tick.C:
 			f.endRevoked(ctx)
 			f.save(ctx)
+			f.tellShed()
 			f.book.rouse()
-			for _, s := range f.snapshot() {
-				s.remind()
-			}
+			f.remind()
 		case <-trim.C:
 			f.trimProfiles(ctx)
 		case <-ctx.Done():
@@ -178,6 +177,13 @@ func (f *Fleet) endRevoked(ctx context.Context) {
 func (f *Fleet) tellShed() {
 	for _, s := range f.snapshot() {
 		s.tellShed()
+	}
+}
+
+// remind has sent what could not be sent before.
+func (f *Fleet) remind() {
+	for _, s := range f.snapshot() {
+		s.remind()
 	}
 }
 

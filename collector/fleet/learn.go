@@ -166,8 +166,13 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 			l.merged = merged
 		}
 	}
-	if l.written, l.overlay, err = f.overlay(ctx, key); err != nil {
+	if l.written, err = f.written(ctx, key); err != nil {
 		return nil, err
+	}
+	if l.overlay, err = readOverlay(l.written); err != nil {
+		// What is allowed without it is not what people meant, so what was in force stays.
+		l.trouble = errors.Join(l.trouble, err)
+		return l, nil
 	}
 	if l.merged == nil && l.overlay == nil {
 		return l, nil
@@ -181,46 +186,58 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 	return l, nil
 }
 
-// overlay reads the newest overlay of a key: version 0 and nil if there never was one, nil if it was removed.
-func (f *Fleet) overlay(ctx context.Context, key profile.Key) (store.Overlay, *profile.Profile, error) {
-	written, err := f.store.Overlay(ctx, key, 0)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return store.Overlay{Key: key}, nil, nil
-	case err != nil:
-		return store.Overlay{}, nil, err
-	case len(written.Text) == 0:
-		return written, nil, nil
+// written is the newest overlay of a key, of version 0 if there never was one.
+func (f *Fleet) written(ctx context.Context, key profile.Key) (store.Overlay, error) {
+	o, err := f.store.Overlay(ctx, key, 0)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Overlay{Key: key}, nil
 	}
-	p, err := decodeProfile(fmt.Sprintf("overlay version %d", written.Version), written.Text)
-	if err != nil {
-		return store.Overlay{}, nil, fmt.Errorf("overlay of %s: %w", key, err)
-	}
-	return written, p, nil
+	return o, err
 }
 
-// candidates are the entries that wait for a person: those that the overlay neither allows nor removes.
+// readOverlay decodes an overlay, nil if it is none or was removed.
+func readOverlay(o store.Overlay) (*profile.Profile, error) {
+	if len(o.Text) == 0 {
+		return nil, nil
+	}
+	return decodeProfile(fmt.Sprintf("overlay version %d", o.Version), o.Text)
+}
+
+// candidates are the entries that wait for a person: those that are not allowed all the same, and that the overlay does not
+// take away.
 func (l *layers) candidates() []profile.Entry {
 	if l.merged == nil {
 		return nil
 	}
-	type what struct {
-		kind          profile.EntryKind
-		process, text string
+	decided := map[string]bool{}
+	entries := l.merged.Entries()
+	for _, e := range entries {
+		if e.Seen.Allows() {
+			decided[subject(e)] = true
+		}
 	}
-	decided := map[what]bool{}
 	if l.overlay != nil {
 		for _, e := range l.overlay.Entries() {
-			decided[what{e.Kind, e.Process, e.Text}] = true
+			decided[subject(e)] = true
 		}
 	}
 	var waiting []profile.Entry
-	for _, e := range l.merged.Entries() {
-		if e.Seen.Origin == profile.Candidate && !decided[what{e.Kind, e.Process, e.Text}] {
+	for _, e := range entries {
+		if e.Seen.Origin == profile.Candidate && !decided[subject(e)] {
 			waiting = append(waiting, e)
 		}
 	}
 	return waiting
+}
+
+// subject is what an entry is about, whether it allows that or takes it away.
+func subject(e profile.Entry) string {
+	text := e.Text
+	if e.Kind == profile.ProcessEntry {
+		// Taking an executable away says nothing of its arguments.
+		text = e.Part(profile.Key{}, profile.Provenance{Origin: profile.Removed}).Entries()[0].Text
+	}
+	return fmt.Sprintf("%s\x00%s\x00%s", e.Kind, e.Process, text)
 }
 
 // refresh computes the effective profile of a key anew, and tells the agents that have use for it if it has changed. It
@@ -242,7 +259,7 @@ func (f *Fleet) refresh(ctx context.Context, key profile.Key) (uint64, error) {
 			return 0, fmt.Errorf("encode the effective profile of %s: %w", key, err)
 		}
 		e.Entries, e.Digest = l.effective.Len(), sha256.Sum256(e.Text)
-	} else if l.merged != nil || l.overlay != nil {
+	} else if l.merged != nil || len(l.written.Text) > 0 {
 		// It cannot be told, so the one before holds.
 		return f.book.version(key), nil
 	}

@@ -181,16 +181,15 @@ func (f *Fleet) Layer(ctx context.Context, key profile.Key, name LayerName, node
 }
 
 func (f *Fleet) overlayLayer(ctx context.Context, key profile.Key, version uint64) (Layer, error) {
-	if version == 0 {
-		written, p, err := f.overlay(ctx, key)
-		return Layer{Name: LayerOverlay, Version: written.Version, Profile: p}, err
+	written, err := f.written(ctx, key)
+	if version != 0 {
+		written, err = f.store.Overlay(ctx, key, version)
 	}
-	written, err := f.store.Overlay(ctx, key, version)
-	if err != nil || len(written.Text) == 0 {
-		return Layer{Name: LayerOverlay, Version: version}, err
+	if err != nil {
+		return Layer{}, err
 	}
-	p, err := decodeProfile(fmt.Sprintf("overlay version %d", version), written.Text)
-	return Layer{Name: LayerOverlay, Version: version, Profile: p}, err
+	p, err := readOverlay(written)
+	return Layer{Name: LayerOverlay, Version: written.Version, Profile: p}, err
 }
 
 // OverlayHistory returns the versions of a key's overlay that are kept, the newest first, without texts.

@@ -37,8 +37,12 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, store.ErrCursor), errors.Is(err, store.ErrFilter), errors.Is(err, fleet.ErrPolicy):
 		return http.StatusBadRequest
-	case errors.Is(err, fleet.ErrNotConnected):
+	case errors.Is(err, fleet.ErrNotConnected), errors.Is(err, fleet.ErrInUse), errors.Is(err, store.ErrTooMany):
 		return http.StatusConflict
+	case errors.Is(err, store.ErrChanged):
+		return http.StatusPreconditionFailed
+	case errors.Is(err, fleet.ErrRefused):
+		return http.StatusUnprocessableEntity
 	case errors.Is(err, fleet.ErrTooManyTails):
 		return http.StatusTooManyRequests
 	case errors.Is(err, context.DeadlineExceeded):
@@ -48,8 +52,8 @@ func statusOf(err error) int {
 	}
 }
 
-// codeOf names a status in the words of the API.
-func codeOf(status int) string {
+// codeOf names an error of a status in the words of the API.
+func codeOf(status int, err error) string {
 	switch status {
 	case http.StatusBadRequest:
 		return "invalid"
@@ -62,7 +66,16 @@ func codeOf(status int) string {
 	case http.StatusMethodNotAllowed:
 		return "method_not_allowed"
 	case http.StatusConflict:
+		if errors.Is(err, fleet.ErrInUse) || errors.Is(err, store.ErrTooMany) {
+			return "conflict"
+		}
 		return "not_connected"
+	case http.StatusPreconditionFailed:
+		return "changed"
+	case http.StatusPreconditionRequired:
+		return "needs_version"
+	case http.StatusUnprocessableEntity:
+		return "refused"
 	case http.StatusRequestEntityTooLarge:
 		return "too_large"
 	case http.StatusUnsupportedMediaType:
@@ -104,7 +117,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "5")
 	}
-	s.write(w, r, status, errorBody{errorText{Code: codeOf(status), Message: message}})
+	s.write(w, r, status, errorBody{errorText{Code: codeOf(status, err), Message: message}})
 }
 
 // reply answers with v.

@@ -24,6 +24,8 @@ const (
 // params are the parameters of a call, each known to be one that the call takes.
 type params struct {
 	values url.Values
+	// author is who calls.
+	author string
 }
 
 // parseParams refuses parameters that the route does not take: a mistyped filter must not look like one that matches

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,8 @@ type Fleet interface {
 	// RecordPolicy returns what is recorded; SetRecordPolicy replaces it, or returns fleet.ErrPolicy.
 	RecordPolicy(ctx context.Context) (*apiv1.RecordPolicy, uint64, error)
 	SetRecordPolicy(ctx context.Context, p *apiv1.RecordPolicy) (uint64, error)
+	Profiles
+	Modes
 }
 
 // Tokens says who a token belongs to. authority.Authority is one.
@@ -98,7 +101,7 @@ func (s *server) routes() []route {
 	list := []string{"since", "until", "workload", "node", "text", "order", "limit", "cursor", "follow", "last"}
 	alerts := append([]string{"rule", "priority"}, list...)
 	events := append([]string{"type"}, list...)
-	return []route{
+	return slices.Concat([]route{
 		{get, "/api/v1/alerts", store.RoleViewer, alerts, s.alerts},
 		{get, "/api/v1/alerts/{id}", store.RoleViewer, nil, s.alert},
 		{get, "/api/v1/events", store.RoleViewer, events, s.events},
@@ -108,7 +111,7 @@ func (s *server) routes() []route {
 		{get, "/api/v1/record", store.RoleViewer, nil, s.record},
 		{put, "/api/v1/record", store.RoleAdmin, nil, s.setRecord},
 		{del, "/api/v1/record", store.RoleAdmin, []string{"workload", "all"}, s.clearRecord},
-	}
+	}, s.profileRoutes(), s.modeRoutes())
 }
 
 // handler serves the routes, and says in JSON what is not one. Nothing is answered before the token was.
@@ -120,10 +123,18 @@ func (s *server) handler(routes []route) http.Handler {
 		methods[rt.path] = append(methods[rt.path], rt.method)
 	}
 	for path, allowed := range methods {
-		mux.Handle(path, s.guard(route{role: store.RoleViewer, answer: func(w http.ResponseWriter, r *http.Request, _ params) error {
+		refuse := s.guard(route{role: store.RoleViewer, answer: func(w http.ResponseWriter, r *http.Request, _ params) error {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			return problemf(http.StatusMethodNotAllowed, "%s is not for %s: it takes %s", path, r.Method, strings.Join(allowed, ", "))
-		}}))
+		}})
+		// A pattern for every method would conflict where one path is a case of another.
+		for _, method := range []string{
+			http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace,
+		} {
+			if !slices.Contains(allowed, method) {
+				mux.Handle(method+" "+path, refuse)
+			}
+		}
 	}
 	mux.Handle("/", s.guard(route{role: store.RoleViewer, answer: func(_ http.ResponseWriter, r *http.Request, _ params) error {
 		return problemf(http.StatusNotFound, "there is no call %s %s", r.Method, r.URL.Path)
@@ -135,10 +146,11 @@ func (s *server) handler(routes []route) http.Handler {
 func (s *server) guard(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
-		err := s.admit(r, rt.role)
+		caller, err := s.admit(r, rt.role)
 		if err == nil {
 			var p params
 			if p, err = parseParams(r.URL.RawQuery, rt); err == nil {
+				p.author = authorOf(caller)
 				err = rt.answer(w, r, p)
 			}
 		}
@@ -158,27 +170,32 @@ func secure(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// admit checks that the request carries a token of at least the role.
-func (s *server) admit(r *http.Request, role store.Role) error {
+// admit checks that the request carries a token of at least the role, and says whose.
+func (s *server) admit(r *http.Request, role store.Role) (authority.Principal, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return problemf(http.StatusUnauthorized, "no token: send one as Authorization: Bearer TOKEN")
+		return authority.Principal{}, problemf(http.StatusUnauthorized, "no token: send one as Authorization: Bearer TOKEN")
 	}
 	principal, err := s.Tokens.Authenticate(r.Context(), token)
 	if errors.Is(err, authority.ErrToken) {
-		return problem{status: http.StatusUnauthorized, err: err}
+		return authority.Principal{}, problem{status: http.StatusUnauthorized, err: err}
 	}
 	if err != nil {
-		return err
+		return authority.Principal{}, err
 	}
 	if !allows(principal.Role, role) {
-		return problemf(http.StatusForbidden, "token %s has the role %s; this call needs %s", principal.ID, principal.Role, role)
+		return authority.Principal{}, problemf(http.StatusForbidden, "token %s has the role %s; this call needs %s", principal.ID, principal.Role, role)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		s.Log.Info("change asked for", "token", principal.ID, "role", principal.Role, "method", r.Method, "path", r.URL.Path,
 			"query", r.URL.RawQuery, "remote", r.RemoteAddr)
 	}
-	return nil
+	return principal, nil
+}
+
+// authorOf names who holds a token: by its note, or else by its ID.
+func authorOf(p authority.Principal) string {
+	return cmp.Or(p.Note, "token "+p.ID)
 }
 
 // allows says whether a token of the role has may do what needs the role needs. A role that is not listed may nothing.

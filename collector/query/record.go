@@ -112,10 +112,15 @@ func (s *server) changeRecord(w http.ResponseWriter, r *http.Request, change fun
 
 // decode reads a body of exactly one JSON object without unknown keys.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	return decodeWithin(w, r, v, maxBodyBytes)
+}
+
+// decodeWithin is decode of a body that has at most so many bytes.
+func decodeWithin(w http.ResponseWriter, r *http.Request, v any, most int64) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return problemf(http.StatusUnsupportedMediaType, "the body must be application/json")
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(v)
 	if err == nil {

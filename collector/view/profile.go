@@ -20,6 +20,8 @@ type Profile struct {
 	// Overlay is what people have written; it is missing if nobody ever has.
 	Overlay *Overlay      `json:"overlay,omitempty"`
 	Nodes   []ProfileNode `json:"nodes"`
+	// Trouble says what the effective profile leaves out and why, such as too many entries; it is missing if all is well.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Overlay is a version of what people have written into a profile.

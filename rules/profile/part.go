@@ -9,6 +9,8 @@ func (e Entry) Part(key Key, seen Provenance) *Profile {
 	q := &p.Processes[0]
 	if e.Kind == ProcessEntry {
 		q.Seen = seen
+		// What is taken away is the executable, however it is called.
+		q.AnyArguments = q.AnyArguments && seen.Origin != Removed
 		return p
 	}
 	q.provenances(func(s *Provenance) { *s = seen })

@@ -10,6 +10,7 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // Agent is a connected agent, whose part the test plays.
@@ -31,6 +32,22 @@ func (a *API) Join(t *testing.T, hello *apiv1.Hello, health *apiv1.Health) *Agen
 		session.Health(health)
 	}
 	return agent
+}
+
+// Observe has the agent announce a profile and send what it has observed of it.
+func (a *Agent) Observe(t *testing.T, version uint64, p *profile.Profile) {
+	t.Helper()
+	p.Normalise()
+	key := &apiv1.ProfileKey{Namespace: p.Key.Namespace, Kind: p.Key.Kind, Name: p.Key.Name, Container: p.Key.Container}
+	if err := a.session.Announce(t.Context(), &apiv1.Announce{Keys: []*apiv1.ProfileKey{key}}); err != nil {
+		t.Fatal(err)
+	}
+	err := a.session.Observed(t.Context(), &apiv1.ObservedProfile{
+		Key: key, Version: version, Profile: profile.Encode(p), States: []*apiv1.SignalLearning{{Signal: "process", State: "stabilising"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Leave ends the agent's connection.

@@ -62,10 +62,13 @@ func Start(t *testing.T, cfg query.Config) *API {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes, err := fleet.New(t.Context(), fleet.Config{Store: st, Log: slog.New(slog.DiscardHandler), Now: Now})
+	nodes, err := fleet.New(t.Context(), fleet.Config{
+		Store: st, Log: slog.New(slog.DiscardHandler), Now: Now, Every: time.Hour, Gather: 10 * time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep(t, nodes)
 	api := &API{Store: st, Fleet: nodes, Authority: auth, CA: filepath.Join(dir, "ca.pem")}
 	api.createTokens(t)
 	cfg.Store, cfg.Fleet, cfg.Tokens, cfg.Log = st, nodes, auth, slog.New(slog.DiscardHandler)
@@ -77,6 +80,19 @@ func Start(t *testing.T, cfg query.Config) *API {
 	return api
 }
 
+// keep runs a fleet until the test ends.
+func keep(t *testing.T, nodes *fleet.Fleet) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- nodes.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the fleet ended with %v", err)
+		}
+	})
+}
+
 func (a *API) createTokens(t *testing.T) {
 	t.Helper()
 	for _, token := range []struct {
@@ -84,7 +100,7 @@ func (a *API) createTokens(t *testing.T) {
 		grant authority.Grant
 	}{
 		{&a.Viewer, authority.Grant{Role: store.RoleViewer}},
-		{&a.Admin, authority.Grant{Role: store.RoleAdmin}},
+		{&a.Admin, authority.Grant{Role: store.RoleAdmin, Note: "ann"}},
 		{&a.JoinToken, authority.Grant{Role: store.RoleJoin, Uses: 1}},
 		{&a.Expired, authority.Grant{Role: store.RoleViewer, TTL: time.Nanosecond}},
 	} {
