@@ -66,8 +66,9 @@ func (r *Registry) makeContainer(n *node, h hint, rec *record) {
 	r.publish(e)
 	r.table.set(n.id, e)
 	r.notes = append(r.notes, note{cgroup: n.id, placed: n.id})
-	if e.state() == StateResolved {
+	if c := e.current.Load(); c.State == StateResolved {
 		r.stats.ResolvedAtBirth++
+		r.notes = append(r.notes, note{cgroup: n.id, resolved: c})
 		return
 	}
 	r.ask(e)
