@@ -51,7 +51,7 @@ int on_exec_check(__u64 *ctx)
 	struct scratch *s;
 	__u64 origin;
 
-	if (!in_force() || !exec_enforced(&c.policy, &c.subject))
+	if (!judges() || !exec_enforced(&c.policy, &c.subject))
 		return 0;
 	s = record_begin(HF_EXECUTE, sizeof(*record));
 	if (!s)

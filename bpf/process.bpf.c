@@ -93,6 +93,16 @@ __inline void exec_settle(struct scratch *s, struct exec_case *c)
 	head_verdict(&record->head, c->verdict, c->signal, c->reason);
 }
 
+// Whether another version of this program has handled the exec already: a second time, the new program would be judged as
+// started by itself.
+__inline bool exec_done(struct task_struct *task)
+{
+	__u32 tgid = READ1(task, tgid);
+	const struct hf_process *known = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+
+	return known && done_before(known->exec_time);
+}
+
 SEC("tp_btf/sched_process_exec")
 int on_exec(__u64 *ctx)
 {
@@ -102,7 +112,7 @@ int on_exec(__u64 *ctx)
 	struct scratch *s;
 	bool judged;
 
-	if (!in_force())
+	if (!in_force() || exec_done(task))
 		return 0;
 	exec_lineage(task);
 	s = record_begin(HF_EXEC, sizeof(struct hf_exec));

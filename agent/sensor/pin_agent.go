@@ -62,6 +62,18 @@ func (a *self) set(change func(*wire.Agent)) error {
 	return nil
 }
 
+// pass makes the programs of a generation those that do the work. They give verdicts before, and those of the last
+// generation do after, so that at no time there is none that does.
+func (a *self) pass(generation uint32) error {
+	if a.state.Generation == generation {
+		return nil
+	}
+	if err := a.set(func(a *wire.Agent) { a.Other = generation }); err != nil {
+		return err
+	}
+	return a.set(func(a *wire.Agent) { a.Generation, a.Other, a.Since = generation, a.Generation, bootNow() })
+}
+
 // beat gives a sign of life, when it is time for one.
 func (a *self) beat() error {
 	now := bootNow()

@@ -173,7 +173,7 @@ func (s *Sensor) settle() error {
 	if err := s.dropUnasked(); err != nil {
 		return err
 	}
-	if err := s.self.set(func(a *wire.Agent) { a.Generation = s.pins.generation }); err != nil {
+	if err := s.self.pass(s.pins.generation); err != nil {
 		return err
 	}
 	s.pins.settled = true

@@ -56,14 +56,15 @@ const _ = -uint(unsafe.Sizeof(Admitted{}) ^ 136)
 type Agent struct {
 	_          structs.HostLayout
 	Generation uint32
-	Tgid       uint32
+	Other      uint32
+	Since      uint64
 	Alive      uint64
 	DeadAfter  uint64
 	WhenDead   uint32
-	Pad        uint32
+	Tgid       uint32
 }
 
-const _ = -uint(unsafe.Sizeof(Agent{}) ^ 32)
+const _ = -uint(unsafe.Sizeof(Agent{}) ^ 40)
 
 // Allow is hf_allow of bpf/include/wire*.h, where it is documented.
 type Allow struct {

@@ -23,8 +23,8 @@ __inline const struct hf_agent *agent_now(void)
 }
 
 // Whether it is this program's turn. While an agent is replaced by one of another version, the programs of both are
-// attached, and one change of the map passes the work from one set to the other. A program that keeps state or gives a
-// verdict asks first and does nothing when it is not; those that only report are held back by scratch_claim.
+// attached, and one change of the map passes the work from one set to the other. A program that keeps state asks first and
+// does nothing when it is not; what others report is held back by record_send.
 __inline bool in_force(void)
 {
 	const struct hf_agent *agent;
@@ -35,12 +35,43 @@ __inline bool in_force(void)
 	return agent && agent->generation == program_generation;
 }
 
+// Whether the program gives verdicts. Around the change both sets do, so that none is missing, whichever runs first. A
+// program that can refuse asks first and does nothing when it does not.
+__inline bool judges(void)
+{
+	const struct hf_agent *agent;
+
+	if (!program_generation)
+		return true;
+	agent = agent_now();
+	return agent && (agent->generation == program_generation || agent->other == program_generation);
+}
+
+// How long after the change an event may be told by the programs of both sides.
+#define CHANGE_INSTANT 100000ull
+
+// Whether the program of before has handled this event, at the time, and the change has come between it and this one. For
+// what must not be done twice.
+__inline bool done_before(__u64 at)
+{
+	const struct hf_agent *agent;
+
+	if (!program_generation)
+		return false;
+	agent = agent_now();
+	return agent && at < agent->since && bpf_ktime_get_boot_ns() - at < CHANGE_INSTANT;
+}
+
+// An agent that has been silent for so long has no process id any more: another process may have it.
+#define AGENT_SILENCE 30000000000ull
+
 // Whether the current process is the agent: its calls of bpf(2) are not reported.
 __inline bool is_agent(void)
 {
 	const struct hf_agent *agent = agent_now();
 
-	return agent && bpf_get_current_pid_tgid() >> 32 == agent->tgid;
+	return agent && bpf_get_current_pid_tgid() >> 32 == agent->tgid &&
+	       bpf_ktime_get_boot_ns() - agent->alive < AGENT_SILENCE;
 }
 
 // The mode that holds now, of the one that the policy asks for: where it is set so, an agent that has given no sign of

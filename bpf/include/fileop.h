@@ -39,6 +39,8 @@ __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *r
 	struct file_case *c;
 	struct scratch *s;
 
+	if (!judges())
+		return false;
 	op->watched = op->protected = false;
 	op->want = wanted_of(type, origin);
 	op->judged = op_concerns(type, origin, &policy, &subject);
@@ -138,8 +140,6 @@ __inline void op_judge(struct file_op *op, struct vfsmount *mnt, struct dentry *
 		return;
 	file_judge(op->s->slot, address_of(mnt), address_of(dentry), deed);
 }
-
-#define HF_F_VERDICT (HF_F_LEARN | HF_F_WOULD_BLOCK | HF_F_BLOCKED | HF_F_KILLED)
 
 // Whether a verdict is to be told: the same one once a second.
 __inline bool op_tells(const struct file_op *op)

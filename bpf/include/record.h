@@ -50,12 +50,12 @@ __inline struct scratch *scratch_try(__u32 slot)
 	return NULL;
 }
 
-// NULL when none is free, which is counted, and when it is not this program's turn.
+// NULL when none is free, which is counted, and when the program is not to do anything now.
 __inline struct scratch *scratch_claim(void)
 {
 	struct scratch *s;
 
-	if (!in_force())
+	if (!judges())
 		return NULL;
 	s = scratch_try(0);
 	if (likely(s))
@@ -114,12 +114,20 @@ __inline __u32 text_user(struct scratch *s, const void *from, __u32 size)
 	return size;
 }
 
-// Sends the record. The head must be complete but for size, sequence and ring.
+// What a policy said.
+#define HF_F_VERDICT (HF_F_LEARN | HF_F_WOULD_BLOCK | HF_F_BLOCKED | HF_F_KILLED)
+
+// Sends the record. The head must be complete but for size, sequence and ring. Where two programs judge, both may tell what
+// they found, and of the rest only the one in force.
 __inline void record_send(struct scratch *s, __u32 ring)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
 	__u32 size = s->size & (SCRATCH_SIZE - 1);
 
+	if (!(head->flags & HF_F_VERDICT) && !in_force()) {
+		scratch_release(s);
+		return;
+	}
 	head->size = (__u16)size;
 	head->ring = (__u8)ring;
 	head->slot = (__u8)s->slot;

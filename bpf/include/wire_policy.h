@@ -169,16 +169,18 @@ enum hf_when_dead {
 	HF_WHEN_DEAD_RELEASE = 2,
 };
 
-// hf_agent is what the programs know of the agent that reads them: 32 bytes.
+// hf_agent is what the programs know of the agent that reads them: 40 bytes.
 struct hf_agent {
-	// Programs of another generation do nothing.
+	// The programs of this generation do the work, since the time; those of the other give verdicts too. Those of no other
+	// do anything. generation stays the first field in every version.
 	__u32 generation;
-	__u32 tgid;
+	__u32 other;
+	__u64 since;
 	// Its last sign of life, and how long it may be ago.
 	__u64 alive;
 	__u64 dead_after;
 	// hf_when_dead
 	__u32 when_dead;
-	__u32 pad;
+	__u32 tgid;
 };
-_Static_assert(sizeof(struct hf_agent) == 32, "hf_agent");
+_Static_assert(sizeof(struct hf_agent) == 40, "hf_agent");
