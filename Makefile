@@ -81,7 +81,7 @@ test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (r
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab
 	@$(MAKE) --no-print-directory build
-	$(GO_BUILD) -o bin/demo/ ./tests/demo/webshop ./tests/attacks/deeds
+	$(GO_BUILD) -o bin/demo/ ./tests/demo/webshop ./tests/demo/render ./tests/attacks/deeds
 	go run ./tests/demo $(ARGS)
 
 bench: ## Count the instructions that the programs add (root), run the comparisons of tests/bench and every benchmark

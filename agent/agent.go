@@ -49,7 +49,6 @@ type Agent struct {
 	uplink   *uplink.Uplink
 	pipeline *pipeline
 	enforcer *enforce.Enforcer
-	modes    *modes
 	guard    *guard.Guard
 	watches  detect.Watches
 	sources  []runner
@@ -221,8 +220,8 @@ func (a *Agent) buildUplink() error {
 	a.uplink, err = uplink.New(uplink.Config{
 		Address: a.cfg.Collector, Node: a.cfg.Node, DataDir: a.cfg.DataDir, JoinTokenFile: a.cfg.JoinTokenFile,
 		Alerts: a.alerts, Records: a.records, Hello: a.hello, Health: a.health, OnRecordPolicy: a.setRecordPolicy,
-		Profiles: a.guard,
-		Tails:    a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),
+		OnModes: a.setModes, Profiles: a.guard,
+		Tails: a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),
 	})
 	return err
 }

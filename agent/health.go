@@ -83,6 +83,7 @@ func (a *Agent) health() *apiv1.Health {
 		Spools: []*apiv1.SpoolState{
 			spoolState(apiv1.Lane_LANE_ALERTS, a.alerts), spoolState(apiv1.Lane_LANE_RECORDS, a.records),
 		},
+		Workloads: a.kept(), Switches: a.switches(),
 	}
 	for t := range c.events {
 		if n := c.events[t].Load(); n > 0 {

@@ -264,9 +264,7 @@ func (p *pipeline) finish(ev *event.Event) {
 	if n := ev.Net(); n != nil {
 		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
 	}
-	if learns(ev) {
-		p.guard.Observe(ev)
-	}
+	p.keep(ev)
 	for _, match := range p.engine.Match(ev) {
 		p.alert(match, ev)
 	}
@@ -277,6 +275,19 @@ func (p *pipeline) finish(ev *event.Event) {
 	}
 	if p.tails.Active() {
 		p.tails.Offer(ev, func() *apiv1.Event { return report.Event(ev) })
+	}
+}
+
+// keep tells the guard what an event teaches of profiles and modes.
+func (p *pipeline) keep(ev *event.Event) {
+	if learns(ev) {
+		p.guard.Observe(ev)
+	}
+	switch {
+	case ev.Head.Flags&uint16(wire.FlagBlocked|wire.FlagKilled) != 0:
+		p.guard.Blocked(ev.Container.Cgroup, signalOf(ev))
+	case ev.Has(wire.FlagWouldBlock):
+		p.guard.WouldBlock(ev.Container.Cgroup, signalOf(ev))
 	}
 }
 

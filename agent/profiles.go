@@ -4,42 +4,19 @@ package agent
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
+	"time"
 
-	"github.com/holdfast-project/holdfast/agent/config"
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/guard"
+	"github.com/holdfast-project/holdfast/agent/mode"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
-
-// modes decides by the settings alone: what the policy file says of a workload, else what holds for all.
-type modes struct {
-	all     profile.Modes
-	written map[profile.Key]profile.Modes
-}
-
-func newModes(cfg config.Config, written []profile.Document) *modes {
-	m := &modes{all: profile.Modes{profile.SignalProtect: profile.Mode(cfg.ProtectMode)}, written: map[profile.Key]profile.Modes{}}
-	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
-		m.all[signal] = profile.Mode(cfg.Mode)
-	}
-	for _, d := range written {
-		m.written[d.Profile.Key] = d.Modes
-	}
-	return m
-}
-
-// For implements guard.Modes.
-func (m *modes) For(_ *container.Container, key profile.Key) profile.Modes {
-	all := maps.Clone(m.all)
-	maps.Copy(all, m.written[key])
-	return all
-}
 
 // buildGuard makes what keeps containers to their profiles. The sensor must be there.
 func (a *Agent) buildGuard() error {
@@ -50,14 +27,13 @@ func (a *Agent) buildGuard() error {
 	if a.enforcer, err = enforce.New(enforce.Config{Maps: a.sensor.Policies(), Logger: a.log.With("part", "enforcer")}); err != nil {
 		return fmt.Errorf("make ready to enforce: %w", err)
 	}
-	a.modes = newModes(a.cfg, written)
-	profiles := make([]*profile.Profile, len(written))
-	for i, d := range written {
-		profiles[i] = d.Profile
+	defaults := profile.Modes{profile.SignalProtect: profile.Mode(a.cfg.ProtectMode)}
+	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
+		defaults[signal] = profile.Mode(a.cfg.Mode)
 	}
 	a.guard, err = guard.New(guard.Config{
-		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Modes: a.modes,
-		Written: profiles, Logger: a.log.With("part", "guard"),
+		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
+		Written: written, Logger: a.log.With("part", "guard"),
 	})
 	if err != nil {
 		return fmt.Errorf("make ready to learn: %w", err)
@@ -99,7 +75,86 @@ func (a *Agent) expect(c *container.Container) {
 	}
 }
 
+// setModes takes the modes that people have set on the collector.
+func (a *Agent) setModes(settings *apiv1.ModeSettings) {
+	list := make([]mode.Setting, 0, len(settings.GetSettings()))
+	for _, s := range settings.GetSettings() {
+		one := mode.Setting{
+			ID: s.GetId(), Workload: s.GetWorkload(), Mode: profile.Mode(s.GetMode()), Author: s.GetAuthor(), Reason: s.GetReason(),
+			Set: time.Unix(0, s.GetSetNs()),
+		}
+		for _, signal := range s.GetSignals() {
+			one.Signals = append(one.Signals, profile.Signal(signal))
+		}
+		if s.GetUntilNs() != 0 {
+			one.Until = time.Unix(0, s.GetUntilNs())
+		}
+		list = append(list, one)
+	}
+	if err := a.guard.SetModes(list); err != nil {
+		a.log.Warn("modes of the collector", "error", err)
+	}
+}
+
+// kept describes the workloads that are kept to profiles, for health.
+func (a *Agent) kept() []*apiv1.WorkloadState {
+	states := a.guard.States()
+	list := make([]*apiv1.WorkloadState, 0, len(states))
+	for _, s := range states {
+		w := &apiv1.WorkloadState{
+			Key: keyMessage(s.Key), ProfileVersion: s.Version, Containers: uint32(s.Containers),
+			Known: sum(s.Tally.Known), Learned: sum(s.Tally.Learned), WouldBlock: sum(s.Tally.WouldBlock), Blocked: sum(s.Tally.Blocked),
+		}
+		for _, signal := range s.Signals {
+			w.Signals = append(w.Signals, &apiv1.SignalState{
+				Signal: string(signal.Signal), Mode: string(signal.Mode), Source: signal.Source, State: string(signal.Learning),
+			})
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+func sum(counts [wire.Signals]uint64) uint64 {
+	var n uint64
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// switches describes the last changes of modes, for health.
+func (a *Agent) switches() []*apiv1.ModeSwitch {
+	switches := a.guard.Switches()
+	list := make([]*apiv1.ModeSwitch, 0, len(switches))
+	for _, s := range switches {
+		list = append(list, &apiv1.ModeSwitch{
+			TimeNs: s.Time.UnixNano(), Key: keyMessage(s.Key), Signal: string(s.Signal), From: string(s.From), To: string(s.To),
+			Author: s.Author, Reason: s.Reason,
+		})
+	}
+	return list
+}
+
+func keyMessage(k profile.Key) *apiv1.ProfileKey {
+	return &apiv1.ProfileKey{Namespace: k.Namespace, Kind: k.Kind, Name: k.Name, Container: k.Container}
+}
+
 // learns reports whether an event may teach something: what a policy does not list, and what names stand for addresses.
 func learns(ev *event.Event) bool {
 	return ev.Has(wire.FlagLearn) || ev.Type == wire.TypeDns
+}
+
+// signalOf is the signal whose mode decided about an event.
+func signalOf(ev *event.Event) profile.Signal {
+	switch wire.Signal(ev.Head.Signal) {
+	case wire.SignalFile:
+		return profile.SignalFile
+	case wire.SignalEgress:
+		return profile.SignalEgress
+	case wire.SignalProtect:
+		return profile.SignalProtect
+	default:
+		return profile.SignalProcess
+	}
 }

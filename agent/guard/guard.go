@@ -14,26 +14,23 @@ import (
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/learn"
+	"github.com/holdfast-project/holdfast/agent/mode"
 	"github.com/holdfast-project/holdfast/agent/policy"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// Modes decides how strict to be. It must be safe for concurrent use.
-type Modes interface {
-	// For gives the mode of every signal for a container of a workload.
-	For(c *container.Container, key profile.Key) profile.Modes
-}
-
 // Config makes a Guard. All fields but those that say so are needed.
 type Config struct {
 	Node string
-	// Dir is where observed profiles are kept.
+	// Dir is where observed profiles and the state of modes are kept.
 	Dir string
 	// Enforcer is used until Run has returned; the caller closes it and runs it.
 	Enforcer *enforce.Enforcer
-	Modes    Modes
-	// Written are profiles of the policy file; may be empty.
-	Written []*profile.Profile
+	// Defaults are the modes of what nothing else says, Brakes what keeps enforcement from doing harm.
+	Defaults profile.Modes
+	Brakes   mode.Brakes
+	// Written are the profiles of the policy file with their modes; may be empty.
+	Written []profile.Document
 	// Services names addresses for egress entries that name services or workloads. It may be nil.
 	Services policy.Resolver
 	// Learn sets the bounds of learning.
@@ -55,10 +52,17 @@ type Guard struct {
 
 	mu        sync.Mutex
 	learner   *learn.Learner
+	modes     *mode.Controller
 	workloads map[profile.Key]*workload
 	members   map[uint64]*member
 	// expected are the names of containers that were announced, and until when they are waited for.
 	expected map[string]time.Time
+	// switches are the last changes of modes, for the collector.
+	switches []mode.Switch
+	// due is when the modes are to be looked at again; zero for not before something happens.
+	due time.Time
+	// saved is the state of modes that is on disk.
+	saved []byte
 }
 
 // workload is what is known of a key beside what the learner knows.
@@ -73,6 +77,9 @@ type workload struct {
 	version uint64
 	base    *profile.Profile
 	taken   *profile.Profile
+	// effectiveVersion is the collector's, states what was last told of learning.
+	effectiveVersion uint64
+	states           map[profile.Signal]profile.State
 	// unsent says that the uplink is to take it, unsaved that the disk does not have it, stale that the policy does not.
 	unsent, unsaved, stale bool
 	containers             int
@@ -82,7 +89,6 @@ type workload struct {
 type member struct {
 	container *container.Container
 	workload  *workload
-	modes     enforce.Modes
 }
 
 // New makes a Guard with what is kept in Dir. It starts nothing. A file there that cannot be read is reported and set
@@ -103,12 +109,18 @@ func New(cfg Config) (*Guard, error) {
 	if len(cfg.Written) > profile.MaxProfiles {
 		return nil, fmt.Errorf("%d written profiles: at most %d are held", len(cfg.Written), profile.MaxProfiles)
 	}
-	for _, p := range cfg.Written {
-		g.workloadOf(p.Key).written = p
+	written := map[profile.Key]profile.Modes{}
+	for _, d := range cfg.Written {
+		g.workloadOf(d.Profile.Key).written = d.Profile
+		written[d.Profile.Key] = d.Modes
 	}
 	if err := g.restore(); err != nil {
 		return nil, fmt.Errorf("read what was observed before: %w", err)
 	}
+	if err := g.restoreModes(); err != nil {
+		return nil, err
+	}
+	g.modes.SetFile(written, g.now())
 	return g, nil
 }
 
@@ -133,6 +145,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		}
 		g.gather()
 		g.refresh()
+		g.tickModes()
 		if now := g.now(); now.Sub(saved) >= saveEvery {
 			g.save()
 			g.forgetExpected()
@@ -143,18 +156,24 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // gather notes which profiles have changed since it was last called.
 func (g *Guard) gather() {
+	g.compiling.Lock()
+	defer g.compiling.Unlock()
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	dirty := g.learner.Dirty(g.now())
+	var switches []mode.Switch
 	for _, key := range dirty {
 		w := g.workloadOf(key)
 		// A time, so that it also grows over a restart whose end was not written down.
 		w.version = max(w.version+1, uint64(g.now().UnixNano()))
 		w.unsent, w.unsaved, w.stale = true, true, true
+		switches = append(switches, g.follow(w)...)
 	}
 	if len(dirty) > 0 {
+		g.due = g.modes.Next(g.now())
 		g.signal()
 	}
+	g.mu.Unlock()
+	g.report(g.switched(switches))
 }
 
 // signal tells the uplink. mu is held.

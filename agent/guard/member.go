@@ -3,11 +3,13 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/mode"
 	"github.com/holdfast-project/holdfast/agent/report"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -21,7 +23,7 @@ func (g *Guard) Container(c *container.Container) error {
 	}
 	g.compiling.Lock()
 	defer g.compiling.Unlock()
-	w, err := g.enter(c, key)
+	w, switches, err := g.enter(c, key)
 	if err != nil {
 		return fmt.Errorf("policy of %s: %w", key, err)
 	}
@@ -33,7 +35,7 @@ func (g *Guard) Container(c *container.Container) error {
 			return fmt.Errorf("policy of %s: %w", key, err)
 		}
 	}
-	return g.assign(c, w)
+	return errors.Join(g.assignMember(c.Cgroup), g.switched(switches))
 }
 
 // Expect gives a container that the runtime has announced its policy and modes by name, so that they hold from its first
@@ -48,8 +50,13 @@ func (g *Guard) Expect(c *container.Container) error {
 	defer g.compiling.Unlock()
 	g.mu.Lock()
 	w, err := g.policyOf(key)
+	var modes profile.Modes
 	if err == nil {
 		g.expected[name] = g.now().Add(expectation)
+		var annotated error
+		if modes, annotated = g.modes.Expected(mode.Container{Container: c, Key: key}, g.now()); annotated != nil {
+			g.log.Warn("annotation ignored", "error", annotated)
+		}
 	}
 	g.mu.Unlock()
 	if err != nil {
@@ -60,7 +67,7 @@ func (g *Guard) Expect(c *container.Container) error {
 			return fmt.Errorf("policy of %s: %w", key, err)
 		}
 	}
-	return g.assign(c, w)
+	return g.assign(enforce.Container{Name: name}, w.policy, modes)
 }
 
 // expectation is how long a container may be announced before it is there.
@@ -104,16 +111,16 @@ func (g *Guard) policyOf(key profile.Key) (*workload, error) {
 
 // enter notes a container and finds its workload, which then has a policy; nil when there is nothing to do. compiling is
 // held.
-func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, error) {
+func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, []mode.Switch, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m := g.members[c.Cgroup]
 	if m != nil && m.container == c {
-		return nil, nil
+		return nil, nil, nil
 	}
 	w, err := g.policyOf(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if m != nil {
 		m.workload.containers--
@@ -122,10 +129,15 @@ func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, error
 	g.members[c.Cgroup] = &member{container: c, workload: w}
 	w.containers++
 	g.learner.Began(c, g.now())
+	switches, err := g.modes.Start(mode.Container{Container: c, Key: key}, g.now())
+	if err != nil {
+		g.log.Warn("modes of a container", "container", c.ID, "error", err)
+	}
+	g.due = g.modes.Next(g.now())
 	if w.containers == 1 {
 		g.signal()
 	}
-	return w, nil
+	return w, switches, nil
 }
 
 // forgetOne drops a workload that has no containers and that no file or collector speaks of. mu is held.
@@ -147,20 +159,27 @@ func (g *Guard) forgetOne() bool {
 	return false
 }
 
-// assign lets the workload's policy hold for a container, with the modes of the moment. compiling is held.
-func (g *Guard) assign(c *container.Container, w *workload) error {
-	wanted := g.cfg.Modes.For(c, w.key)
+// assignMember lets its workload's policy hold for a container that is there, with the modes of the moment. compiling is
+// held.
+func (g *Guard) assignMember(cgroup uint64) error {
+	g.mu.Lock()
+	m := g.members[cgroup]
+	if m == nil {
+		g.mu.Unlock()
+		return nil
+	}
+	named, id, modes := enforcerName(m.container), m.workload.policy, g.modes.Modes(cgroup)
+	g.mu.Unlock()
+	return g.assign(named, id, modes)
+}
+
+func (g *Guard) assign(c enforce.Container, id uint32, wanted profile.Modes) error {
 	modes, err := enforce.ModesOf(wanted)
 	if err != nil {
-		return fmt.Errorf("modes of container %s: %w", c.ID, err)
+		return fmt.Errorf("modes of a container: %w", err)
 	}
-	if err := g.cfg.Enforcer.Assign(enforcerName(c), w.policy, modes); err != nil {
-		return fmt.Errorf("container %s: %w", c.ID, err)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if m := g.members[c.Cgroup]; m != nil {
-		m.modes = modes
+	if err := g.cfg.Enforcer.Assign(c, id, modes); err != nil {
+		return fmt.Errorf("assign a policy: %w", err)
 	}
 	return nil
 }
@@ -176,36 +195,24 @@ func enforcerName(c *container.Container) enforce.Container {
 
 // Gone forgets a container whose cgroup is gone. What was learned from it stays.
 func (g *Guard) Gone(cgroup uint64) {
+	g.compiling.Lock()
+	defer g.compiling.Unlock()
 	g.mu.Lock()
 	m := g.members[cgroup]
+	var switches []mode.Switch
 	if m != nil {
 		delete(g.members, cgroup)
 		m.workload.containers--
 		g.learner.Ended(cgroup)
+		switches = g.modes.Stop(cgroup, g.now())
 		g.signal()
 	}
 	g.mu.Unlock()
 	if m == nil {
 		return
 	}
-	if err := g.cfg.Enforcer.Unassign(enforcerName(m.container)); err != nil {
-		g.log.Error("the policy of a container that is gone was not taken away", "container", m.container.ID, "error", err)
-	}
-}
-
-// ModesChanged looks again at the modes of every container, after what decides them has changed.
-func (g *Guard) ModesChanged() {
-	g.compiling.Lock()
-	defer g.compiling.Unlock()
-	g.mu.Lock()
-	list := make([]member, 0, len(g.members))
-	for _, m := range g.members {
-		list = append(list, *m)
-	}
-	g.mu.Unlock()
-	for _, m := range list {
-		if err := g.assign(m.container, m.workload); err != nil {
-			g.log.Error("modes not set, those before hold", "error", err)
-		}
+	err := errors.Join(g.cfg.Enforcer.Unassign(enforcerName(m.container)), g.switched(switches))
+	if err != nil {
+		g.log.Error("the end of a container was not taken in", "container", m.container.ID, "error", err)
 	}
 }

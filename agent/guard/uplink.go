@@ -116,8 +116,8 @@ func (g *Guard) take(e uplink.Effective) error {
 		return nil
 	}
 	w = g.workloadOf(e.Key)
-	was := w.effective
-	w.effective, w.stale = p, true
+	was, version := w.effective, w.effectiveVersion
+	w.effective, w.effectiveVersion, w.stale = p, e.Version, true
 	running := w.policy != 0
 	g.mu.Unlock()
 	if !running {
@@ -125,7 +125,7 @@ func (g *Guard) take(e uplink.Effective) error {
 	}
 	if err := g.apply(w); err != nil {
 		g.mu.Lock()
-		w.effective = was
+		w.effective, w.effectiveVersion = was, version
 		g.mu.Unlock()
 		return err
 	}

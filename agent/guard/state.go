@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/holdfast-project/holdfast/agent/mode"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// State is how a workload of which the node runs containers is kept.
+type State struct {
+	Key profile.Key
+	// Version is the collector's effective profile in force; 0 for none.
+	Version    uint64
+	Containers int
+	// Tally counts the verdicts since the policy was made.
+	Tally   wire.Tally
+	Signals []SignalState
+}
+
+// SignalState is one signal of a workload.
+type SignalState struct {
+	Signal profile.Signal
+	// Mode is the weakest that a container of the workload has, Source what decided it, in words.
+	Mode     profile.Mode
+	Source   string
+	Learning profile.State
+}
+
+// States gives every workload of which the node runs containers, by key.
+func (g *Guard) States() []State {
+	g.mu.Lock()
+	cgroups := map[*workload][]uint64{}
+	for cgroup, m := range g.members {
+		cgroups[m.workload] = append(cgroups[m.workload], cgroup)
+	}
+	states := make([]State, 0, len(cgroups))
+	policies := make([]uint32, 0, len(cgroups))
+	for w, members := range cgroups {
+		states = append(states, State{
+			Key: w.key, Version: w.effectiveVersion, Containers: w.containers, Signals: g.signalStates(w, members),
+		})
+		policies = append(policies, w.policy)
+	}
+	g.mu.Unlock()
+	for i, id := range policies {
+		tally, err := g.cfg.Enforcer.Tally(id)
+		if err != nil {
+			// A workload that ended in between.
+			continue
+		}
+		states[i].Tally = tally
+	}
+	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+	return states
+}
+
+// signalStates gives the signals of a workload with the containers. mu is held.
+func (g *Guard) signalStates(w *workload, cgroups []uint64) []SignalState {
+	list := make([]SignalState, 0, len(profile.Signals()))
+	for _, signal := range profile.Signals() {
+		state := SignalState{Signal: signal, Learning: w.states[signal]}
+		for _, cgroup := range cgroups {
+			e, ok := g.modes.Explain(cgroup, signal, g.now())
+			if ok && (state.Mode == "" || weaker(e.Mode, state.Mode)) {
+				state.Mode, state.Source = e.Mode, e.By()
+			}
+		}
+		list = append(list, state)
+	}
+	return list
+}
+
+// weaker reports whether a mode stops less than another.
+func weaker(a, b profile.Mode) bool {
+	order := []profile.Mode{profile.ModeOff, profile.ModeLearn, profile.ModeMonitor, profile.ModeEnforce}
+	return slices.Index(order, a) < slices.Index(order, b)
+}
+
+// Switches gives the last changes of modes, oldest first.
+func (g *Guard) Switches() []mode.Switch {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.switches)
+}
