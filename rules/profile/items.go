@@ -296,8 +296,8 @@ func checkPort(protocol string, port uint16) error {
 	if _, err := ProtocolNumber(protocol); err != nil {
 		return err
 	}
-	if port != 0 && !hasPorts(protocol) && protocol != AnyProtocol {
-		return fmt.Errorf("%s has no ports", protocol)
+	if port != 0 && !hasPorts(protocol) {
+		return fmt.Errorf("%s has no ports: a port is of one protocol that has them, such as tcp", protocol)
 	}
 	return nil
 }
@@ -394,8 +394,8 @@ func (s Socket) check() error {
 	if _, err := SocketKindNumber(s.Kind); err != nil {
 		return err
 	}
-	if s.Family == "unix" || (s.Family == "inet" || s.Family == "inet6") && s.Kind != "raw" {
-		return fmt.Errorf("%s %s sockets need no entry", s.Family, s.Kind)
+	if s.Family == "unix" {
+		return errors.New("unix sockets need no entry")
 	}
 	return nil
 }

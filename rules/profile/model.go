@@ -71,7 +71,7 @@ type Process struct {
 	Egress []Egress
 	// Listen are the ports that it may listen on or, without connections, be bound to.
 	Listen []Port
-	// Sockets are the families, beside IPv4, IPv6 and UNIX, that it may make sockets of.
+	// Sockets are the sockets that it may make, beside those of UNIX, and of TCP and UDP over IPv4 and IPv6.
 	Sockets []Socket
 	// Capabilities are the capabilities that it uses, as CAP_ names in lower case without the prefix.
 	Capabilities []Capability
@@ -155,7 +155,8 @@ type Port struct {
 	Seen     Provenance
 }
 
-// Socket is a socket family and kind, such as netlink or packet; or inet with kind raw.
+// Socket is a socket family and kind, such as netlink and raw. Of inet and inet6 it stands for raw sockets, and for those
+// of other protocols than TCP and UDP.
 type Socket struct {
 	Family string
 	Kind   string

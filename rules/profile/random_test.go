@@ -74,7 +74,7 @@ func (r random) process(node string) Process {
 	p.Egress = many(r, 4, func() Egress {
 		return pick(r, Egress{Name: "example.com", Protocol: "tcp", Port: 443, Seen: r.seen(node)},
 			Egress{Name: "*.example.com", Protocol: "tcp", Seen: r.seen(node)},
-			Egress{Service: "shop/db", Protocol: "any", Port: 53, Seen: r.seen(node)},
+			Egress{Service: "shop/db", Protocol: "any", Seen: r.seen(node)},
 			Egress{Workload: "shop/Deployment/db", Protocol: "47", Seen: r.seen(node)},
 			Egress{CIDR: "10.0.0.0/8", Protocol: "udp", Port: 53, Seen: r.seen(node)},
 			Egress{CIDR: "fd00::1/128", Protocol: "icmpv6", Seen: r.seen(node)})
