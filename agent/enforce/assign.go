@@ -171,6 +171,17 @@ func (e *Enforcer) Unassign(c Container) error {
 	return nil
 }
 
+// Retain lets nothing hold any more for the containers that are not known: after a restart, those that went meanwhile.
+func (e *Enforcer) Retain(known func(Container) bool) error {
+	var errs []error
+	for _, a := range e.Assignments() {
+		if !known(a.Container) {
+			errs = append(errs, e.Unassign(a.Container))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Assignments gives what holds for which containers: one line by cgroup and one by name. After New, it tells which
 // containers had which policy under the agent before.
 func (e *Enforcer) Assignments() []Assignment {

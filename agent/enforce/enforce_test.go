@@ -313,6 +313,41 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestInherited takes over from an agent: a policy is adopted by the first who asks, one that nobody adopts goes with its
+// last container, and containers that are gone are forgotten.
+func TestInherited(t *testing.T) {
+	r := newRig(t, nil)
+	one, two := r.create(), r.create()
+	r.must(r.Apply(one, r.setOf("exec /one 1")))
+	r.must(r.Apply(two, r.setOf("exec /two 1")))
+	r.must(r.Assign(Container{Cgroup: 1, Name: name(1)}, one, modes(wire.ModeEnforce)))
+	r.must(r.Assign(Container{Cgroup: 2, Name: name(2)}, two, modes(wire.ModeEnforce)))
+	r.must(r.Assign(Container{Cgroup: 3}, two, modes(wire.ModeEnforce)))
+	r.restart()
+	if id, ok := r.Adopt(Container{Cgroup: 1}); !ok || id != one {
+		t.Errorf("adopted %d, %v, want %d", id, ok, one)
+	}
+	if _, ok := r.Adopt(Container{Name: name(1)}); ok {
+		t.Error("a policy was adopted twice")
+	}
+	if _, ok := r.Adopt(Container{Cgroup: 9, Name: name(9)}); ok {
+		t.Error("a container that had no policy has one to adopt")
+	}
+	fresh := r.create()
+	r.must(r.Assign(Container{Cgroup: 2, Name: name(2)}, fresh, modes(wire.ModeEnforce)))
+	r.must(r.Tidy())
+	r.expect(3, map[string]uint16{"exec /two": 1})
+	r.must(r.Retain(func(c Container) bool { return c.Cgroup != 3 && c.Cgroup != 1 && c.Name != name(1) }))
+	r.must(r.Tidy())
+	got := r.Policies()
+	if len(got) != 2 || got[0].ID != one || got[0].Entries != 1 || got[1].ID != fresh {
+		t.Errorf("policies at the end: %+v", got)
+	}
+	if n, m := r.count(r.maps.Allow), r.count(r.maps.ByContainer); n != 1 || m != 1 {
+		t.Errorf("%d entries and %d containers at the end, want 1 and 1", n, m)
+	}
+}
+
 func TestHitsOutliveChanges(t *testing.T) {
 	r := newRig(t, nil)
 	id := r.create()

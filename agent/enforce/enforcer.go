@@ -69,6 +69,8 @@ type state struct {
 	// container was told of the present one.
 	pending policy.Changes
 	flipped uint64
+	// inherited says that the policy was read back and is nobody's yet: it goes with its last container.
+	inherited bool
 	// released says that the policy goes, with all entries.
 	released bool
 }
@@ -227,6 +229,45 @@ func (e *Enforcer) holders(id uint32) ([]uint64, error) {
 		}
 	})
 	return found, named("policy_by_container", err)
+}
+
+// Adopt gives the policy that a container had under the agent before, for the workload to go on with; false: it had none,
+// or that one was adopted already. A policy that nobody adopts goes with its last container.
+func (e *Enforcer) Adopt(c Container) (uint32, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h, ok := e.containers[c.Cgroup]
+	if name, err := nameOf(c.Name); !ok && err == nil {
+		h, ok = e.names[name]
+	}
+	p := e.policies[h.policy]
+	if !ok || p == nil || !p.inherited || p.released {
+		return 0, false
+	}
+	p.inherited = false
+	return p.id, true
+}
+
+// releaseInherited releases policies of the agent before that no container has any more.
+func (e *Enforcer) releaseInherited() {
+	var has map[uint32]bool
+	for _, p := range e.policies {
+		if !p.inherited || p.released {
+			continue
+		}
+		if has == nil {
+			has = map[uint32]bool{}
+			for _, h := range e.containers {
+				has[h.policy] = true
+			}
+			for _, h := range e.names {
+				has[h.policy] = true
+			}
+		}
+		if !has[p.id] {
+			p.released, p.flipped = true, e.grace.now()
+		}
+	}
 }
 
 func (e *Enforcer) policy(id uint32) (*state, error) {

@@ -64,7 +64,7 @@ func (e *Enforcer) loadAssignments() error {
 	note := func(p *wire.Policy) {
 		s, ok := e.policies[p.Id]
 		if !ok {
-			s = &state{id: p.Id, generation: p.Generation, set: policy.NewSet()}
+			s = &state{id: p.Id, generation: p.Generation, set: policy.NewSet(), inherited: true}
 			e.policies[p.Id] = s
 			e.next = max(e.next, p.Id)
 		}

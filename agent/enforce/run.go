@@ -34,6 +34,7 @@ func (e *Enforcer) Run(ctx context.Context) error {
 // Tidy does once what Run does again and again. It waits for running programs without keeping others waiting.
 func (e *Enforcer) Tidy() error {
 	e.mu.Lock()
+	e.releaseInherited()
 	due := e.due()
 	wait := e.grace.begin()
 	e.mu.Unlock()
