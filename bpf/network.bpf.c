@@ -3,46 +3,61 @@
 // Connections as they are made: IP sockets created, connected, sent from, bound, listening, accepted, closed. All of it
 // from cgroup programs and one tracepoint, which every kernel has; they see what io_uring, 32-bit calls, Fast Open and
 // MPTCP do, since they stand where the kernel itself takes the address. The cgroup programs are where verdicts are
-// given; today each allows.
+// given.
 
+#include "contact.h"
 #include "flow.h"
+#include "listen.h"
 
 // Whether another object reports accept with the task that called it.
 const volatile bool accept_by_task = false;
 
-// Reports a socket that is not plain TCP or UDP: raw sockets at once.
+// The verdict of a program that may refuse.
+__inline int answer(const struct judgment *judgment)
+{
+	return judgment->flag & HF_F_BLOCKED ? DENY : ALLOW;
+}
+
+// Judges and reports a socket that is not plain TCP or UDP: raw sockets at once.
 SEC("cgroup/sock_create")
 int on_sock_create(struct bpf_sock *ctx)
 {
-	struct sock_state *state = sock_use(ctx);
 	__u32 family = ctx->family, kind = ctx->type, protocol = ctx->protocol;
-	bool raw = kind == SOCK_RAW;
+	struct judgment judgment = {};
+	struct sock_state *state;
 	struct hf_net *record;
+	struct actor actor;
 	struct scratch *s;
-	__u64 origin;
+	bool raw, fresh;
 
+	if (!in_force())
+		return ALLOW;
+	state = sock_use(ctx);
 	// The kernel makes the socket's cookie when it is first asked for; later readers cannot make it.
 	bpf_get_socket_cookie(ctx);
 	if (state) {
 		state->kind = (__u16)kind;
 		state->protocol = (__u16)protocol;
 	}
+	raw = kind == SOCK_RAW;
 	if (!raw && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_MPTCP))
 		return ALLOW;
-	origin = state ? state->owner.origin : 0;
-	if (!net_wanted(HF_SOCKET, origin, raw))
-		return ALLOW;
+	actor_of(&actor, state);
+	judge_socket(&judgment, &actor, family, kind);
+	fresh = judgment_fresh(&judgment, &actor, HF_SOCKET, family << 16 | kind);
+	if (!net_wanted(HF_SOCKET, actor.origin, raw) && !fresh)
+		return answer(&judgment);
 	s = net_begin(HF_SOCKET);
 	if (!s)
-		return ALLOW;
+		return answer(&judgment);
 	record = (struct hf_net *)s->bytes;
 	record->cookie = bpf_get_socket_cookie(ctx);
 	record->family = (__u16)family;
 	record->kind = (__u16)kind;
 	record->protocol = (__u16)protocol;
 	record->head.flags |= HF_F_RESULT;
-	net_send(s, raw);
-	return ALLOW;
+	net_send_judged(s, raw, &judgment, fresh);
+	return answer(&judgment);
 }
 
 // Reports the flow of a socket without connections; that of TCP goes on after the socket is closed.
@@ -65,39 +80,16 @@ __inline void local_from(struct hf_net *record, struct bpf_sock *sk)
 		addr_set6(record->local, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
 }
 
-// An address that a process is about to contact, by connect or by a datagram. A datagram is reported when it is the
-// first to this address from this socket; the rest is in the flow.
-__inline int on_contact(struct bpf_sock_addr *ctx, __u32 type, struct peer *peer)
+__inline void contact_send(struct bpf_sock_addr *ctx, __u32 type, const struct peer *peer, bool watched,
+			   const struct judgment *judgment, bool fresh)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct sock_state *state = sock_use(sk);
-	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct hf_net *record;
-	struct flow *flow;
-	struct scratch *s;
-	bool first = true, watched;
+	struct scratch *s = net_begin(type);
 
-	peer->port = swap16((__u16)ctx->user_port);
-	peer->protocol = (__u16)ctx->protocol;
-	if (state && ctx->type != SOCK_STREAM) {
-		state->kind = (__u16)ctx->type;
-		state->protocol = peer->protocol;
-		flow = flow_with(state, cookie, peer, &first);
-		if (flow && first)
-			flow->flags |= HF_NET_OUTBOUND;
-	}
-	if (type == HF_SENDTO && !first) {
-		count_normal(type);
-		return ALLOW;
-	}
-	watched = addr_watched(peer->addr, peer->family);
-	if (!net_wanted(type, state ? state->owner.origin : 0, watched))
-		return ALLOW;
-	s = net_begin(type);
 	if (!s)
-		return ALLOW;
+		return;
 	record = (struct hf_net *)s->bytes;
-	record->cookie = cookie;
+	record->cookie = bpf_get_socket_cookie(ctx);
 	__builtin_memcpy(record->remote, peer->addr, sizeof(record->remote));
 	record->remote_port = peer->port;
 	record->family = peer->family;
@@ -106,9 +98,67 @@ __inline int on_contact(struct bpf_sock_addr *ctx, __u32 type, struct peer *peer
 	record->net_flags = HF_NET_OUTBOUND;
 	if (ctx->family == AF_INET6 && peer->family == AF_INET)
 		record->net_flags |= HF_NET_MAPPED;
-	local_from(record, sk);
-	net_send(s, watched);
-	return ALLOW;
+	local_from(record, ctx->sk);
+	net_send_judged(s, watched, judgment, fresh);
+}
+
+// Whether an address is the one that the socket is bound to.
+__inline bool is_own(struct bpf_sock *sk, const struct peer *peer)
+{
+	const __u32 *words = (const __u32 *)peer->addr;
+
+	if (peer->family == AF_INET)
+		return sk->src_ip4 == words[0];
+	return sk->src_ip6[0] == words[0] && sk->src_ip6[1] == words[1] && sk->src_ip6[2] == words[2] &&
+	       sk->src_ip6[3] == words[3];
+}
+
+// Notes a datagram's peer, and says whether this is the first to it and the peer did not speak first.
+__inline bool is_first(struct sock_state *state, struct bpf_sock_addr *ctx, const struct peer *peer)
+{
+	struct flow *flow;
+	bool first;
+
+	if (!state || ctx->type == SOCK_STREAM)
+		return true;
+	state->kind = (__u16)ctx->type;
+	state->protocol = peer->protocol;
+	flow = flow_with(state, bpf_get_socket_cookie(ctx), peer, &first);
+	if (flow && first)
+		flow->flags |= HF_NET_OUTBOUND;
+	return first;
+}
+
+// An address that a process is about to contact, by connect or by a datagram. A datagram is reported when it is the
+// first to this address from this socket; the rest is in the flow.
+__inline int on_contact(struct bpf_sock_addr *ctx, __u32 type, struct peer *peer)
+{
+	struct judgment judgment = {};
+	struct sock_state *state;
+	struct actor actor;
+	bool first = true, fresh, watched;
+
+	if (!in_force())
+		return ALLOW;
+	state = sock_use(ctx->sk);
+	peer->port = swap16((__u16)ctx->user_port);
+	peer->protocol = (__u16)ctx->protocol;
+	actor_of(&actor, state);
+	if (!is_loopback(peer) && !is_own(ctx->sk, peer) &&
+	    !(type == HF_SENDTO && state && peer_began(state, bpf_get_socket_cookie(ctx), peer)))
+		judge_contact(&judgment, &actor, peer);
+	// What is refused is no flow.
+	if (answer(&judgment) == ALLOW)
+		first = is_first(state, ctx, peer);
+	fresh = judgment_fresh(&judgment, &actor, type, peer_mark(peer));
+	if (type == HF_SENDTO && !first && !fresh) {
+		count_normal(type);
+		return ALLOW;
+	}
+	watched = addr_watched(peer->addr, peer->family);
+	if (net_wanted(type, actor.origin, watched) || fresh)
+		contact_send(ctx, type, peer, watched, &judgment, fresh);
+	return answer(&judgment);
 }
 
 __inline int on_contact4(struct bpf_sock_addr *ctx, __u32 type)
@@ -151,19 +201,56 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 	return on_contact6(ctx, HF_SENDTO);
 }
 
-// A bind that has succeeded, with the port that the kernel chose if it was asked to.
+// A bind that begins: what port the program asked for is not known when it has succeeded.
+__inline int on_binding(struct bpf_sock_addr *ctx)
+{
+	struct sock_state *state;
+
+	if (!in_force())
+		return ALLOW;
+	state = sock_use(ctx->sk);
+	if (state)
+		state->bind_port = swap16((__u16)ctx->user_port);
+	return ALLOW;
+}
+
+SEC("cgroup/bind4")
+int on_bind4(struct bpf_sock_addr *ctx)
+{
+	return on_binding(ctx);
+}
+
+SEC("cgroup/bind6")
+int on_bind6(struct bpf_sock_addr *ctx)
+{
+	return on_binding(ctx);
+}
+
+// A bind that has succeeded, with the port that the kernel chose if it was asked to; refused, it is undone.
 __inline int on_bound(struct bpf_sock *ctx, __u16 family, const __u8 *local)
 {
-	struct sock_state *state = sock_use(ctx);
-	bool watched = addr_watched(local, family);
+	struct judgment judgment = {};
+	struct sock_state *state;
+	struct hf_policy policy;
 	struct hf_net *record;
+	struct actor actor;
 	struct scratch *s;
+	bool fresh, watched;
 
-	if (!net_wanted(HF_BIND, state ? state->owner.origin : 0, watched))
+	if (!in_force())
 		return ALLOW;
+	state = sock_use(ctx);
+	actor_of(&actor, state);
+	if (state && state->bind_port && policy_of(actor.origin, &policy))
+		judge(&judgment, &policy, listen_listed(&policy, &actor, ctx->protocol, state->bind_port),
+		      HF_SIGNAL_EGRESS, HF_REASON_LISTEN);
+	fresh = judgment_fresh(&judgment, &actor, HF_LISTEN, ctx->protocol << 16 | ctx->src_port);
+	watched = addr_watched(local, family);
+	if (!net_wanted(HF_BIND, actor.origin, watched) && !fresh)
+		return answer(&judgment);
 	s = net_begin(HF_BIND);
 	if (!s)
-		return ALLOW;
+		return answer(&judgment);
 	record = (struct hf_net *)s->bytes;
 	record->cookie = bpf_get_socket_cookie(ctx);
 	__builtin_memcpy(record->local, local, sizeof(record->local));
@@ -174,8 +261,8 @@ __inline int on_bound(struct bpf_sock *ctx, __u16 family, const __u8 *local)
 	record->head.flags |= HF_F_RESULT;
 	if (ctx->family == AF_INET6 && family == AF_INET)
 		record->net_flags |= HF_NET_MAPPED;
-	net_send(s, watched);
-	return ALLOW;
+	net_send_judged(s, watched, &judgment, fresh);
+	return answer(&judgment);
 }
 
 SEC("cgroup/post_bind4")
@@ -201,24 +288,15 @@ SEC("tp_btf/inet_sock_set_state")
 int on_inet_state(__u64 *ctx)
 {
 	struct sock *sk = ARG(ctx, 0, struct sock *);
-	struct hf_net *record;
-	struct scratch *s;
-	bool watched;
+	struct judgment judgment = {};
+	struct actor actor;
 
 	// A socket of MPTCP listens through one of TCP, which is reported.
-	if (ARG(ctx, 2, int) != TCP_LISTEN || READ1(sk, sk_protocol) == IPPROTO_MPTCP)
+	if (ARG(ctx, 2, int) != TCP_LISTEN || READ1(sk, sk_protocol) == IPPROTO_MPTCP || !in_force())
 		return 0;
-	s = net_begin(HF_LISTEN);
-	if (!s)
-		return 0;
-	record = (struct hf_net *)s->bytes;
-	net_from_sock(record, sk);
-	record->backlog = (__u16)READ1(sk, sk_max_ack_backlog);
-	watched = addr_watched(record->local, record->family);
-	if (net_wanted(HF_LISTEN, record->head.origin, watched))
-		net_send(s, watched);
-	else
-		scratch_release(s);
+	actor_of(&actor, NULL);
+	judge_listening(&judgment, &actor, sk);
+	listen_send(sk, (__u16)READ1(sk, sk_max_ack_backlog), &actor, &judgment);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 // loader attaches them as LSM programs or, under the same conditions, to the security_* functions.
 
 #include "family.h"
+#include "listen.h"
 #include "passed.h"
 #include "unix.h"
 
@@ -17,12 +18,29 @@ int on_socket_create(__u64 *ctx)
 {
 	bool by_kernel = ARG(ctx, 3, int) != 0;
 
-	if (!by_kernel)
-		family_send(ARG(ctx, 0, int), ARG(ctx, 1, int), ARG(ctx, 2, int), 0, 0);
-	return 0;
+	if (by_kernel)
+		return 0;
+	return family_made(ARG(ctx, 0, int), ARG(ctx, 1, int), ARG(ctx, 2, int), 0, FAMILY_BEFORE) ? -EPERM : 0;
 }
 
-// Before 6.3, where no tracepoint tells of sends.
+// Refuses to listen. What is not refused is reported as it begins to listen (network.bpf.c).
+SEC("lsm/socket_listen")
+int on_listen(__u64 *ctx)
+{
+	struct sock *sk = ARG(ctx, 0, struct socket *)->sk;
+	struct judgment judgment = {};
+	struct actor actor;
+
+	if (!sk || !is_inet(READ1(sk, __sk_common.skc_family)) || !in_force())
+		return 0;
+	actor_of(&actor, NULL);
+	if (!listen_refused(&judgment, &actor, sk))
+		return 0;
+	listen_send(sk, (__u16)ARG(ctx, 1, int), &actor, &judgment);
+	return -EPERM;
+}
+
+// Refuses to send from another container's socket, and reports it where no tracepoint tells of sends (before 6.3).
 SEC("lsm/socket_sendmsg")
 int on_sendmsg(__u64 *ctx)
 {
@@ -34,8 +52,7 @@ int on_sendmsg(__u64 *ctx)
 	home = sock_cgroup(sk);
 	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
 		return 0;
-	passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here);
-	return 0;
+	return passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here, true) ? -EPERM : 0;
 }
 
 // sendfile and splice into a socket, which before 6.5 went around the hook above. The function is called through the
@@ -49,7 +66,7 @@ int on_sendpage(__u64 *ctx)
 
 	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
 		return 0;
-	passed_send(sk, home, ARG(ctx, 3, __u64), false);
+	passed_send(sk, home, ARG(ctx, 3, __u64), false, false);
 	return 0;
 }
 

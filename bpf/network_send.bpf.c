@@ -16,7 +16,7 @@ int on_send(__u64 *ctx)
 
 	if (likely(home == task->cgroups->dfl_cgrp) || bytes <= 0)
 		return 0;
-	passed_send(sk, home, (__u64)bytes, true);
+	passed_send(sk, home, (__u64)bytes, true, false);
 	return 0;
 }
 

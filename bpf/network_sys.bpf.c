@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // Sockets of other families and connections to UNIX sockets on kernels where the security hooks cannot be had: seen
-// when the call returns. What it made is read from the kernel's own objects, not from the caller's memory; only of a
+// when the call returns, before the caller goes on. A process that made a socket which its policy refuses is killed then. What it made is read from the kernel's own objects, not from the caller's memory; only of a
 // call that failed are the arguments all there is. This taxes every system call by a few instructions.
 
 #include "family.h"
@@ -60,13 +60,14 @@ __inline void socket_done(const struct socket_args *args, __s64 result)
 	struct sock *sk;
 
 	if (result < 0) {
-		family_send(args->family, args->kind, args->protocol, (__s32)result, HF_F_RESULT);
+		family_failed(args->family, args->kind, args->protocol, (__s32)result);
 		return;
 	}
 	sk = sock_of((__u32)result);
 	if (!sk)
 		return;
-	family_send(READ1(sk, __sk_common.skc_family), READ1(sk, sk_type), READ1(sk, sk_protocol), 0, HF_F_RESULT);
+	family_made(READ1(sk, __sk_common.skc_family), READ1(sk, sk_type), READ1(sk, sk_protocol), HF_F_RESULT,
+		    FAMILY_AFTER);
 }
 
 __inline void connect_done(__u32 fd, __s64 result)
@@ -144,8 +145,8 @@ int on_uring_socket(__u64 *ctx)
 	if (likely(request->opcode != IORING_OP_SOCKET))
 		return 0;
 	socket = (struct io_socket *)&request->cmd;
-	family_send((__u32)READ1(socket, domain), (__u32)READ1(socket, type), (__u32)READ1(socket, protocol), 0,
-		    HF_F_URING);
+	family_made((__u32)READ1(socket, domain), (__u32)READ1(socket, type), (__u32)READ1(socket, protocol),
+		    HF_F_URING, FAMILY_AFTER);
 	return 0;
 }
 

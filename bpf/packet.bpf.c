@@ -2,34 +2,36 @@
 //
 // Packets of sockets: those of datagram and raw sockets are counted by peer, and what goes from or to port 53 is handed
 // to the agent. TCP counts for itself (flow.h), so that its packets cost a look at the header. These programs run in
-// softirq as often as not: the process is the socket's owner. They always let the packet pass.
+// softirq as often as not: the process is the socket's owner. They let every packet pass but a question for a name that the
+// policy does not list.
 
-#include "packet.h"
+#include "lookup.h"
 
-// Gives a record of what the packet carries, from or to port 53.
-__inline void dns_send(struct __sk_buff *skb, struct packet *packet, struct sock_state *state, bool out)
+// Puts what the packet carries into the record of the slot, after the head, and its ends where they are judged. 0 when
+// it cannot be read or carries nothing.
+__attribute__((noinline)) int dns_load(struct __sk_buff *skb, __u32 slot, __u32 out)
 {
-	__u32 length = packet->length;
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
+	struct names *n = names_of(slot);
+	struct packet packet = {};
 	struct hf_dns *record;
-	struct scratch *s;
+	__u32 length;
 
-	if (!length || !net_wanted(HF_DNS, state->owner.origin, false))
-		return;
-	s = scratch_claim();
-	if (!s)
-		return;
-	head_owner(s, HF_DNS, sizeof(*record), &state->owner);
+	if (!s || !n || !packet_read(skb, &packet, out) || !packet.length)
+		return 0;
+	n->packet = packet;
+	length = packet.length;
 	record = (struct hf_dns *)s->bytes;
 	record->cookie = bpf_get_socket_cookie(skb);
-	__builtin_memcpy(record->local, packet->local, sizeof(record->local));
-	__builtin_memcpy(record->remote, packet->peer.addr, sizeof(record->remote));
-	record->local_port = packet->local_port;
-	record->remote_port = packet->peer.port;
-	record->family = packet->peer.family;
-	record->protocol = packet->peer.protocol;
-	record->outbound = out;
+	__builtin_memcpy(record->local, packet.local, sizeof(record->local));
+	__builtin_memcpy(record->remote, packet.peer.addr, sizeof(record->remote));
+	record->local_port = packet.local_port;
+	record->remote_port = packet.peer.port;
+	record->family = packet.peer.family;
+	record->protocol = packet.peer.protocol;
+	record->outbound = (__u16)out;
 	record->message_size = length;
-	record->sequence = packet->sequence;
+	record->sequence = packet.sequence;
 	record->pad = 0;
 	if (length > TEXT_MAX) {
 		length = TEXT_MAX;
@@ -38,14 +40,77 @@ __inline void dns_send(struct __sk_buff *skb, struct packet *packet, struct sock
 	// Known to the compiler, not to every verifier.
 	barrier_var(length);
 	length = ((length - 1) & (TEXT_MAX - 1)) + 1;
-	if (bpf_skb_load_bytes(skb, packet->offset, s->bytes + sizeof(*record), length) < 0) {
+	if (bpf_skb_load_bytes(skb, packet.offset, s->bytes + sizeof(*record), length) < 0) {
 		count(HF_C_PACKET_READ);
 		record->head.flags |= HF_F_PARTIAL;
 		length = 0;
 	}
 	record->message_len = (__u16)length;
 	s->size = sizeof(*record) + length;
-	record_send(s, RING_BULK);
+	return 1;
+}
+
+// Judges what the record of the slot carries. Whether it is to be told, whatever was asked for: what the policy does not
+// list; while a policy is learned also the answers, since addresses are known by them, and those of names that are not
+// listed later too.
+__inline bool dns_judge(struct __sk_buff *skb, struct scratch *s, struct names *n, struct judgment *judgment, bool out)
+{
+	struct told_key key = { .origin = n->container, .type = HF_DNS };
+	__u32 mode = mode_of(&n->policy, HF_SIGNAL_EGRESS);
+	bool listed;
+
+	if (out) {
+		judgment->flag = (__u32)question_judge(skb, s->slot);
+		if (!judgment->flag)
+			return false;
+	} else {
+		listed = answer_judge(skb, s->slot);
+		if (mode == HF_MODE_ENFORCE || (mode == HF_MODE_MONITOR && listed))
+			return false;
+		if (mode == HF_MODE_LEARN && !listed)
+			judgment->flag = VERDICT_LEARN;
+	}
+	judgment->signal = HF_SIGNAL_EGRESS;
+	judgment->reason = HF_REASON_DOMAIN;
+	key.object = n->hash;
+	key.access = out;
+	key.verdict = (__u8)(judgment->flag >> 8);
+	return !told(&key);
+}
+
+// Judges and reports what goes from or to port 53. False: the packet is to be dropped.
+__inline bool dns_packet(struct __sk_buff *skb, const struct owner *owner, bool out)
+{
+	struct judgment judgment = {};
+	struct scratch *s;
+	struct names *n;
+	bool wanted, judged, fresh = false;
+
+	wanted = net_wanted(HF_DNS, owner->origin, false);
+	if (!wanted && !bpf_map_lookup_elem(&policy_by_container, &owner->origin))
+		return true;
+	s = scratch_claim();
+	if (!s)
+		return true;
+	n = names_of(s->slot);
+	if (!n) {
+		scratch_release(s);
+		return true;
+	}
+	n->container = owner->origin;
+	judged = policy_of(owner->origin, &n->policy) && mode_of(&n->policy, HF_SIGNAL_EGRESS) != HF_MODE_OFF;
+	head_owner(s, HF_DNS, sizeof(struct hf_dns), owner);
+	if (!dns_load(skb, s->slot, out)) {
+		scratch_release(s);
+		return true;
+	}
+	if (judged && n->packet.peer.port == DNS_PORT)
+		fresh = dns_judge(skb, s, n, &judgment, out);
+	if (wanted || fresh)
+		net_send_judged(s, false, &judgment, fresh);
+	else
+		scratch_release(s);
+	return !(judgment.flag & HF_F_BLOCKED);
 }
 
 // The state of the packet's socket. One that was there before the agent has only its cgroup until a task uses it.
@@ -77,7 +142,8 @@ __inline struct sock_state *packet_state(struct __sk_buff *skb)
 	return state;
 }
 
-__inline void flow_count(struct __sk_buff *skb, struct packet *packet, struct sock_state *state, bool out)
+static __attribute__((noinline)) void flow_count(struct __sk_buff *skb, struct packet *packet, struct sock_state *state,
+						 bool out)
 {
 	__u32 packets = skb->gso_segs;
 	struct flow *flow;
@@ -120,9 +186,7 @@ __inline int on_packet(struct __sk_buff *skb, bool out)
 		return ALLOW;
 	if (packet.peer.protocol != IPPROTO_TCP)
 		flow_count(skb, &packet, state, out);
-	if (dns)
-		dns_send(skb, &packet, state, out);
-	return ALLOW;
+	return dns && !dns_packet(skb, &state->owner, out) ? DENY : ALLOW;
 }
 
 SEC("cgroup_skb/egress")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
@@ -30,6 +31,11 @@ const (
 	unseenOtherDatagrams = "each address that raw, SCTP, VSOCK and packet sockets send to (their creation is seen, and what goes over IP is in the flows)"
 	unseenOtherPorts     = "DNS on other ports than 53, and inside TLS"
 	unseenOtherTraffic   = "what packet, XDP and VSOCK sockets carry (their creation is seen)"
+	// What is seen and cannot be refused, or not in the ordinary way.
+	notRefusedListen = "not refused: listening on a port that the kernel chose, or with a socket bound before the policy"
+	notRefusedSplit  = "refused too are questions that TCP brings in several parts"
+	killedFamily     = "a process that makes a socket of another family is killed before it can use it, not refused"
+	notRefusedSplice = "not refused: sendfile and splice into a socket of another container"
 )
 
 // networkSignals are attached in this order: accept before flow, which shares its program.
@@ -49,7 +55,7 @@ var networkSignals = []signal{
 		},
 	}},
 	{"connect_unix", []way{
-		{programs: []string{"network_lsm/on_unix_connect"}, mechanism: "lsm unix_stream_connect", unseen: unseenUnixDatagrams, block: probe.Yes},
+		{programs: []string{"network_lsm/on_unix_connect"}, mechanism: "lsm unix_stream_connect", unseen: unseenUnixDatagrams, block: probe.No},
 		{
 			programs:  []string{"network_sys/on_network_exit"},
 			mechanism: "tp_btf sys_exit", unseen: unseenUnixDatagrams + "; " + unseenUringUnix, block: probe.No,
@@ -61,17 +67,24 @@ var networkSignals = []signal{
 	}}},
 	{"bind", []way{
 		{
-			programs:  []string{"network/on_bound4", "network/on_bound6", "network_lsm/on_socket_bind"},
-			mechanism: "cgroup post_bind4, post_bind6; lsm socket_bind for other protocols", block: probe.Yes,
+			programs:  append([]string{"network_lsm/on_socket_bind"}, bindPrograms...),
+			mechanism: "cgroup bind4, bind6, post_bind4, post_bind6; lsm socket_bind for other protocols", block: probe.Yes,
 		},
 		{
-			programs:  []string{"network/on_bound4", "network/on_bound6"},
-			mechanism: "cgroup post_bind4, post_bind6", unseen: unseenOtherProtocols, block: probe.Yes,
+			programs:  bindPrograms,
+			mechanism: "cgroup bind4, bind6, post_bind4, post_bind6", unseen: unseenOtherProtocols, block: probe.Yes,
 		},
 	}},
-	{"listen", []way{{
-		programs: []string{"network/on_inet_state"}, mechanism: "tp_btf inet_sock_set_state", block: probe.No,
-	}}},
+	{"listen", []way{
+		{
+			programs:  []string{"network/on_inet_state", "network_lsm/on_listen"},
+			mechanism: "tp_btf inet_sock_set_state; lsm socket_listen", block: probe.Yes,
+		},
+		{
+			programs: []string{"network/on_inet_state"}, mechanism: "tp_btf inet_sock_set_state", unseen: notRefusedListen,
+			block: probe.No,
+		},
+	}},
 	{"socket", []way{
 		{
 			programs:  []string{"network/on_sock_create", "network_lsm/on_socket_create"},
@@ -79,18 +92,18 @@ var networkSignals = []signal{
 		},
 		{
 			programs:  []string{"network/on_sock_create", "network_sys/on_network_exit", "network_sys/on_uring_socket"},
-			mechanism: "cgroup sock_create; tp_btf sys_exit, io_uring_submit_req for other families", unseen: unseenFailedRaw,
-			block: probe.No,
+			mechanism: "cgroup sock_create; tp_btf sys_exit, io_uring_submit_req for other families",
+			unseen:    unseenFailedRaw + "; " + killedFamily, block: probe.Yes,
 		},
 		{
 			programs:  []string{"network/on_sock_create", "network_sys/on_network_exit"},
 			mechanism: "cgroup sock_create; tp_btf sys_exit for other families",
-			unseen:    unseenFailedRaw + "; " + unseenUringSocket, block: probe.No,
+			unseen:    unseenFailedRaw + "; " + unseenUringSocket + "; " + killedFamily, block: probe.Yes,
 		},
 	}},
 	{"dns", []way{{
 		programs:  []string{"packet/on_egress", "packet/on_ingress"},
-		mechanism: "cgroup_skb egress, ingress", unseen: unseenOtherPorts, block: probe.No,
+		mechanism: "cgroup_skb egress, ingress", unseen: unseenOtherPorts + "; " + notRefusedSplit, block: probe.Yes,
 	}}},
 	{"flow", []way{
 		{
@@ -103,17 +116,36 @@ var networkSignals = []signal{
 		},
 	}},
 	{"passed_socket", []way{
-		{programs: []string{"network_send/on_send"}, mechanism: "tp_btf sock_send_length", block: probe.No},
 		{
 			programs:  []string{"network_lsm/on_sendmsg", "network_lsm/on_sendpage"},
-			mechanism: "lsm socket_sendmsg, fentry sock_sendpage", block: probe.Yes,
+			mechanism: "lsm socket_sendmsg, fentry sock_sendpage", unseen: notRefusedSplice, block: probe.Yes,
 		},
+		// From 6.5 on sendfile and splice are sends.
+		{
+			needs: lacksSendpage, programs: []string{"network_lsm/on_sendmsg"}, mechanism: "lsm socket_sendmsg", block: probe.Yes,
+		},
+		{programs: []string{"network_send/on_send"}, mechanism: "tp_btf sock_send_length", block: probe.No},
 		{
 			programs: []string{"network_lsm/on_sendmsg"}, mechanism: "lsm socket_sendmsg", unseen: unseenPassedSplice,
 			block: probe.Yes,
 		},
 	}},
 }
+
+// lacksSendpage wants a kernel without the way around the hook of sends.
+func lacksSendpage(kernel *btf.Spec) error {
+	var sendpage *btf.Func
+	err := kernel.TypeByName("sock_sendpage", &sendpage)
+	if errors.Is(err, btf.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("kernel function sock_sendpage: %w", err)
+	}
+	return errSendpage
+}
+
+var errSendpage = errors.New("sendfile and splice go around the hook of sends")
 
 const (
 	// Iterators: of the owners of sockets that were there before, and of the flows that go on.
@@ -123,6 +155,8 @@ const (
 
 	flowMechanism = "cgroup sock_ops, cgroup_skb egress and ingress, sock_release; sk_storage and map iterators"
 )
+
+var bindPrograms = []string{"network/on_bind4", "network/on_bind6", "network/on_bound4", "network/on_bound6"}
 
 var flowPrograms = []string{
 	"network/on_tcp", "network/on_sock_release", "packet/on_egress", "packet/on_ingress", socketIterator, peerIterator,

@@ -55,6 +55,10 @@ func TestNetworkDeed(t *testing.T) {
 		"udp many":      deedUDPMany,
 		"lend":          deedLend,
 		"borrow":        deedBorrow,
+
+		"contacts": deedContacts, "wait contact": deedWaitContact, "metadata errors": deedMetadataErrors, "listen": deedListen,
+		"socket": deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,
+		"expired": deedExpired, "questions": deedQuestions, "answers": deedAnswers,
 	}
 	s := say{}
 	must(t, loopbackUp())

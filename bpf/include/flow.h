@@ -37,6 +37,17 @@ __inline bool peer_equal(const struct peer *a, const struct peer *b)
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
+// Whether a peer spoke first: what goes to it then is an answer.
+__inline bool peer_began(const struct sock_state *state, __u64 cookie, const struct peer *peer)
+{
+	struct flow_key key = { .cookie = cookie, .peer = *peer };
+	const struct flow *flow = &state->flow;
+
+	if (!peer_equal(&state->peer, peer))
+		flow = bpf_map_lookup_elem(&flow_by_peer, &key);
+	return flow && flow->packets_in && !(flow->flags & HF_NET_OUTBOUND);
+}
+
 // The flow with a peer, made when there is none; then *first is set. NULL (counted) when there is no room.
 __inline struct flow *flow_with(struct sock_state *state, __u64 cookie, const struct peer *peer, bool *first)
 {

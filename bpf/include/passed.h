@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "socket.h"
+#include "egress.h"
 
 // A socket is reported once for each container that uses it, and again after this time.
 #define PASSED_AGAIN (10ull * 1000000000)
@@ -42,33 +42,51 @@ __inline bool passed_again(struct sock *sk, __u64 origin)
 	return false;
 }
 
-// Reports that the current task sent from a socket of another container. The caller has found that the cgroups differ,
-// and says whether it may read the socket's storage.
-__inline void passed_send(struct sock *sk, struct cgroup *home, __u64 bytes, bool storage)
+// Judges and reports that the current task sends from a socket of another container, and says whether it is to be
+// refused, which the caller may be able to do or not. The caller has found that the cgroups differ, and says whether it
+// may read the socket's storage.
+__inline bool passed_send(struct sock *sk, struct cgroup *home, __u64 bytes, bool storage, bool can_refuse)
 {
 	__u64 socket_cgroup = READ2(home, kn, id), socket_origin = container_of_cgroup(socket_cgroup);
-	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
+	struct judgment judgment = {};
 	struct sock_state *state;
+	struct hf_policy policy;
 	struct hf_net *record;
+	struct actor actor;
 	struct scratch *s;
+	bool refused;
 
-	if (!leads_out(READ1(sk, __sk_common.skc_family)))
-		return;
+	if (!leads_out(READ1(sk, __sk_common.skc_family)) || !in_force())
+		return false;
 	// The creator's lineage is better than its cgroup, where it is known.
 	if (storage && is_inet(READ1(sk, __sk_common.skc_family))) {
 		state = bpf_sk_storage_get(&sock_states, sk, NULL, 0);
 		if (state && state->home_cgroup)
 			socket_origin = state->home_origin;
 	}
-	if (origin == socket_origin || passed_again(sk, origin) || !net_wanted(HF_PASSED_SOCKET, origin, true))
-		return;
+	actor_of(&actor, NULL);
+	if (actor.origin == socket_origin)
+		return false;
+	// What is to be learned of it no policy can list.
+	if (policy_of(actor.origin, &policy) && mode_of(&policy, HF_SIGNAL_EGRESS) > HF_MODE_LEARN) {
+		if (can_refuse)
+			judge(&judgment, &policy, false, HF_SIGNAL_EGRESS, HF_REASON_PASSED_SOCKET);
+		else
+			judge_late(&judgment, &policy, false, HF_SIGNAL_EGRESS, HF_REASON_PASSED_SOCKET);
+	}
+	refused = judgment.flag & HF_F_BLOCKED;
+	if (passed_again(sk, actor.origin))
+		return refused;
+	if (!net_wanted(HF_PASSED_SOCKET, actor.origin, true) && !judgment.flag)
+		return refused;
 	s = net_begin(HF_PASSED_SOCKET);
 	if (!s)
-		return;
+		return refused;
 	record = (struct hf_net *)s->bytes;
 	net_from_sock(record, sk);
 	record->bytes_out = bytes;
 	record->socket_cgroup = socket_cgroup;
 	record->socket_origin = socket_origin;
-	net_send(s, true);
+	net_send_judged(s, true, &judgment, true);
+	return refused;
 }

@@ -59,7 +59,9 @@ struct sock_state {
 	struct flow flow;
 	__u16 kind;
 	__u16 protocol;
-	__u32 pad;
+	// The port of a bind that is under way; 0 when the kernel is to choose one.
+	__u16 bind_port;
+	__u16 pad;
 };
 
 struct {
@@ -171,12 +173,20 @@ __inline struct cgroup *sock_cgroup(struct sock *sk)
 	return value & 3 ? NULL : (struct cgroup *)value;
 }
 
+// Whether the current task is a thread of the kernel's own, which acts on behalf of somebody.
+__inline bool is_kthread(void)
+{
+	return READ1(current_task(), flags) & PF_KTHREAD;
+}
+
 // Makes the current task the owner.
 __inline void owner_set(struct owner *owner)
 {
 	struct task_struct *task = current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
 
+	if (unlikely(owner->tgid && is_kthread()))
+		return;
 	if (owner->tgid == ids >> 32 && owner->tid == (__u32)ids) {
 		// A cgroup may have been told to be a container's since.
 		if (!owner->origin)

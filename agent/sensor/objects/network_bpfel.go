@@ -16,19 +16,30 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkMapAdmitted            = "admitted"
 	NetworkMapAgentState          = "agent_state"
+	NetworkMapAllow               = "allow"
+	NetworkMapAllowEgress         = "allow_egress"
+	NetworkMapAllowTree           = "allow_tree"
 	NetworkMapContainerByCgroup   = "container_by_cgroup"
 	NetworkMapCounted             = "counted"
 	NetworkMapCounters            = "counters"
 	NetworkMapFlowByPeer          = "flow_by_peer"
 	NetworkMapInterestByContainer = "interest_by_container"
 	NetworkMapInterestDefault     = "interest_default"
+	NetworkMapPolicyByContainer   = "policy_by_container"
+	NetworkMapPolicyByName        = "policy_by_name"
 	NetworkMapProcessByTgid       = "process_by_tgid"
 	NetworkMapRingBulk            = "ring_bulk"
 	NetworkMapRingUrgent          = "ring_urgent"
+	NetworkMapRootByContainer     = "root_by_container"
 	NetworkMapScratch             = "scratch"
 	NetworkMapSockStates          = "sock_states"
+	NetworkMapTallyByPolicy       = "tally_by_policy"
+	NetworkMapToldAt              = "told_at"
 	NetworkMapWatchedAddresses    = "watched_addresses"
+	NetworkProgOnBind4            = "on_bind4"
+	NetworkProgOnBind6            = "on_bind6"
 	NetworkProgOnBound4           = "on_bound4"
 	NetworkProgOnBound6           = "on_bound6"
 	NetworkProgOnConnect4         = "on_connect4"
@@ -86,6 +97,8 @@ type NetworkSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkProgramSpecs struct {
+	OnBind4       *ebpf.ProgramSpec `ebpf:"on_bind4"`
+	OnBind6       *ebpf.ProgramSpec `ebpf:"on_bind6"`
 	OnBound4      *ebpf.ProgramSpec `ebpf:"on_bound4"`
 	OnBound6      *ebpf.ProgramSpec `ebpf:"on_bound6"`
 	OnConnect4    *ebpf.ProgramSpec `ebpf:"on_connect4"`
@@ -102,18 +115,27 @@ type NetworkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	SockStates          *ebpf.MapSpec `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.MapSpec `ebpf:"watched_addresses"`
 }
 
@@ -146,35 +168,53 @@ func (o *NetworkObjects) Close() error {
 //
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	SockStates          *ebpf.Map `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.Map `ebpf:"watched_addresses"`
 }
 
 func (m *NetworkMaps) Close() error {
 	return _NetworkClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
 		m.FlowByPeer,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.SockStates,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedAddresses,
 	)
 }
@@ -192,6 +232,8 @@ type NetworkVariables struct {
 //
 // It can be passed to LoadNetworkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkPrograms struct {
+	OnBind4       *ebpf.Program `ebpf:"on_bind4"`
+	OnBind6       *ebpf.Program `ebpf:"on_bind6"`
 	OnBound4      *ebpf.Program `ebpf:"on_bound4"`
 	OnBound6      *ebpf.Program `ebpf:"on_bound6"`
 	OnConnect4    *ebpf.Program `ebpf:"on_connect4"`
@@ -206,6 +248,8 @@ type NetworkPrograms struct {
 
 func (p *NetworkPrograms) Close() error {
 	return _NetworkClose(
+		p.OnBind4,
+		p.OnBind6,
 		p.OnBound4,
 		p.OnBound6,
 		p.OnConnect4,

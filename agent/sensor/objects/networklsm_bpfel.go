@@ -16,7 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkLsmMapAdmitted            = "admitted"
 	NetworkLsmMapAgentState          = "agent_state"
+	NetworkLsmMapAllow               = "allow"
+	NetworkLsmMapAllowEgress         = "allow_egress"
+	NetworkLsmMapAllowTree           = "allow_tree"
 	NetworkLsmMapContainerByCgroup   = "container_by_cgroup"
 	NetworkLsmMapCounted             = "counted"
 	NetworkLsmMapCounters            = "counters"
@@ -24,13 +28,19 @@ const (
 	NetworkLsmMapInterestDefault     = "interest_default"
 	NetworkLsmMapPassedAt            = "passed_at"
 	NetworkLsmMapPathWalks           = "path_walks"
+	NetworkLsmMapPolicyByContainer   = "policy_by_container"
+	NetworkLsmMapPolicyByName        = "policy_by_name"
 	NetworkLsmMapProcessByTgid       = "process_by_tgid"
 	NetworkLsmMapRingBulk            = "ring_bulk"
 	NetworkLsmMapRingUrgent          = "ring_urgent"
+	NetworkLsmMapRootByContainer     = "root_by_container"
 	NetworkLsmMapScratch             = "scratch"
 	NetworkLsmMapSockStates          = "sock_states"
+	NetworkLsmMapTallyByPolicy       = "tally_by_policy"
+	NetworkLsmMapToldAt              = "told_at"
 	NetworkLsmMapWatchedAddresses    = "watched_addresses"
 	NetworkLsmProgOnAccept           = "on_accept"
+	NetworkLsmProgOnListen           = "on_listen"
 	NetworkLsmProgOnSendmsg          = "on_sendmsg"
 	NetworkLsmProgOnSendpage         = "on_sendpage"
 	NetworkLsmProgOnSocketBind       = "on_socket_bind"
@@ -85,6 +95,7 @@ type NetworkLsmSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkLsmProgramSpecs struct {
 	OnAccept        *ebpf.ProgramSpec `ebpf:"on_accept"`
+	OnListen        *ebpf.ProgramSpec `ebpf:"on_listen"`
 	OnSendmsg       *ebpf.ProgramSpec `ebpf:"on_sendmsg"`
 	OnSendpage      *ebpf.ProgramSpec `ebpf:"on_sendpage"`
 	OnSocketBind    *ebpf.ProgramSpec `ebpf:"on_socket_bind"`
@@ -97,7 +108,11 @@ type NetworkLsmProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkLsmMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -105,11 +120,16 @@ type NetworkLsmMapSpecs struct {
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PassedAt            *ebpf.MapSpec `ebpf:"passed_at"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	SockStates          *ebpf.MapSpec `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.MapSpec `ebpf:"watched_addresses"`
 }
 
@@ -142,7 +162,11 @@ func (o *NetworkLsmObjects) Close() error {
 //
 // It can be passed to LoadNetworkLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkLsmMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -150,17 +174,26 @@ type NetworkLsmMaps struct {
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PassedAt            *ebpf.Map `ebpf:"passed_at"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	SockStates          *ebpf.Map `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.Map `ebpf:"watched_addresses"`
 }
 
 func (m *NetworkLsmMaps) Close() error {
 	return _NetworkLsmClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
@@ -168,11 +201,16 @@ func (m *NetworkLsmMaps) Close() error {
 		m.InterestDefault,
 		m.PassedAt,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.SockStates,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedAddresses,
 	)
 }
@@ -191,6 +229,7 @@ type NetworkLsmVariables struct {
 // It can be passed to LoadNetworkLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkLsmPrograms struct {
 	OnAccept        *ebpf.Program `ebpf:"on_accept"`
+	OnListen        *ebpf.Program `ebpf:"on_listen"`
 	OnSendmsg       *ebpf.Program `ebpf:"on_sendmsg"`
 	OnSendpage      *ebpf.Program `ebpf:"on_sendpage"`
 	OnSocketBind    *ebpf.Program `ebpf:"on_socket_bind"`
@@ -202,6 +241,7 @@ type NetworkLsmPrograms struct {
 func (p *NetworkLsmPrograms) Close() error {
 	return _NetworkLsmClose(
 		p.OnAccept,
+		p.OnListen,
 		p.OnSendmsg,
 		p.OnSendpage,
 		p.OnSocketBind,

@@ -16,18 +16,27 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkSendMapAdmitted            = "admitted"
 	NetworkSendMapAgentState          = "agent_state"
+	NetworkSendMapAllow               = "allow"
+	NetworkSendMapAllowEgress         = "allow_egress"
+	NetworkSendMapAllowTree           = "allow_tree"
 	NetworkSendMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSendMapCounted             = "counted"
 	NetworkSendMapCounters            = "counters"
 	NetworkSendMapInterestByContainer = "interest_by_container"
 	NetworkSendMapInterestDefault     = "interest_default"
 	NetworkSendMapPassedAt            = "passed_at"
+	NetworkSendMapPolicyByContainer   = "policy_by_container"
+	NetworkSendMapPolicyByName        = "policy_by_name"
 	NetworkSendMapProcessByTgid       = "process_by_tgid"
 	NetworkSendMapRingBulk            = "ring_bulk"
 	NetworkSendMapRingUrgent          = "ring_urgent"
+	NetworkSendMapRootByContainer     = "root_by_container"
 	NetworkSendMapScratch             = "scratch"
 	NetworkSendMapSockStates          = "sock_states"
+	NetworkSendMapTallyByPolicy       = "tally_by_policy"
+	NetworkSendMapToldAt              = "told_at"
 	NetworkSendMapWatchedAddresses    = "watched_addresses"
 	NetworkSendProgOnSend             = "on_send"
 	NetworkSendVarProgramGeneration   = "program_generation"
@@ -83,18 +92,27 @@ type NetworkSendProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSendMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PassedAt            *ebpf.MapSpec `ebpf:"passed_at"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	SockStates          *ebpf.MapSpec `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.MapSpec `ebpf:"watched_addresses"`
 }
 
@@ -126,35 +144,53 @@ func (o *NetworkSendObjects) Close() error {
 //
 // It can be passed to LoadNetworkSendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSendMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PassedAt            *ebpf.Map `ebpf:"passed_at"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	SockStates          *ebpf.Map `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.Map `ebpf:"watched_addresses"`
 }
 
 func (m *NetworkSendMaps) Close() error {
 	return _NetworkSendClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PassedAt,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.SockStates,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedAddresses,
 	)
 }

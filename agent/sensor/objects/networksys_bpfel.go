@@ -16,18 +16,27 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	NetworkSysMapAdmitted            = "admitted"
 	NetworkSysMapAgentState          = "agent_state"
+	NetworkSysMapAllow               = "allow"
+	NetworkSysMapAllowEgress         = "allow_egress"
+	NetworkSysMapAllowTree           = "allow_tree"
 	NetworkSysMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSysMapCounted             = "counted"
 	NetworkSysMapCounters            = "counters"
 	NetworkSysMapInterestByContainer = "interest_by_container"
 	NetworkSysMapInterestDefault     = "interest_default"
 	NetworkSysMapPathWalks           = "path_walks"
+	NetworkSysMapPolicyByContainer   = "policy_by_container"
+	NetworkSysMapPolicyByName        = "policy_by_name"
 	NetworkSysMapProcessByTgid       = "process_by_tgid"
 	NetworkSysMapRingBulk            = "ring_bulk"
 	NetworkSysMapRingUrgent          = "ring_urgent"
+	NetworkSysMapRootByContainer     = "root_by_container"
 	NetworkSysMapScratch             = "scratch"
 	NetworkSysMapSockStates          = "sock_states"
+	NetworkSysMapTallyByPolicy       = "tally_by_policy"
+	NetworkSysMapToldAt              = "told_at"
 	NetworkSysMapWatchedAddresses    = "watched_addresses"
 	NetworkSysProgOnNetworkExit      = "on_network_exit"
 	NetworkSysProgOnUringSocket      = "on_uring_socket"
@@ -85,18 +94,27 @@ type NetworkSysProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSysMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	SockStates          *ebpf.MapSpec `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.MapSpec `ebpf:"watched_addresses"`
 }
 
@@ -128,35 +146,53 @@ func (o *NetworkSysObjects) Close() error {
 //
 // It can be passed to LoadNetworkSysObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSysMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	SockStates          *ebpf.Map `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.Map `ebpf:"watched_addresses"`
 }
 
 func (m *NetworkSysMaps) Close() error {
 	return _NetworkSysClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.PathWalks,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.SockStates,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedAddresses,
 	)
 }

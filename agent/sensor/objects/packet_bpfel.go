@@ -16,18 +16,31 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PacketMapAdmitted            = "admitted"
 	PacketMapAgentState          = "agent_state"
+	PacketMapAllow               = "allow"
+	PacketMapAllowEgress         = "allow_egress"
+	PacketMapAllowTree           = "allow_tree"
+	PacketMapAskedBySocket       = "asked_by_socket"
 	PacketMapContainerByCgroup   = "container_by_cgroup"
 	PacketMapCounted             = "counted"
 	PacketMapCounters            = "counters"
 	PacketMapFlowByPeer          = "flow_by_peer"
+	PacketMapHashKey             = "hash_key"
+	PacketMapHashedTexts         = "hashed_texts"
 	PacketMapInterestByContainer = "interest_by_container"
 	PacketMapInterestDefault     = "interest_default"
+	PacketMapNamesRead           = "names_read"
+	PacketMapPolicyByContainer   = "policy_by_container"
+	PacketMapPolicyByName        = "policy_by_name"
 	PacketMapProcessByTgid       = "process_by_tgid"
 	PacketMapRingBulk            = "ring_bulk"
 	PacketMapRingUrgent          = "ring_urgent"
+	PacketMapRootByContainer     = "root_by_container"
 	PacketMapScratch             = "scratch"
 	PacketMapSockStates          = "sock_states"
+	PacketMapTallyByPolicy       = "tally_by_policy"
+	PacketMapToldAt              = "told_at"
 	PacketMapWatchedAddresses    = "watched_addresses"
 	PacketProgOnEgress           = "on_egress"
 	PacketProgOnIngress          = "on_ingress"
@@ -85,18 +98,31 @@ type PacketProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PacketMapSpecs struct {
+	Admitted            *ebpf.MapSpec `ebpf:"admitted"`
 	AgentState          *ebpf.MapSpec `ebpf:"agent_state"`
+	Allow               *ebpf.MapSpec `ebpf:"allow"`
+	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
+	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
+	AskedBySocket       *ebpf.MapSpec `ebpf:"asked_by_socket"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
+	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
+	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	NamesRead           *ebpf.MapSpec `ebpf:"names_read"`
+	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	SockStates          *ebpf.MapSpec `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.MapSpec `ebpf:"watched_addresses"`
 }
 
@@ -128,35 +154,61 @@ func (o *PacketObjects) Close() error {
 //
 // It can be passed to LoadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PacketMaps struct {
+	Admitted            *ebpf.Map `ebpf:"admitted"`
 	AgentState          *ebpf.Map `ebpf:"agent_state"`
+	Allow               *ebpf.Map `ebpf:"allow"`
+	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
+	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
+	AskedBySocket       *ebpf.Map `ebpf:"asked_by_socket"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
+	HashKey             *ebpf.Map `ebpf:"hash_key"`
+	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	NamesRead           *ebpf.Map `ebpf:"names_read"`
+	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
+	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
+	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	SockStates          *ebpf.Map `ebpf:"sock_states"`
+	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
+	ToldAt              *ebpf.Map `ebpf:"told_at"`
 	WatchedAddresses    *ebpf.Map `ebpf:"watched_addresses"`
 }
 
 func (m *PacketMaps) Close() error {
 	return _PacketClose(
+		m.Admitted,
 		m.AgentState,
+		m.Allow,
+		m.AllowEgress,
+		m.AllowTree,
+		m.AskedBySocket,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
 		m.FlowByPeer,
+		m.HashKey,
+		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.NamesRead,
+		m.PolicyByContainer,
+		m.PolicyByName,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,
+		m.RootByContainer,
 		m.Scratch,
 		m.SockStates,
+		m.TallyByPolicy,
+		m.ToldAt,
 		m.WatchedAddresses,
 	)
 }
