@@ -149,7 +149,8 @@ func (f *Fleet) Candidates(ctx context.Context, key profile.Key) ([]profile.Entr
 	if l.effective == nil {
 		return nil, 0, fmt.Errorf("profile of %s: %w", key, store.ErrNotFound)
 	}
-	return l.candidates(), l.written.Version, nil
+	waiting, err := l.candidates()
+	return waiting, l.written.Version, err
 }
 
 // Decide approves or rejects candidates by their IDs, or all of them for nil. An ID that is not a candidate's is
@@ -164,19 +165,21 @@ func (f *Fleet) Decide(ctx context.Context, key profile.Key, ids []string, appro
 	if err != nil {
 		return Edited{}, err
 	}
-	chosen, err := choose(before.candidates(), ids)
+	waiting, err := before.candidates()
+	if err != nil {
+		return Edited{}, err
+	}
+	chosen, err := choose(waiting, ids)
 	if err != nil {
 		return Edited{}, fmt.Errorf("%s: %w", key, err)
 	}
-	action, origin := "approve", profile.Written
+	action, decide := "approve", profile.Approve
 	if !approve {
-		action, origin = "reject", profile.Removed
+		action, decide = "reject", profile.Reject
 	}
-	after := before.overlay
-	for _, e := range chosen {
-		if after, err = amend(after, key, e, profile.Provenance{Origin: origin, Author: by.Name, Reason: by.Reason}); err != nil {
-			return Edited{}, err
-		}
+	after, err := decide(before.overlay, key, chosen, by.Name, by.Reason, f.now())
+	if err != nil {
+		return Edited{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	edited, err := f.write(ctx, edit{before: before, after: after, action: action, reasons: by})
 	if err != nil {
@@ -194,33 +197,13 @@ func choose(candidates []profile.Entry, ids []string) ([]profile.Entry, error) {
 	}
 	var chosen []profile.Entry
 	for _, id := range ids {
-		i := slices.IndexFunc(candidates, func(e profile.Entry) bool { return e.ID() == id })
-		if i < 0 {
+		e, ok := profile.Find(candidates, id)
+		if !ok {
 			return nil, fmt.Errorf("candidate %.40q: %w", id, store.ErrNotFound)
 		}
-		chosen = append(chosen, candidates[i])
+		chosen = append(chosen, e)
 	}
 	return chosen, nil
-}
-
-// amend is an overlay, which may be nil, in which an entry has a provenance: what it said of the entry to the contrary is
-// taken out.
-func amend(overlay *profile.Profile, key profile.Key, e profile.Entry, seen profile.Provenance) (*profile.Profile, error) {
-	part := e.Part(key, seen)
-	if overlay == nil {
-		return part, nil
-	}
-	contrary := profile.Removed
-	if seen.Origin == profile.Removed {
-		contrary = profile.Written
-	}
-	rest := overlay.Without(e.Part(key, profile.Provenance{Origin: contrary}))
-	rest.Images, rest.Signals = overlay.Images, overlay.Signals
-	merged, err := profile.Merge(rest, part)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	return merged, nil
 }
 
 // write checks edits, stores all or none of them, and brings what agents are told up to date. The caller holds editing.

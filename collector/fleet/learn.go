@@ -178,6 +178,9 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 		return l, nil
 	}
 	effective, err := profile.Effective(l.merged, l.overlay)
+	if err == nil && effective.Len() > profile.MaxEntries {
+		err = fmt.Errorf("%w: %d, at most %d", profile.ErrLimit, effective.Len(), profile.MaxEntries)
+	}
 	if err != nil {
 		l.trouble = errors.Join(l.trouble, fmt.Errorf("effective profile: %w", err))
 		return l, nil
@@ -203,41 +206,12 @@ func readOverlay(o store.Overlay) (*profile.Profile, error) {
 	return decodeProfile(fmt.Sprintf("overlay version %d", o.Version), o.Text)
 }
 
-// candidates are the entries that wait for a person: those that are not allowed all the same, and that the overlay does not
-// take away.
-func (l *layers) candidates() []profile.Entry {
+// candidates are the entries that wait for a person.
+func (l *layers) candidates() ([]profile.Entry, error) {
 	if l.merged == nil {
-		return nil
+		return nil, nil
 	}
-	decided := map[string]bool{}
-	entries := l.merged.Entries()
-	for _, e := range entries {
-		if e.Seen.Allows() {
-			decided[subject(e)] = true
-		}
-	}
-	if l.overlay != nil {
-		for _, e := range l.overlay.Entries() {
-			decided[subject(e)] = true
-		}
-	}
-	var waiting []profile.Entry
-	for _, e := range entries {
-		if e.Seen.Origin == profile.Candidate && !decided[subject(e)] {
-			waiting = append(waiting, e)
-		}
-	}
-	return waiting
-}
-
-// subject is what an entry is about, whether it allows that or takes it away.
-func subject(e profile.Entry) string {
-	text := e.Text
-	if e.Kind == profile.ProcessEntry {
-		// Taking an executable away says nothing of its arguments.
-		text = e.Part(profile.Key{}, profile.Provenance{Origin: profile.Removed}).Entries()[0].Text
-	}
-	return fmt.Sprintf("%s\x00%s\x00%s", e.Kind, e.Process, text)
+	return profile.Candidates(l.merged, l.overlay)
 }
 
 // refresh computes the effective profile of a key anew, and tells the agents that have use for it if it has changed. It
@@ -249,10 +223,14 @@ func (f *Fleet) refresh(ctx context.Context, key profile.Key) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	waiting, err := l.candidates()
+	if err != nil {
+		l.trouble = errors.Join(l.trouble, fmt.Errorf("candidates: %w", err))
+	}
 	if l.trouble != nil {
 		f.log.Error("a profile is not whole", "profile", key.String(), "error", l.trouble)
 	}
-	f.book.note(key, l.trouble, len(l.candidates()))
+	f.book.note(key, l.trouble, len(waiting))
 	e := store.Effective{Key: key, Changed: f.now()}
 	if l.effective != nil {
 		if e.Text, err = bounded(profile.EncodeBare(l.effective)); err != nil {

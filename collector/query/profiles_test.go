@@ -407,3 +407,118 @@ func TestWorkloads(t *testing.T) {
 	}
 	refused(t, api, http.MethodGet, "/api/v1/workloads?node=none", api.Viewer, "", http.StatusNotFound)
 }
+
+// violation is an alert of a deed that is not in the profile of web.
+func violation(v *apiv1.Violation) *apiv1.Record {
+	v.Key = &apiv1.ProfileKey{Namespace: "shop", Kind: "Deployment", Name: "web", Container: "app"}
+	v.Mode, v.ModeSource, v.ProfileVersion = "monitor", "collector: setting 1", 1
+	return &apiv1.Record{Record: &apiv1.Record_Alert{Alert: &apiv1.Alert{
+		Rule: "profile", Priority: apiv1.Priority_PRIORITY_WARNING, Count: 1, Violation: v,
+		Event: &apiv1.Event{Type: "exec", TimeNs: querytest.Now().UnixNano()},
+	}}}
+}
+
+// TestAllow explains alerts of every kind and allows them: exactly the deed, and it is allowed then.
+func TestAllow(t *testing.T) {
+	api, _ := startWeb(t)
+	const nginx = "/usr/sbin/nginx"
+	deeds := []struct {
+		violation     *apiv1.Violation
+		why, nearest  string
+		missing, adds string
+	}{
+		{
+			&apiv1.Violation{Signal: "process", Reason: "executable", Executable: "/bin/date", Parent: nginx, Source: "image", Shape: []string{"date", "-u"}},
+			"/bin/date is not listed", "", "/bin/date", "added process /bin/date",
+		},
+		{
+			&apiv1.Violation{Signal: "process", Reason: "parent", Executable: nginx, Parent: "/bin/date", Source: "image"},
+			"is not started by /bin/date", "(runtime)", "/bin/date", "added parent /usr/sbin/nginx: /bin/date",
+		},
+		{
+			&apiv1.Violation{Signal: "process", Reason: "drift", Executable: "/tmp/x", Parent: nginx, Source: "upper"},
+			"/tmp/x comes from what the container has written itself", "", "upper", "added process /tmp/x",
+		},
+		{
+			&apiv1.Violation{Signal: "file", Reason: "file", Executable: nginx, Path: "/var/cache/a1", Access: []string{"write", "create"}},
+			"write, create /var/cache/a1", "", "/var/cache/a1", "added file /usr/sbin/nginx",
+		},
+		{
+			&apiv1.Violation{Signal: "egress", Reason: "address", Executable: nginx, Address: "192.0.2.7", Protocol: "tcp", Port: 443},
+			"192.0.2.7", "", "192.0.2.7/32", "added egress /usr/sbin/nginx: tcp 192.0.2.7 port 443",
+		},
+		{
+			&apiv1.Violation{Signal: "egress", Reason: "domain", Executable: nginx, Name: "cdn.example.com", Protocol: "udp", Port: 53},
+			"cdn.example.com", "tcp api.example.com port 443", "cdn.example.com", "added egress /usr/sbin/nginx",
+		},
+		{
+			&apiv1.Violation{Signal: "egress", Reason: "listen", Executable: nginx, Protocol: "tcp", Port: 8080},
+			"listen on tcp port 8080", "", "8080", "added listen /usr/sbin/nginx: tcp port 8080",
+		},
+	}
+	for i, deed := range deeds {
+		api.Append(t, alerts, "node-1", 1, uint64(i+1), violation(deed.violation))
+		path := fmt.Sprintf("/api/v1/alerts/node-1:1:%d", i+1)
+		var e view.Explanation
+		get(t, api, path+"/explain", &e)
+		if e.Allowed || !e.CanAllow || e.Reason != deed.violation.GetReason() || e.Mode != "monitor" || e.ProfileVersion != 1 || e.Workload.Name != "web" {
+			t.Errorf("explain %s: %+v", deed.violation.GetReason(), e)
+		}
+		if !strings.Contains(e.Why, deed.why) || !strings.Contains(e.Missing, deed.missing) || !strings.Contains(changeLines(e.Changes), deed.adds) {
+			t.Errorf("explain %s: why %q, expected %q; changes %s, expected %q; missing\n%s", e.Reason, e.Why, deed.why, changeLines(e.Changes), deed.adds, e.Missing)
+		}
+		if deed.nearest != "" && (e.Nearest == nil || e.Nearest.Entry != deed.nearest) {
+			t.Errorf("explain %s: nearest %+v, expected %q", e.Reason, e.Nearest, deed.nearest)
+		}
+		var changed view.ProfileChange
+		send(t, api, http.MethodPost, path+"/allow", map[string]string{"reason": "it may"}, &changed)
+		if changed.Already || changed.OverlayVersion != uint64(i+1) || changeLines(changed.Changes) != changeLines(e.Changes) {
+			t.Errorf("allow %s: %+v", e.Reason, changed)
+		}
+		get(t, api, path+"/explain", &e)
+		if !e.Allowed || e.CanAllow {
+			t.Errorf("explain %s after it was allowed: %+v", e.Reason, e)
+		}
+		send(t, api, http.MethodPost, path+"/allow", map[string]string{"reason": "again"}, &changed)
+		if !changed.Already || changed.OverlayVersion != uint64(i+1) || len(changed.Changes) != 0 {
+			t.Errorf("allow %s again: %+v", e.Reason, changed)
+		}
+	}
+	var overlay view.ProfileText
+	get(t, api, webPath+"?layer=overlay", &overlay)
+	if n := strings.Count(overlay.Text, "it may"); n < len(deeds) || !strings.Contains(overlay.Text, "ann") {
+		t.Errorf("the overlay does not say who allowed what and why:\n%s", overlay.Text)
+	}
+}
+
+// TestCannotAllow asks to allow what no profile can, and what was taken away.
+func TestCannotAllow(t *testing.T) {
+	api, _ := startWeb(t)
+	api.Append(t, alerts, "node-1", 1, 1,
+		querytest.AlertRecords(t)[0],
+		violation(&apiv1.Violation{Signal: "process", Reason: "mount"}),
+		violation(&apiv1.Violation{Signal: "egress", Reason: "address", Executable: "/x", Address: "nobody"}),
+		violation(&apiv1.Violation{Signal: "process", Reason: "executable", Executable: "/bin/sh", Parent: "/usr/sbin/nginx", Source: "image"}),
+	)
+	for i, says := range []string{"of a rule", "mount", "who was contacted"} {
+		path := fmt.Sprintf("/api/v1/alerts/node-1:1:%d", i+1)
+		var e view.Explanation
+		get(t, api, path+"/explain", &e)
+		if e.CanAllow || !strings.Contains(e.Cannot, says) {
+			t.Errorf("explain %d: %+v", i+1, e)
+		}
+		_, message := refused(t, api, http.MethodPost, path+"/allow", api.Admin, `{"reason":"x"}`, http.StatusUnprocessableEntity)
+		if !strings.Contains(message, says) {
+			t.Errorf("allow %d: %s", i+1, message)
+		}
+	}
+	refused(t, api, http.MethodPost, "/api/v1/alerts/node-1:1:4/allow", api.Admin, `{}`, http.StatusBadRequest)
+	refused(t, api, http.MethodPost, "/api/v1/alerts/node-1:1:9/allow", api.Admin, `{"reason":"x"}`, http.StatusNotFound)
+	// What a person took away, a person may give back.
+	var changed view.ProfileChange
+	send(t, api, http.MethodPost, webPath+"/reject", map[string]any{"all": true, "reason": "no shells"}, &changed)
+	send(t, api, http.MethodPost, "/api/v1/alerts/node-1:1:4/allow", map[string]string{"reason": "one shell"}, &changed)
+	if !strings.Contains(changeLines(changed.Changes), "added process /bin/sh") {
+		t.Errorf("allowed: %+v", changed)
+	}
+}

@@ -37,6 +37,7 @@ type Fleet interface {
 	SetRecordPolicy(ctx context.Context, p *apiv1.RecordPolicy) (uint64, error)
 	Profiles
 	Modes
+	Explainer
 }
 
 // Tokens says who a token belongs to. authority.Authority is one.
@@ -104,6 +105,8 @@ func (s *server) routes() []route {
 	return slices.Concat([]route{
 		{get, "/api/v1/alerts", store.RoleViewer, alerts, s.alerts},
 		{get, "/api/v1/alerts/{id}", store.RoleViewer, nil, s.alert},
+		{get, "/api/v1/alerts/{id}/explain", store.RoleViewer, nil, s.explain},
+		{http.MethodPost, "/api/v1/alerts/{id}/allow", store.RoleAdmin, nil, s.allow},
 		{get, "/api/v1/events", store.RoleViewer, events, s.events},
 		{get, "/api/v1/nodes", store.RoleViewer, nil, s.nodes},
 		{get, "/api/v1/nodes/{node}", store.RoleViewer, nil, s.node},
