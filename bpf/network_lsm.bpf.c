@@ -31,7 +31,7 @@ int on_listen(__u64 *ctx)
 	struct judgment judgment = {};
 	struct actor actor;
 
-	if (!sk || !is_inet(READ1(sk, __sk_common.skc_family)) || !in_force())
+	if (!sk || !is_inet(READ1(sk, __sk_common.skc_family)) || !judges())
 		return 0;
 	actor_of(&actor, NULL);
 	if (!listen_refused(&judgment, &actor, sk))

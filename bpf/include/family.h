@@ -26,7 +26,7 @@ __inline bool family_made(__u32 family, __u32 kind, __u32 protocol, __u16 flags,
 	struct actor actor;
 	struct scratch *s;
 
-	if (is_inet(family) || family == AF_UNIX || !in_force())
+	if (is_inet(family) || family == AF_UNIX || !judges())
 		return false;
 	// Without SOCK_NONBLOCK and SOCK_CLOEXEC.
 	kind &= 15;

@@ -56,7 +56,7 @@ __inline bool passed_send(struct sock *sk, struct cgroup *home, __u64 bytes, boo
 	struct scratch *s;
 	bool refused;
 
-	if (!leads_out(READ1(sk, __sk_common.skc_family)) || !in_force())
+	if (!leads_out(READ1(sk, __sk_common.skc_family)) || !judges())
 		return false;
 	// The creator's lineage is better than its cgroup, where it is known.
 	if (storage && is_inet(READ1(sk, __sk_common.skc_family))) {
