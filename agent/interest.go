@@ -16,7 +16,7 @@ import (
 // applyInterest sets the kernel's filters from the rules and the record policy.
 func (a *Agent) applyInterest() error {
 	for _, name := range a.watches.ReadNames {
-		if err := a.sensor.WatchName(name, wire.WatchRead); err != nil {
+		if err := a.sensor.WatchName(name, wire.WatchRead|wire.WatchProtect); err != nil {
 			return err
 		}
 	}

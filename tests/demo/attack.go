@@ -63,7 +63,7 @@ func blocked() []step {
 		{"have the dynamic linker run it", "run " + linker + " " + uploads + "/x hello", "Executable not in profile"},
 		{"run one from memory", "memory", "Fileless executable"},
 		{"send what was found to an address", "contact " + attackerAddress + ":80", "Contact not in profile"},
-		{"send it to a name", "contact " + attackerName + ":80", "Domain not in profile"},
+		{"send it to a name", "contact " + attackerName + ":80", "Contact not in profile"},
 		{"read the pod's Kubernetes token", "read " + secrets + "/token", "Protected file not in profile"},
 	}
 }

@@ -74,7 +74,7 @@ func (d *demo) attack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, loot := range []string{token, "root:", "hello"} {
+		for _, loot := range []string{token, "root:", "hello from"} {
 			if strings.Contains(answer, loot) {
 				return fmt.Errorf("%s: the attacker got %q", s.what, answer)
 			}
