@@ -17,7 +17,7 @@ import (
 const sweepAfter = 10 * time.Minute
 
 // SweepAdmitted takes out the addresses whose admission has been over for ten minutes in all containers, and gives their
-// number. Nobody is admitted by them any more; it makes room. To be called every few minutes, from one goroutine.
+// number. Nobody is admitted by them any more; it makes room. RunFlows does it.
 func (s *Sensor) SweepAdmitted() (int, error) {
 	return s.sweepAdmitted(bootNow())
 }

@@ -205,17 +205,26 @@ func (s *Sensor) ReportFlows() error {
 	return errors.Join(s.iterate(socketIterator, "sock_states"), s.iterate(peerIterator, "flow_by_peer"))
 }
 
-// RunFlows calls ReportFlows at every interval until the context ends.
+// sweepEvery is how often RunFlows calls SweepAdmitted, in intervals.
+const sweepEvery = 30
+
+// RunFlows calls ReportFlows at every interval until the context ends, and SweepAdmitted now and then.
 func (s *Sensor) RunFlows(ctx context.Context, interval time.Duration) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
+	for ticks := 1; ; ticks++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 			if err := s.ReportFlows(); err != nil {
 				return fmt.Errorf("report flows: %w", err)
+			}
+			if ticks%sweepEvery != 0 {
+				continue
+			}
+			if _, err := s.SweepAdmitted(); err != nil {
+				return fmt.Errorf("take out addresses that are admitted no more: %w", err)
 			}
 		}
 	}

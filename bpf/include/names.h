@@ -310,9 +310,11 @@ __attribute__((noinline)) int name_admit(__u32 slot)
 	return 1;
 }
 
-// An address is admitted a little longer than it lives, and not for less than it takes to use it.
+// Seconds. An address is admitted a little longer than it lives, and not for less than it takes to use it.
 #define TTL_GRACE 2ull
 #define TTL_LEAST 5ull
+// A week (RFC 8767, 4).
+#define TTL_MOST 604800
 #define SECOND 1000000000ull
 
 // Takes a resource record and admits its address. False when the message ends in it.
@@ -338,6 +340,8 @@ __attribute__((noinline)) int answer_record(__u32 slot)
 	ttl = word_at(s, at + 4) << 16 | word_at(s, at + 6);
 	if (ttl >> 31)
 		ttl = 0;
+	if (ttl > TTL_MOST)
+		ttl = TTL_MOST;
 	n->until = n->now + SECOND * (ttl + TTL_GRACE > TTL_LEAST ? ttl + TTL_GRACE : TTL_LEAST);
 	at += 10;
 	addr = (__u32 *)n->addr;
