@@ -74,6 +74,21 @@ func (l *Learner) Answers(cgroup uint64, now time.Time) []Answer {
 	return list
 }
 
+// Names gives the names that an address stands for in a container, as far as it was told.
+func (l *Learner) Names(cgroup uint64, addr netip.Addr, now time.Time) []string {
+	r := l.replicas[cgroup]
+	if r == nil || r.answers.byAddr[addr.Unmap()] == nil {
+		return nil
+	}
+	var names []string
+	for _, s := range r.answers.byAddr[addr.Unmap()].names {
+		if s.stands(now.UnixNano()) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 // stands reports whether the name stood for the address at some time.
 func (s *standing) stands(at int64) bool { return s.name != "" && at <= s.until }
 

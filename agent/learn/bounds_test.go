@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,11 @@ func TestAnswersThatStand(t *testing.T) {
 	if len(list) != 1 || list[0].Name != "a.example.com" || list[0].Address.String() != "203.0.113.1" ||
 		list[0].Until.Sub(n.at()) != 32*time.Second {
 		t.Errorf("%v", list)
+	}
+	for address, want := range map[string]string{"::ffff:203.0.113.1": "[a.example.com]", "203.0.113.2": "[]", "203.0.113.3": "[]"} {
+		if got := fmt.Sprint(n.learner.Names(77, netip.MustParseAddr(address), n.at())); got != want {
+			t.Errorf("%s stands for %s, want %s", address, got, want)
+		}
 	}
 	if list := n.learner.Answers(78, n.at()); list != nil {
 		t.Errorf("of a container that is not known: %v", list)

@@ -38,13 +38,8 @@ func hasPorts(protocol uint8) bool {
 	}
 }
 
-// Socket families and kinds (include/linux/socket.h, net.h).
-const (
-	familyUnix = 1
-	familyIPv4 = 2
-	familyIPv6 = 10
-	kindRaw    = 3
-)
+// familyUnix is AF_UNIX, include/linux/socket.h.
+const familyUnix = 1
 
 // contact learns who was contacted, by the name that people would use for it.
 func (d *deed) contact() {
@@ -242,7 +237,7 @@ func (d *deed) socket() {
 	if p == nil {
 		return
 	}
-	if n.Family == familyUnix || (n.Family == familyIPv4 || n.Family == familyIPv6) && n.Kind != kindRaw {
+	if n.Family == familyUnix {
 		d.l.stats.Unlearnable++
 		return
 	}

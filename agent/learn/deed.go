@@ -88,7 +88,7 @@ func signalOf(t wire.Type) profile.Signal {
 	case wire.TypeExec, wire.TypeTask, wire.TypeMmapExec:
 		return profile.SignalProcess
 	case wire.TypeOpen, wire.TypeCreate, wire.TypeUnlink, wire.TypeRename, wire.TypeLink, wire.TypeSymlink, wire.TypeChmod,
-		wire.TypeChown, wire.TypeTruncate:
+		wire.TypeChown, wire.TypeTruncate, wire.TypeMount:
 		return profile.SignalFile
 	case wire.TypeConnect, wire.TypeSendto, wire.TypeDns, wire.TypeBind, wire.TypeListen, wire.TypeSocket:
 		return profile.SignalEgress

@@ -158,7 +158,7 @@ func Access(e *event.Event) (path, target profile.Access) {
 			return profile.Read | profile.Write, profile.Create
 		}
 		return 0, profile.Create
-	case wire.TypeChmod, wire.TypeChown, wire.TypeTruncate:
+	case wire.TypeChmod, wire.TypeChown, wire.TypeTruncate, wire.TypeMount:
 		return profile.Write, 0
 	default:
 		return 0, 0
