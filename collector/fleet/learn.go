@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -26,7 +27,7 @@ func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error 
 	now := f.now()
 	o := store.Observed{Node: s.node, Key: keyOf(m.GetKey()), Version: m.GetVersion(), Received: now, Seen: now}
 	if err := o.Key.Validate(); err != nil {
-		return s.answer(m, fmt.Sprintf("the key: %v", err))
+		return s.answer(m, cut("the key: "+err.Error(), maxReason))
 	}
 	p, err := readObserved(o.Key, m)
 	if err == nil {
@@ -108,11 +109,12 @@ func rank(s profile.State) int {
 	}[s]
 }
 
+// cut is the beginning of a text that others have influence on, fit for a message: those take nothing but UTF-8.
 func cut(text string, most int) string {
 	if len(text) > most {
-		return text[:most] + "…"
+		text = text[:most] + "…"
 	}
-	return text
+	return strings.ToValidUTF8(text, "?")
 }
 
 func keyOf(k *apiv1.ProfileKey) profile.Key {

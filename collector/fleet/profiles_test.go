@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/store"
@@ -170,8 +172,7 @@ func TestUnreadableOverlay(t *testing.T) {
 	}
 }
 
-// TestLimits has a node observe more than a profile holds, more profiles than a node may have, and send more than it takes
-// answers.
+// TestLimits has nodes observe more than a profile holds, one of them alone too, and send more than they take answers.
 func TestLimits(t *testing.T) {
 	r := start(t, t.TempDir())
 	a, b := r.join("a"), r.join("b")
@@ -201,20 +202,12 @@ func TestLimits(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	tooMany := programs(keyed("web"), append(half, make([]string, 0)...)...)
+	tooMany := programs(keyed("web"), half...)
 	for i := range profile.MaxEntries {
 		tooMany.Processes = append(tooMany.Processes, profile.Process{Path: fmt.Sprintf("/bin/c%d", i), AnyArguments: true, Seen: profile.Provenance{Origin: profile.Learned}})
 	}
 	if refused := observe(t, b, 2, tooMany); !strings.Contains(refused, "65536") {
 		t.Errorf("too many entries: refused with %q", refused)
-	}
-	for i := range profile.MaxProfiles - 1 {
-		if refused := observe(t, a, 1, programs(keyed(fmt.Sprint("w", i)), "/bin/a")); refused != "" {
-			t.Fatalf("profile %d is refused: %s", i, refused)
-		}
-	}
-	if refused := observe(t, a, 1, programs(keyed("more"), "/bin/a")); !strings.Contains(refused, "too many") {
-		t.Errorf("one profile too many: refused with %q", refused)
 	}
 	m := &apiv1.ObservedProfile{Key: message(keyed("w0")), Version: 2, Profile: []byte("x")}
 	var err error
@@ -233,6 +226,29 @@ func TestLimits(t *testing.T) {
 	for _, m := range []*apiv1.Announce{{Keys: keys}, {Keys: keys[:2], Digests: make([][]byte, 1)}} {
 		if err := a.Announce(t.Context(), m); !errors.Is(err, fleet.ErrPolicy) {
 			t.Errorf("%d keys and %d digests are announced: %v", len(m.Keys), len(m.Digests), err)
+		}
+	}
+}
+
+// TestRefusalIsText refuses profiles whose mistakes are long and not ASCII: messages take nothing but UTF-8.
+func TestRefusalIsText(t *testing.T) {
+	r := start(t, t.TempDir())
+	a := r.join("a")
+	for i := range 4 {
+		m := &apiv1.ObservedProfile{Key: message(keyed("web")), Version: uint64(i + 1)}
+		m.Profile = []byte(strings.Repeat("x", i))
+		for j := range 5 {
+			m.Profile = fmt.Appendf(m.Profile, "%s%d: 1\n", strings.Repeat("é", 300), j)
+		}
+		if err := a.Observed(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		held, err := a.Held(t.Context())
+		if err != nil || len(held.GetHeld()) != 1 || len(held.GetHeld()[0].GetRefused()) < 900 {
+			t.Fatalf("held: %v, %v", held, err)
+		}
+		if _, err := proto.Marshal(held); err != nil {
+			t.Error(err)
 		}
 	}
 }
