@@ -13,7 +13,9 @@ import (
 )
 
 // Apply puts a set in force as what a policy lists, for all its containers. The set must not be changed any more. On an
-// error, the set before is in force; ErrFull says that a map cannot hold the new one.
+// error, the set before is in force; ErrFull says that a map cannot hold the new one. Only if containers could be told of
+// the new set in part, and not of the old one again, some have the one and some the other, until Run has told all of the new
+// one.
 //
 // A set that allows only more than the one before takes effect entry by entry. Else entries are staged for the next
 // generation, and containers are told of it one after the other.
@@ -33,15 +35,9 @@ func (e *Enforcer) Apply(id uint32, set *policy.Set) error {
 		return err
 	}
 	if changes.Widens() {
-		err = e.widen(p, &changes)
-	} else {
-		err = e.replace(p, &changes)
+		return e.widen(p, &changes, set)
 	}
-	if err != nil {
-		return err
-	}
-	p.set = set
-	return nil
+	return e.replace(p, &changes, set)
 }
 
 // prepare makes sure that no entry of the policy serves two generations, that there is room, and that what was deleted is
@@ -68,28 +64,29 @@ func (e *Enforcer) room(id uint32, changes *policy.Changes) error {
 }
 
 // widen makes changes take effect at once, entry by entry.
-func (e *Enforcer) widen(p *state, changes *policy.Changes) error {
+func (e *Enforcer) widen(p *state, changes *policy.Changes, set *policy.Set) error {
 	err := e.stage(p.id, changes, func(_, now uint16) uint64 { return word(p.generation, now, now) })
 	if err != nil {
 		return errors.Join(err, e.unstage(p, changes))
 	}
+	p.set = set
 	return nil
 }
 
 // replace makes changes take effect with the next generation.
-func (e *Enforcer) replace(p *state, changes *policy.Changes) error {
+func (e *Enforcer) replace(p *state, changes *policy.Changes, set *policy.Set) error {
 	// A deed that began under the generation before the present one reads entries that are now to be changed.
 	if err := e.grace.sync(p.flipped); err != nil {
 		return err
 	}
-	next := p.generation + 1
-	if err := e.stage(p.id, changes, func(was, now uint16) uint64 { return word(next, was, now) }); err != nil {
+	next := state{generation: p.generation + 1, pending: *changes, set: set}
+	if err := e.stage(p.id, changes, func(was, now uint16) uint64 { return word(next.generation, was, now) }); err != nil {
 		return errors.Join(err, e.unstage(p, changes))
 	}
-	if err := e.flip(p, next); err != nil {
+	if err := e.flip(p, next.generation); err != nil {
 		if back := e.flip(p, p.generation); back != nil {
 			// Containers of both generations remain. The entries serve both, and Run goes on with the flip.
-			e.flipped(p, next, changes)
+			e.flipped(p, &next)
 			return errors.Join(err, back)
 		}
 		// Programs that saw the new generation may still be judging by it.
@@ -98,12 +95,13 @@ func (e *Enforcer) replace(p *state, changes *policy.Changes) error {
 		}
 		return errors.Join(err, e.unstage(p, changes))
 	}
-	e.flipped(p, next, changes)
+	e.flipped(p, &next)
 	return nil
 }
 
-func (e *Enforcer) flipped(p *state, generation uint32, changes *policy.Changes) {
-	p.generation, p.pending, p.flipped = generation, *changes, e.grace.now()
+// flipped notes that containers were told of the next generation of a policy.
+func (e *Enforcer) flipped(p, next *state) {
+	p.generation, p.pending, p.set, p.flipped = next.generation, next.pending, next.set, e.grace.now()
 }
 
 // stage writes the changes with the words that a function makes of was and now.

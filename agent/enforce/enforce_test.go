@@ -240,6 +240,35 @@ func TestRollback(t *testing.T) {
 	r.expect(1, map[string]uint16{"exec /a": 0, "exec /b": 1, "exec /c": 1, "tree /t/": 0})
 }
 
+// TestFlipFails takes the program away that tells containers of a generation, so that neither the new one nor the old one
+// again can be told: names have the new set, containers the old one, each of them whole, until the program is back.
+func TestFlipFails(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.create()
+	r.must(r.Assign(Container{Cgroup: 1, Name: name(1)}, id, modes(wire.ModeEnforce)))
+	r.must(r.Apply(id, r.setOf("exec /a 1, tree /t/ 1")))
+	program, err := r.programs.ApplyContainer.Clone()
+	r.must(err)
+	r.must(r.programs.ApplyContainer.Close())
+	if err := r.Apply(id, r.setOf("exec /b 1, tree /t/u/ 3")); err == nil || !strings.Contains(err.Error(), "policy_by_container") {
+		t.Fatalf("got %v", err)
+	}
+	r.expect(1, map[string]uint16{"exec /a": 1, "exec /b": 0, "tree /t/u/": 1})
+	if err := r.Tidy(); err == nil {
+		t.Error("tidying up told containers without a program")
+	}
+	r.expect(1, map[string]uint16{"exec /a": 1, "exec /b": 0, "tree /t/u/": 1})
+	r.programs.ApplyContainer = program
+	r.must(r.Tidy())
+	r.expect(1, map[string]uint16{"exec /a": 0, "exec /b": 1, "tree /t/u/": 3, "tree /t/x/": 0})
+	r.must(r.Apply(id, r.setOf("exec /c 1")))
+	r.must(r.Tidy())
+	r.expect(1, map[string]uint16{"exec /b": 0, "exec /c": 1, "tree /t/u/": 0})
+	if n := r.count(r.maps.Allow) + r.count(r.maps.Tree); n != 1 {
+		t.Errorf("%d entries at the end, want 1", n)
+	}
+}
+
 // TestRestart ends an enforcer at every step of a change and starts another over the same maps.
 func TestRestart(t *testing.T) {
 	old, fresh := "exec /a 1, exec /b 1, tree /t/ 1, egress ::1/128 3", "exec /a 3, exec /c 1, tree /t/u/ 1, egress ::/0 1"

@@ -59,7 +59,7 @@ func TestGraceWaits(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := program.Run(&ebpf.RunOptions{Data: make([]byte, 14), Repeat: 20}); err != nil {
+			if _, err := program.Run(&ebpf.RunOptions{Data: make([]byte, 14), Repeat: 1000}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -72,7 +72,7 @@ func TestGraceWaits(t *testing.T) {
 		return n
 	}
 	running := 0
-	for range 60 {
+	for try := 0; running < 5 && try < 2000; try++ {
 		before := read()
 		if read()[1] < before[0] {
 			running++

@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -222,7 +223,9 @@ func (c *compiler) file(what string, subject uint64, f *profile.File) {
 	case profile.KindShaped:
 		c.add(wire.AllowFileShape, subject, c.Hasher.Hash(t.Raw), bits)
 	case profile.KindFolder:
-		c.add(wire.AllowFolder, subject, c.Hasher.Hash(t.Raw), bits)
+		// The programs know the root folder, alone of all, with its slash.
+		folder := cmp.Or(string(t.Raw), "/")
+		c.add(wire.AllowFolder, subject, c.Hasher.HashString(folder), bits)
 	case profile.KindShapedFolder:
 		c.add(wire.AllowFolderShape, subject, c.Hasher.Hash(t.Raw), bits)
 	case profile.KindTree:

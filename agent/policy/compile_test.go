@@ -50,9 +50,6 @@ func (j judge) arguments(exe string, argv ...string) bool {
 func (j judge) file(exe, name string) profile.Access {
 	shape := func(s string) [2]uint64 { return j.h.Hash(profile.Shape([]byte(s))) }
 	folder := path.Dir(name)
-	if folder == "/" {
-		folder = ""
-	}
 	bits := j.entry(wire.AllowFile, exe, j.h.HashString(name)) | j.entry(wire.AllowFileShape, exe, shape(name)) |
 		j.entry(wire.AllowFolder, exe, j.h.HashString(folder)) | j.entry(wire.AllowFolderShape, exe, shape(folder))
 	for _, subject := range []uint64{j.subject(exe), AnyExe} {
@@ -123,6 +120,7 @@ processes:
       - {path: /data/in/**, access: [write]}
       - {path: /run/nginx.pid, access: [write, create, delete]}
       - {path: "/run/worker<n>", access: [write]}
+      - {path: /*, access: [delete]}
     egress:
       - {name: api.example.com, protocol: tcp, port: 443}
       - {name: "*.cdn.example.com", protocol: tcp, port: any}
@@ -222,7 +220,8 @@ func TestCompileFiles(t *testing.T) {
 		{nginx, "/run/workers", 0},
 		{nginx, "/data/x/y", profile.Read},
 		{nginx, "/data/in/x", profile.Read | profile.Write},
-		{nginx, "/datax", 0},
+		{nginx, "/datax", profile.Delete},
+		{nginx, "/datax/y", 0},
 		{"/bin/sh", "/data/x", 0},
 		{"/bin/sh", "/tmp/x", profile.Read | profile.Write},
 		{nginx, "/tmp/x/y", profile.Read | profile.Write},
