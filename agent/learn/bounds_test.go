@@ -78,7 +78,7 @@ func TestEntriesAreBounded(t *testing.T) {
 			n := running(t, cfg)
 			n.now += 5e9
 			for i := range 1000 {
-				n.run([]string{"connect", "20", "6", fmt.Sprintf("192.0.%d.%d", i/250, i%250), "80"})
+				n.run([]string{"connect", "20", "6", "192.0.2.1", fmt.Sprint(1000 + i)})
 			}
 			p := n.only(t)
 			s := n.learner.Stats()
@@ -195,6 +195,49 @@ func TestProfileIsGivenAnewOnlyWhenItChanged(t *testing.T) {
 			t.Errorf("%s is not in the profile", line)
 		}
 	}
+}
+
+// TestEntriesBecomeOne gives many entries that are alike, from two containers, the second of which sees one of them.
+func TestEntriesBecomeOne(t *testing.T) {
+	n := running(t, learn.Config{})
+	for i := range 40 {
+		n.run([]string{"create", "20", fmt.Sprintf("/data/%c%c", 'g'+i%7, 'g'+i/7)})
+		n.run([]string{"connect", "20", "6", fmt.Sprintf("192.0.2.%d", i), "80"})
+	}
+	n.run(strings.Fields("container 78 shop Deployment web app sha256:aa"))
+	n.run(strings.Fields("fork 10 30 78"))
+	n.run(strings.Fields("known exec 30 6 32 /usr/bin/app app"))
+	n.run(strings.Fields("create 30 /data/gg"))
+	before := n.learner.Stats().Entries
+	p := n.only(t)
+	q := p.Processes[0]
+	if len(q.Files) != 1 || q.Files[0].Path != "/data/*" || len(q.Egress) != 1 || q.Egress[0].CIDR != "192.0.2.0/24" {
+		t.Fatalf("%+v", q)
+	}
+	if q.Files[0].Seen.Replicas["n1"] != 2 || q.Egress[0].Seen.Replicas["n1"] != 1 {
+		t.Errorf("replicas %v and %v", q.Files[0].Seen.Replicas, q.Egress[0].Seen.Replicas)
+	}
+	if got := n.learner.Stats().Entries; got != p.Len() || before-got != 78 {
+		t.Errorf("%d entries are held after %d, %d in the profile", got, before, p.Len())
+	}
+	// What they stand for is no news, and a replica that is seen again is not counted again.
+	if got := n.run(strings.Fields("connect 30 6 192.0.2.99 80")); got != "" {
+		t.Errorf("an address of the prefix: %q", got)
+	}
+	if got := n.run(strings.Fields("create 30 /data/new")); got != "" {
+		t.Errorf("a file of the folder: %q", got)
+	}
+	if got := n.only(t).Processes[0].Files[0].Seen.Replicas["n1"]; got != 2 {
+		t.Errorf("%d replicas", got)
+	}
+	// More than the folder allows is allowed to the file alone.
+	if got := n.run(strings.Fields("unlink 30 /data/new")); got != "  new\n" {
+		t.Errorf("the file is removed: %q", got)
+	}
+	if f := n.only(t).Processes[0].Files; len(f) != 2 || f[1].Path != "/data/new" || f[1].Access != profile.Delete {
+		t.Errorf("%+v", f)
+	}
+	n.restart()
 }
 
 // TestReplicas counts containers, of one that comes back after the agent's restart too.

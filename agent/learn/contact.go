@@ -65,7 +65,23 @@ func (d *deed) contact() {
 		return
 	}
 	to.kind, to.prefix = peerPrefix, netip.PrefixFrom(addr, addr.BitLen())
+	if m := p.within(to); m != nil {
+		d.again(m)
+		return
+	}
 	note(d, p.egress, to)
+}
+
+// within finds the entry for the narrowest prefix that an address is in.
+func (p *process) within(to peer) *mark {
+	addr := to.prefix.Addr()
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		to.prefix = netip.PrefixFrom(addr, bits).Masked()
+		if m := p.egress[to]; m != nil {
+			return m
+		}
+	}
+	return nil
 }
 
 // named learns the names that stand for the address, and reports whether they say all. The kernel knows no more about which

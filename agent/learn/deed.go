@@ -192,7 +192,7 @@ func (d *deed) observe() *learning {
 
 // mark is that of a new entry.
 func (d *deed) mark() mark {
-	d.fresh = true
+	d.fresh, d.w.grown = true, true
 	d.l.stats.Learned++
 	if s := d.observe(); d.suspect == "" {
 		s.new = max(s.new, d.at)
@@ -231,6 +231,7 @@ func (d *deed) again(m *mark) {
 func (d *deed) widen() {
 	d.fresh, d.missing = true, true
 	if !d.dry {
+		d.w.grown = true
 		d.w.touch()
 	}
 }
@@ -389,16 +390,16 @@ func (d *deed) file() {
 	}
 }
 
-// path learns one path. Of the templates that stand for it the kernel takes the first, so that one that is entered before
-// another allows for the path what that one did.
+// path learns one path. Templates that stand for it add up; what they lack is allowed to the path itself.
 func (d *deed) path(p *process, path []byte, access profile.Access) {
 	if !absolute(path) {
 		d.unknown()
 		return
 	}
 	var known *file
-	known, d.l.shape = p.files.find(path, d.l.shape)
-	if known != nil && known.access&access == access {
+	var allowed profile.Access
+	known, allowed, d.l.shape = p.files.find(path, d.l.shape)
+	if allowed&access == access {
 		d.again(&known.mark)
 		return
 	}
@@ -410,13 +411,10 @@ func (d *deed) path(p *process, path []byte, access profile.Access) {
 		known.access |= access
 		return
 	}
-	if known != nil {
-		access |= known.access
-	}
 	t, err := profile.ParseTemplate(profile.ExactTemplate(path))
 	if err != nil {
 		d.unknown()
 	} else if d.room() {
-		p.files.add(t, access, d.mark())
+		p.files.add(t, access&^allowed, d.mark())
 	}
 }

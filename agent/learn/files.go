@@ -8,8 +8,7 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// files are the templates of a process, by kind in the order in which the kernel programs try them, and by what is
-// compared.
+// files are the templates of a process, by kind, the most exact first, and by what is compared.
 type files struct {
 	kinds [profile.KindTree + 1]map[string]*file
 }
@@ -29,37 +28,40 @@ func (f *files) each(visit func(*file)) {
 	}
 }
 
-// find gives the first template that stands for a path, as the kernel programs do; nil when none does. The shape of the
-// path is put into a buffer, which is given back. It allocates nothing if the buffer has room for the path.
-func (f *files) find(path, buffer []byte) (*file, []byte) {
+// find adds up what the templates that stand for a path allow, as the kernel programs do, and gives the most exact of them;
+// nil when there is none. The shape of the path is put into a buffer, which is given back. It allocates nothing if the
+// buffer has room for the path.
+func (f *files) find(path, buffer []byte) (first *file, access profile.Access, kept []byte) {
 	folder := path[:max(bytes.LastIndexByte(path, '/'), 0)]
-	if x := f.kinds[profile.KindExact][string(path)]; x != nil {
-		return x, buffer
+	take := func(x *file) {
+		if x == nil {
+			return
+		}
+		access |= x.access
+		if first == nil {
+			first = x
+		}
 	}
+	take(f.kinds[profile.KindExact][string(path)])
 	if kind := f.kinds[profile.KindShaped]; len(kind) > 0 {
 		buffer = profile.AppendShape(buffer[:0], path)
-		if x := kind[string(buffer)]; x != nil {
-			return x, buffer
-		}
+		take(kind[string(buffer)])
 	}
-	if x := f.kinds[profile.KindFolder][string(folder)]; x != nil {
-		return x, buffer
-	}
+	take(f.kinds[profile.KindFolder][string(folder)])
 	if kind := f.kinds[profile.KindShapedFolder]; len(kind) > 0 {
 		buffer = profile.AppendShape(buffer[:0], folder)
-		if x := kind[string(buffer)]; x != nil {
-			return x, buffer
-		}
+		take(kind[string(buffer)])
 	}
 	if kind := f.kinds[profile.KindTree]; len(kind) > 0 {
 		for end := len(folder) + 1; end > 0; end = bytes.LastIndexByte(path[:end-1], '/') + 1 {
-			if x := kind[string(path[:end])]; x != nil {
-				return x, buffer
-			}
+			take(kind[string(path[:end])])
 		}
 	}
-	return nil, buffer
+	return first, access, buffer
 }
+
+// get gives a template; nil when it is not there.
+func (f *files) get(t profile.Template) *file { return f.kinds[t.Kind][string(t.Raw)] }
 
 // add enters a template.
 func (f *files) add(t profile.Template, access profile.Access, m mark) *file {

@@ -45,7 +45,7 @@ func (l *Learner) Hits(key profile.Key, part *profile.Process, n uint64, at time
 	add(h, profile.SignalProcess, p.capabilities, meant.capabilities)
 	meant.files.each(func(x *file) {
 		var m *mark
-		if known := p.files.kinds[x.template.Kind][string(x.template.Raw)]; known != nil {
+		if known := p.files.get(x.template); known != nil {
 			m = &known.mark
 		}
 		h.add(profile.SignalFile, m)

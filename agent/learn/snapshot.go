@@ -9,13 +9,71 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// snapshot gives the profile as it is now.
+// snapshot gives the profile as it is now. Entries that have become alike become one, here too.
 func (l *Learner) snapshot(w *workload) *profile.Profile {
-	if w.last == nil {
-		w.last = w.profile(l.cfg.Node)
-		w.last.Normalise()
+	if w.last != nil {
+		return w.last
 	}
+	w.last = w.profile(l.cfg.Node)
+	if !w.grown {
+		w.last.Normalise()
+		return w.last
+	}
+	w.last = profile.Generalise(w.last)
+	for i := range w.last.Processes {
+		q := &w.last.Processes[i]
+		if p := w.ordinary[q.Path]; p != nil && q.Seen.Origin != profile.Candidate {
+			p.generalise(q, l.cfg.Node)
+		}
+	}
+	l.stats.Entries -= w.entries
+	w.entries, w.grown = w.count(), false
+	l.stats.Entries += w.entries
 	return w.last
+}
+
+// generalise takes over what has become of the entries of a process. Those that are as they were keep their marks; of new
+// ones, the replicas are those of the ones that are gone.
+func (p *process) generalise(q *profile.Process, node string) {
+	g := newProcess(p.path)
+	if err := g.load(q, node); err != nil {
+		return
+	}
+	p.anyArguments = g.anyArguments
+	if p.anyArguments {
+		clear(p.arguments)
+	}
+	gone := uint64(0)
+	for to, m := range p.egress {
+		if g.egress[to] == nil {
+			gone |= m.replicas
+		}
+	}
+	for to, m := range g.egress {
+		m.succeed(p.egress[to], gone)
+	}
+	gone = 0
+	p.files.each(func(x *file) {
+		if g.files.get(x.template) == nil {
+			gone |= x.replicas
+		}
+	})
+	g.files.each(func(x *file) {
+		var known *mark
+		if was := p.files.get(x.template); was != nil {
+			known = &was.mark
+		}
+		x.succeed(known, gone)
+	})
+	p.egress, p.files = g.egress, g.files
+}
+
+// succeed takes over the replicas of the entry that there was, or of those that are gone.
+func (m *mark) succeed(known *mark, gone uint64) {
+	m.replicas = gone
+	if known != nil {
+		m.replicas = known.replicas
+	}
 }
 
 // profile gives the entries, in no order.

@@ -18,6 +18,8 @@ type workload struct {
 	ordinary, suspect tree
 	signals           map[profile.Signal]*learning
 	entries           int
+	// grown says that there are new entries since they were last generalised.
+	grown bool
 	// next is the number of the next replica.
 	next int
 
