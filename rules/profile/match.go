@@ -383,7 +383,8 @@ func (m *Matcher) ask(d Deed) Verdict {
 	}
 	name := strings.ToLower(strings.TrimSuffix(d.Names[0], "."))
 	v.Why = fmt.Sprintf("nobody is listed to contact %s, so nobody may ask for it", name)
-	missing := Egress{Name: name, Protocol: AnyProtocol, Seen: Provenance{Origin: Written}}
+	// As learning writes it: this lets the name be asked for, and opens nothing else.
+	missing := Egress{Name: name, Protocol: "udp", Port: 53, Seen: Provenance{Origin: Written}}
 	v.Nearest = m.nearest(d, EgressEntry, func(e Entry) int { return likePeer(e.part.Egress[0], missing, netip.Addr{}) })
 	return lacking(m, d, v, missing)
 }

@@ -163,7 +163,7 @@ func TestJudge(t *testing.T) {
 		{"unknown name", Deed{Kind: DoAsk, Executable: python, Names: []string{"Evil.example.com."}}, "domain", "example.com", `
 - path: /usr/bin/python3.11
   seen: {origin: context}
-  egress: [{name: evil.example.com, protocol: any}]`},
+  egress: [{name: evil.example.com, protocol: udp, port: 53}]`},
 		{"no name", Deed{Kind: DoAsk}, "domain", "", ""},
 		{"listen", Deed{Kind: DoListen, Executable: nginx, Protocol: "tcp", Port: 8080}, "", "", ""},
 		{"listen elsewhere", Deed{Kind: DoListen, Executable: nginx, Protocol: "udp", Port: 8080}, "listen", "tcp port 8080", `
