@@ -3,9 +3,10 @@
 // Packets of sockets: those of datagram and raw sockets are counted by peer, and what goes from or to port 53 is handed
 // to the agent. TCP counts for itself (flow.h), so that its packets cost a look at the header. These programs run in
 // softirq as often as not: the process is the socket's owner. They let every packet pass but a question for a name that the
-// policy does not list.
+// policy does not list, and what names its own way.
 
 #include "lookup.h"
+#include "routed.h"
 
 // Puts what the packet carries into the record of the slot, after the head, and its ends where they are judged. 0 when
 // it cannot be read or carries nothing.
@@ -174,16 +175,19 @@ __inline int on_packet(struct __sk_buff *skb, bool out)
 {
 	struct packet packet = {};
 	struct sock_state *state;
-	bool dns;
+	bool dns, routed;
 
 	if (!packet_read(skb, &packet, out))
 		return ALLOW;
 	dns = packet.local_port == DNS_PORT || packet.peer.port == DNS_PORT;
-	if (packet.peer.protocol == IPPROTO_TCP && !dns)
+	routed = out && unlikely(packet.routed);
+	if (packet.peer.protocol == IPPROTO_TCP && !dns && !routed)
 		return ALLOW;
 	state = packet_state(skb);
 	if (!state)
 		return ALLOW;
+	if (routed && routed_refused(skb, &packet, state))
+		return DENY;
 	if (packet.peer.protocol != IPPROTO_TCP)
 		flow_count(skb, &packet, state, out);
 	return dns && !dns_packet(skb, &state->owner, out) ? DENY : ALLOW;

@@ -231,6 +231,7 @@ func TestEgress(t *testing.T) {
 	}{
 		{"Contacts", testEgressContacts},
 		{"Executables", testEgressExecutables},
+		{"Routes", testEgressRoutes},
 		{"Metadata", testEgressMetadata},
 		{"Listen", testEgressListen},
 		{"Sockets", testEgressSockets},

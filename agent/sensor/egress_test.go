@@ -296,6 +296,53 @@ func testEgressExecutables(t *testing.T, r *netRig) {
 	}
 }
 
+// deedRoutes sends to a listed address, by way of one that is not.
+func deedRoutes(s say) error {
+	if err := addresses(); err != nil {
+		return err
+	}
+	route := string([]byte{131, 7, 4, 10, 66, 0, 1, 0})
+	for name, options := range map[string]string{"direct": "", "padded": "\x01\x01\x01\x00", "routed": route, "routed late": "\x01\x01" + route[:7]} {
+		sink, port, err := sinkOf(unix.SOCK_DGRAM)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.SetsockoptString(fd, unix.SOL_IP, unix.IP_OPTIONS, options); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		var errno unix.Errno
+		if err := unix.Sendto(fd, word, 0, sockaddr("10.9.0.1", port)); err != nil && !errors.As(err, &errno) {
+			return err
+		}
+		s[name] = int64(errno)
+		if s[name+" sunk"], err = sunk(sink, unix.SOCK_DGRAM, name == "direct" || name == "padded"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// testEgressRoutes has packets that name their way refused, whatever address they end at.
+func testEgressRoutes(t *testing.T, r *netRig) {
+	p := r.under(modes{wire.SignalEgress: wire.ModeEnforce})
+	p.contact("10.9.0.0/16", anyExe, 0, 0)
+	d := p.deed("routes")
+	checkContact(t, d.said, "direct", 0)
+	checkContact(t, d.said, "padded", 0)
+	checkContact(t, d.said, "routed", unix.EPERM)
+	checkContact(t, d.said, "routed late", unix.EPERM)
+	// The second is the same deed.
+	e := r.expect(d.pid, 1, netTypes...)[0]
+	p.told(e, wire.FlagBlocked, wire.SignalEgress, wire.ReasonAddress)
+	if to := address(e.Net().Family, e.Net().Remote).String(); to != "10.66.0.1" {
+		t.Errorf("sent to %s", to)
+	}
+}
+
 // deedMetadataErrors contacts metadata addresses; that there is no way to them does not matter.
 func deedMetadataErrors(s say) error {
 	for _, addr := range []string{"169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"} {

@@ -56,7 +56,7 @@ func TestNetworkDeed(t *testing.T) {
 		"lend":          deedLend,
 		"borrow":        deedBorrow,
 
-		"contacts": deedContacts, "wait contact": deedWaitContact, "metadata errors": deedMetadataErrors, "listen": deedListen,
+		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
 		"socket": deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,
 		"expired": deedExpired, "questions": deedQuestions, "answers": deedAnswers,
 	}

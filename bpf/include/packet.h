@@ -45,6 +45,8 @@ struct packet {
 	__u32 length;
 	// TCP.
 	__u32 sequence;
+	// It may name its way: IPv4 options, an IPv6 routing header.
+	__u32 routed;
 };
 
 __inline bool packet_ipv4(struct __sk_buff *skb, struct packet *to, bool out, __u32 *transport)
@@ -63,6 +65,7 @@ __inline bool packet_ipv4(struct __sk_buff *skb, struct packet *to, bool out, __
 	// A later fragment has no transport header. The kernel puts fragments together before it hands them to a
 	// socket; only raw sockets send them.
 	*transport = ip->fragment & swap16(0x1fff) ? 0 : (ip->version_ihl & 15) * 4;
+	to->routed = (ip->version_ihl & 15) > 5;
 	return true;
 }
 
@@ -93,6 +96,7 @@ __inline bool packet_ipv6(struct __sk_buff *skb, struct packet *to, bool out, __
 		if (bpf_skb_load_bytes(skb, at, header, sizeof(header)) < 0)
 			return false;
 		at += next == 44 ? 8 : (header[1] + 1) * 8;
+		to->routed |= next == 43;
 		next = header[0];
 	}
 	to->peer.protocol = next;
