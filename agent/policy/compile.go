@@ -36,7 +36,7 @@ type Options struct {
 // maxErrors is how many errors of a profile are told at most.
 const maxErrors = 20
 
-// Compile makes the set of a profile, the same for the same profile and options. What waits for a person (candidates) or
+// Compile makes the set of an effective profile (profile.Effective), the same for the same profile and options. What waits for a person (candidates) or
 // was taken away is left out. The error names each entry that cannot be compiled, up to twenty; there is no set then.
 func Compile(p *profile.Profile, o Options) (*Set, error) {
 	c := &compiler{Options: o, set: NewSet()}
@@ -128,7 +128,7 @@ func absolute(path string) error {
 	return nil
 }
 
-// executable compiles who may start it. A process with parents, none of which is allowed, is not started by anybody.
+// executable compiles who may start it. A process without parents that are allowed is not started by anybody.
 func (c *compiler) executable(what string, p *profile.Process) {
 	bits, err := sources(p.Sources)
 	if err != nil {
@@ -136,24 +136,28 @@ func (c *compiler) executable(what string, p *profile.Process) {
 		return
 	}
 	object := c.Hasher.HashString(p.Path)
-	if len(p.Parents) == 0 {
-		c.add(wire.AllowExec, AnyExe, object, bits)
-	}
 	for _, parent := range p.Parents {
 		if !parent.Seen.Allows() {
 			continue
 		}
-		subject := RuntimeExe
-		if parent.Path == profile.Any {
-			subject = AnyExe
-		} else if parent.Path != profile.Runtime {
-			if err := absolute(parent.Path); err != nil {
-				c.fail(fmt.Sprintf("%s: parent %q", what, parent.Path), err)
-				continue
-			}
-			subject = c.Hasher.Exe(parent.Path)
+		subject, err := c.parent(parent.Path)
+		if err != nil {
+			c.fail(fmt.Sprintf("%s: parent %q", what, parent.Path), err)
+			continue
 		}
 		c.add(wire.AllowExec, subject, object, bits)
+	}
+}
+
+// parent gives the subject of entries that say what it starts.
+func (c *compiler) parent(path string) (uint64, error) {
+	switch path {
+	case profile.Any:
+		return AnyExe, nil
+	case profile.Runtime:
+		return RuntimeExe, nil
+	default:
+		return c.Hasher.Exe(path), absolute(path)
 	}
 }
 
@@ -186,7 +190,11 @@ func (c *compiler) arguments(what string, subject uint64, p *profile.Process) {
 			c.fail(what, err)
 			continue
 		}
-		c.add(wire.AllowArguments, subject, c.Hasher.Hash(raw), 1)
+		// No arguments at all have the hash that stands for any. The kernel gives every program one, if an empty one, since
+		// 5.18; the programs take none for arguments that could not be read.
+		if len(raw) > 0 {
+			c.add(wire.AllowArguments, subject, c.Hasher.Hash(raw), 1)
+		}
 	}
 }
 

@@ -65,8 +65,10 @@ func (j judge) file(exe, name string) profile.Access {
 	return profile.Access(bits)
 }
 
-func (j judge) contact(exe, address string, protocol uint8, port uint16) uint16 {
+// contact gives what is listed for an address; the widest look-ups are made only as far as one of the bits is wanted.
+func (j judge) contact(exe, address string, protocol uint8, port uint16, want wire.EgressBit) uint16 {
 	addr := netip.AddrFrom16(netip.MustParseAddr(address).As16())
+	var bits uint16
 	for _, subject := range []uint64{j.subject(exe), AnyExe} {
 		for _, at := range []Contact{{Port: port, Protocol: protocol}, {Protocol: protocol}, {}} {
 			longest := -1
@@ -77,12 +79,13 @@ func (j judge) contact(exe, address string, protocol uint8, port uint16) uint16 
 					longest, found = c.Prefix.Bits(), b
 				}
 			}
-			if found != 0 {
-				return found
+			bits |= found
+			if bits&uint16(want) != 0 {
+				return bits
 			}
 		}
 	}
-	return 0
+	return bits
 }
 
 func (j judge) nameContact(exe, listed string, protocol uint8, port uint16) bool {
@@ -152,6 +155,9 @@ func compileText(t *testing.T, text string, o Options) judge {
 	t.Helper()
 	p, err := profile.DecodeOne("test.yaml", []byte(text))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = profile.Effective(p, nil); err != nil {
 		t.Fatal(err)
 	}
 	o.Hasher = testHasher()
@@ -258,7 +264,7 @@ func TestCompileEgress(t *testing.T) {
 		{nginx, "10.8.0.1", 6, 80, 0},
 		{nginx, "10.2.3.4", 6, 53, 0},
 	} {
-		if got := j.contact(c.exe, c.address, c.protocol, c.port); got != c.want {
+		if got := j.contact(c.exe, c.address, c.protocol, c.port, wire.MayContact); got != c.want {
 			t.Errorf("%s to %s protocol %d port %d: bits %d, want %d", c.exe, c.address, c.protocol, c.port, got, c.want)
 		}
 	}
@@ -356,7 +362,7 @@ func TestCompileTellsEveryErrorUpToTwenty(t *testing.T) {
 func TestCompileLimit(t *testing.T) {
 	p := &profile.Profile{}
 	for i := range profile.MaxEntries + 1 {
-		p.Processes = append(p.Processes, profile.Process{Path: fmt.Sprintf("/bin/%d", i)})
+		p.Processes = append(p.Processes, profile.Process{Path: fmt.Sprintf("/bin/%d", i), Parents: []profile.Parent{{Path: profile.Any}}})
 	}
 	_, err := Compile(p, Options{Hasher: testHasher()})
 	if err == nil || !strings.Contains(err.Error(), "65537 entries, at most 65536") {

@@ -88,8 +88,26 @@ func (c *compiler) prefix(to Contact, text string) error {
 }
 
 func (c *compiler) contact(to Contact, prefix netip.Prefix, bits uint16) {
-	to.Prefix = mapped(prefix)
-	c.set.Egress[to] |= bits
+	for _, to.Prefix = range without4(mapped(prefix)) {
+		c.set.Egress[to] |= bits
+	}
+}
+
+// without4 gives the prefixes that a prefix of IPv6 has beside IPv4, which stands among its addresses as v4-mapped: ::/0
+// must not stand for 0.0.0.0/0, too. All but the shortest prefixes are as they are.
+func without4(prefix netip.Prefix) []netip.Prefix {
+	var ipv4 = netip.MustParsePrefix("::ffff:0:0/96")
+	if prefix.Bits() >= ipv4.Bits() || !prefix.Overlaps(ipv4) {
+		return []netip.Prefix{prefix}
+	}
+	var rest []netip.Prefix
+	for bit := prefix.Bits(); bit < ipv4.Bits(); bit++ {
+		// What is like IPv4 up to the bit, and unlike in it.
+		other := ipv4.Addr().As16()
+		other[bit/8] ^= 0x80 >> (bit % 8)
+		rest = append(rest, netip.PrefixFrom(netip.AddrFrom16(other), bit+1).Masked())
+	}
+	return rest
 }
 
 // mapped gives a prefix as one of IPv6, masked.
