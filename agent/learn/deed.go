@@ -196,6 +196,7 @@ func (d *deed) mark() mark {
 	d.l.stats.Learned++
 	if s := d.observe(); d.suspect == "" {
 		s.new = max(s.new, d.at)
+		d.w.news(d.signal)
 	} else {
 		d.l.stats.Candidates++
 	}

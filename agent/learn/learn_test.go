@@ -44,7 +44,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	peer ADDRESS service|pod NAMESPACE NAME  what addresses belong to from now on
 //	hits PROCESS COUNT cidr|file|parent ENTRY
 //	incident CGROUP SECONDS, probe CGROUP ARGV…, lost CAUSE, wait SECONDS
-//	dirty, show, stats, restart (a new learner that has the profiles of the old one)
+//	dirty, states, show, stats, restart (a new learner that has the profiles of the old one)
 //
 // A deed with "known" before it is not flagged to be learned.
 func TestTranscripts(t *testing.T) {
@@ -158,6 +158,15 @@ func (n *node) run(words []string) string {
 		return fmt.Sprintf("  %+v\n", n.learner.Stats())
 	case "show":
 		return n.show()
+	case "states":
+		var text string
+		for _, key := range n.learner.Keys() {
+			p, _ := n.learner.Profile(key)
+			for _, signal := range profile.Signals() {
+				text += fmt.Sprintf("  %s %s\n", signal, p.Signals[signal].State)
+			}
+		}
+		return text
 	case "restart":
 		n.restart()
 	case "hits":

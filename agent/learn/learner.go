@@ -29,6 +29,8 @@ type Config struct {
 	// Refresh is how often a profile is given as dirty of which nothing but counts and times has changed; default five
 	// minutes.
 	Refresh time.Duration
+	// Criteria say when what was learned is believed to be all; the defaults are profile's.
+	Criteria profile.Criteria
 	// Owner names the workload that a pod's address belongs to. Without it, or where it does not know, pods are learned by
 	// address. Of the arguments it is given an EndpointPod.
 	Owner func(pod container.Endpoint) (owner container.Owner, known bool)
@@ -234,12 +236,20 @@ func touched(cause string) []profile.Signal {
 	}
 }
 
-// Dirty gives the keys of the profiles that have changed since they were last given: at once where entries have, and every
-// Refresh where only counts and times have. In order of the keys.
+// assessEvery is how often it is looked at how far learning is.
+const assessEvery = 10 * time.Second
+
+// Dirty gives the keys of the profiles that have changed since they were last given: at once where entries have or where
+// learning has come to another state, and every Refresh where only counts and times have. In order of the keys.
 func (l *Learner) Dirty(now time.Time) []profile.Key {
+	running := make(map[*workload]uint32, len(l.workloads))
+	for _, r := range l.replicas {
+		running[r.workload]++
+	}
 	var keys []profile.Key
 	for key, w := range l.workloads {
-		if w.changed || w.counted && now.Sub(w.given) >= l.cfg.Refresh {
+		assessed := now.Sub(w.assessed) >= assessEvery && l.assess(w, now, running[w])
+		if w.changed || assessed || w.counted && now.Sub(w.given) >= l.cfg.Refresh {
 			w.changed, w.counted, w.given = false, false, now
 			keys = append(keys, key)
 		}

@@ -3,8 +3,10 @@
 package learn
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -84,22 +86,40 @@ func (w *workload) profile(node string) *profile.Profile {
 			p.Processes = append(p.Processes, x.profile(node))
 		}
 	}
-	p.Signals = make(map[profile.Signal]profile.Learning, len(w.signals))
-	for signal, s := range w.signals {
-		p.Signals[signal] = profile.Learning{
-			Observed: s.observed, Once: w.once(signal), Replicas: replicas(s.replicas, s.known),
-			Since: wall(s.since), New: wall(s.new), Lost: wall(s.lost), State: s.state(),
+	p.Signals = make(map[profile.Signal]profile.Learning, len(learned))
+	for _, signal := range learned {
+		if len(w.signals) == 0 {
+			break
 		}
+		state := profile.Learning{State: cmp.Or(w.states[signal], profile.StateLearning)}
+		if s := w.signals[signal]; s != nil {
+			state.Observed, state.Once, state.Replicas = s.observed, w.once(signal), replicas(s.replicas, s.known)
+			state.Since, state.New, state.Lost = wall(s.since), wall(s.new), wall(s.lost)
+		}
+		p.Signals[signal] = state
 	}
 	return p
 }
 
-// state says what is known here alone: whether something was lost.
-func (s *learning) state() profile.State {
-	if s.lost != 0 {
-		return profile.StatePartial
+// learned are the signals that are learned. With the first one all have begun: what does nothing of a kind is learned as
+// such.
+var learned = [...]profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress}
+
+// assess says how far learning is, and reports whether that has changed.
+func (l *Learner) assess(w *workload, now time.Time, running uint32) bool {
+	changed := false
+	p := l.snapshot(w)
+	for signal := range p.Signals {
+		state := p.Assess(signal, now, running, l.cfg.Criteria).State
+		if w.states[signal] != state {
+			w.states[signal], changed = state, true
+		}
 	}
-	return profile.StateLearning
+	w.assessed = now
+	if changed {
+		w.last = nil
+	}
+	return changed
 }
 
 // replicas counts containers: those of before the agent's start are most likely the same.
@@ -224,6 +244,10 @@ func (w *workload) load(p *profile.Profile, node string) error {
 		}
 	}
 	for signal, s := range p.Signals {
+		w.states[signal] = s.State
+		if s.Since.IsZero() && s.Lost.IsZero() {
+			continue
+		}
 		w.signals[signal] = &learning{
 			observed: s.Observed, known: s.Replicas, since: unix(s.Since), new: unix(s.New), lost: unix(s.Lost),
 		}

@@ -23,6 +23,10 @@ type workload struct {
 	// next is the number of the next replica.
 	next int
 
+	// states are how far learning is, as it was assessed last.
+	states   map[profile.Signal]profile.State
+	assessed time.Time
+
 	// changed says that there are new entries since the profile was given as dirty, counted that counts are.
 	changed, counted bool
 	given            time.Time
@@ -108,7 +112,10 @@ type learning struct {
 const replicaBits = 64
 
 func newWorkload(key profile.Key) *workload {
-	return &workload{key: key, ordinary: tree{}, suspect: tree{}, signals: map[profile.Signal]*learning{}}
+	return &workload{
+		key: key, ordinary: tree{}, suspect: tree{}, signals: map[profile.Signal]*learning{},
+		states: map[profile.Signal]profile.State{},
+	}
 }
 
 // nextReplica gives the bit of a new container.
@@ -164,11 +171,22 @@ func (w *workload) signal(s profile.Signal) *learning {
 	return state
 }
 
-// lost makes a signal partial, if it is being learned.
+// lost makes a signal partial, if learning has begun.
 func (w *workload) lost(s profile.Signal, at int64) {
-	if state := w.signals[s]; state != nil && state.lost < seconds(at) {
+	if len(w.signals) == 0 {
+		return
+	}
+	if state := w.signal(s); state.lost < seconds(at) {
 		state.lost = seconds(at)
+		w.states[s] = profile.StatePartial
 		w.touch()
+	}
+}
+
+// news says that a signal is being learned, however quiet it was before.
+func (w *workload) news(s profile.Signal) {
+	if w.states[s] != profile.StatePartial {
+		w.states[s] = profile.StateLearning
 	}
 }
 
