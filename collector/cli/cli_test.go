@@ -35,9 +35,9 @@ type world struct {
 	environment map[string]string
 	terminal    bool
 	columns     int
-	// stdin is what is typed or piped in, interactive whether it is typed.
-	stdin       string
-	interactive bool
+	// stdin is what is piped in, typed what a person at a terminal types.
+	stdin string
+	typed *os.File
 }
 
 // of is a world in which the environment names the API, for a viewer.
@@ -60,8 +60,12 @@ func (w world) with(name, value string) world {
 }
 
 func (w world) env(stdout, stderr io.Writer) cli.Env {
+	var stdin io.Reader = strings.NewReader(w.stdin)
+	if w.typed != nil {
+		stdin = w.typed
+	}
 	return cli.Env{
-		Stdin: strings.NewReader(w.stdin), Interactive: w.interactive, Stdout: stdout, Stderr: stderr, Terminal: w.terminal, Columns: w.columns,
+		Stdin: stdin, Interactive: w.typed != nil, Stdout: stdout, Stderr: stderr, Terminal: w.terminal, Columns: w.columns,
 		Getenv:   func(name string) string { return w.environment[name] },
 		Location: time.FixedZone("CET", 3600),
 		Now:      func() time.Time { return time.Date(2026, 11, 18, 12, 30, 0, 0, time.UTC) },
@@ -213,7 +217,11 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		api.Append(t, alertsLane, "node-1", 1, uint64(i+1), &apiv1.Record{Record: &apiv1.Record_Alert{Alert: alert}})
 		api.Append(t, recordsLane, "node-1", 1, uint64(i+1), &apiv1.Record{Record: &apiv1.Record_Event{Event: alert.GetEvent()}})
 	}
-	hello, health := &apiv1.Hello{Capabilities: []*apiv1.Capability{{}}}, &apiv1.Health{Spools: []*apiv1.SpoolState{{}}}
+	hello, health := &apiv1.Hello{Capabilities: []*apiv1.Capability{{}}}, &apiv1.Health{
+		Spools:    []*apiv1.SpoolState{{}},
+		Workloads: []*apiv1.WorkloadState{{Key: &apiv1.ProfileKey{}, Signals: []*apiv1.SignalState{{}}}},
+		Switches:  []*apiv1.ModeSwitch{{Key: &apiv1.ProfileKey{}}},
+	}
 	poison(hello.ProtoReflect(), nasty)
 	poison(health.ProtoReflect(), nasty)
 	health.Losses = map[string]uint64{nasty: 1}
@@ -222,7 +230,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	w := of(api)
 	for _, args := range []string{
 		"alerts", "events --since 100d", "nodes", "nodes show node-1", "alerts show node-1:1:1", "alerts show node-1:1:2",
-		"alerts show node-1:1:3", "alerts show node-1:1:4", "alerts show node-1:1:5", "alerts show node-1:1:6",
+		"mode show", "mode switches", "explain node-1:1:1", "alerts show node-1:1:3", "alerts show node-1:1:4", "alerts show node-1:1:5", "alerts show node-1:1:6",
 	} {
 		for _, format := range []string{"table", "wide", "json"} {
 			stdout := w.must(t, append(strings.Fields(args), "-o", format)...)

@@ -82,16 +82,28 @@ func (s *session) writeExplanation(ctx context.Context, id string, why view.Expl
 	p.section("What")
 	p.occurrence(view.Event{Occurrence: alert.Event, Process: alert.Process})
 	p.field("done", "%s", deed(alert.Action))
+	if why.Signal != "" { // Else a rule raised the alert.
+		p.why(why)
+	}
+	p.remedy(why)
+	return p.err
+}
+
+// why says what a deed goes against.
+func (p *paper) why(why view.Explanation) {
 	p.section("Why")
 	p.field("why", "%s", why.Why)
 	p.field("signal", "%s", strings.Trim(why.Signal+", "+why.Reason, ", "))
 	p.field("mode", "%s", strings.TrimSpace(why.Mode+bracketed(why.ModeSource)))
-	p.field("profile", "version %d then, version %d now", why.ProfileVersion, why.Version)
+	switch {
+	case why.ProfileVersion != why.Version && why.Version > 0:
+		p.field("profile", "version %d then, version %d now", why.ProfileVersion, why.Version)
+	case why.ProfileVersion > 0:
+		p.field("profile", "version %d", why.ProfileVersion)
+	}
 	if near := why.Nearest; near != nil {
 		p.field("nearest", "%s: %s %s (%s)", processTitle(near.Process), near.Kind, near.Entry, near.Origin)
 	}
-	s.writeRemedy(p, why)
-	return p.err
 }
 
 func bracketed(text string) string {
@@ -101,8 +113,8 @@ func bracketed(text string) string {
 	return " (" + text + ")"
 }
 
-// writeRemedy says what would allow the deed, and how to do it.
-func (s *session) writeRemedy(p *paper, why view.Explanation) {
+// remedy says what would allow a deed, and how to do it.
+func (p *paper) remedy(why view.Explanation) {
 	p.section("What would allow it")
 	switch {
 	case why.Allowed:

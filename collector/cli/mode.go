@@ -195,7 +195,12 @@ func (a *app) setMode(ctx context.Context, request view.ModeRequest) error {
 	for _, old := range change.Replaced {
 		p.line(term.Plain, "in place of %s of %s: %s, set by %s", signals(old), pattern(old.Workload), old.Mode, old.Author)
 	}
-	p.line(term.Plain, "'holdfast mode show %s' says where it holds by now.", shellWord(change.Setting.Workload))
+	show := "holdfast mode show"
+	if change.Setting.Workload != "" {
+		show += " " + shellWord(change.Setting.Workload)
+	}
+	p.line(term.Dim, "")
+	p.line(term.Dim, "%s    # where it holds by now", show)
 	return p.err
 }
 

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,11 +53,13 @@ func (a *app) local(also ...string) (*session, error) {
 
 // writeValue writes what this command found out itself as JSON, on a line of its own.
 func (s *session) writeValue(v any) error {
-	object, err := json.Marshal(v)
-	if err != nil {
+	var object bytes.Buffer
+	encoder := json.NewEncoder(&object)
+	encoder.SetEscapeHTML(false) // What is shown is no web page, and profiles are full of <n>.
+	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	return s.writeJSON(object)
+	return s.writeJSON(bytes.TrimSuffix(object.Bytes(), []byte("\n")))
 }
 
 // writeJSON writes one object as the collector sent it, on a line of its own, safe for a terminal.

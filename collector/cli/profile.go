@@ -25,7 +25,7 @@ an attacker could have made (in an exec session, from a file that is not the ima
 is not allowed until a person approves it.
 
 A workload is named by namespace/workload/container, where the parts at the end may be left out if only one profile matches,
-or by all parts of its key, namespace/kind/name/container, with - for a namespace that is empty.`
+or by all parts of its key, namespace/kind/name/container, where the namespace is empty outside Kubernetes.`
 
 const profileExamples = `  holdfast profile list                                   # how far learning is, what waits for approval
   holdfast profile show shop/web                          # as a tree by process
@@ -51,7 +51,7 @@ func newProfile(a *app) *cobra.Command {
 	cmd.AddCommand(
 		newProfileList(a), newProfileShow(a), newProfileHistory(a), newProfileDiff(a), newProfileCandidates(a),
 		newProfileJudge(a, "approve"), newProfileJudge(a, "reject"), newProfileEdit(a), newProfileRemove(a),
-		newProfileExport(a), newProfileImport(a), newProfileCheck(a),
+		newProfileExport(a), newProfileImport(a), newProfileCheck(a), newProfileTest(a),
 	)
 	return cmd
 }
@@ -93,7 +93,7 @@ func (s *session) listProfiles(ctx context.Context, workload string) error {
 		{Title: "VERSION", Right: true}, {Title: "OVERLAY", Right: true}, {Title: "UPDATED"},
 	}
 	if s.format == formatWide {
-		columns = append(columns, term.Column{Title: "AUTHOR"}, term.Column{Title: "REASON"})
+		columns = append(columns, term.Column{Title: "AUTHOR"}, term.Column{Title: "REASON"}, term.Column{Title: "TROUBLE"})
 	}
 	return objects(s, list, "profile", columns, s.profileRow)
 }
@@ -117,7 +117,7 @@ func (s *session) profileRow(p view.Profile) []term.Cell {
 		{Text: version}, {Text: s.age(p.Updated)},
 	}
 	if s.format == formatWide {
-		row = append(row, term.Cell{Text: overlay.Author}, term.Cell{Text: overlay.Reason})
+		row = append(row, term.Cell{Text: overlay.Author}, term.Cell{Text: overlay.Reason}, term.Cell{Text: p.Trouble, Style: term.Red})
 	}
 	return row
 }
@@ -296,7 +296,12 @@ func (c *profileCall) show(ctx context.Context, f layerFlags) error {
 	}
 	p := c.paper()
 	p.line(term.Bold, "%s", c.key)
-	p.field("shown", "%s, version %d, changed %s", text.Layer, text.LayerVersion, c.age(text.Updated))
+	if text.LayerVersion > 0 {
+		p.field("shown", "%s, version %d, changed %s", text.Layer, text.LayerVersion, c.age(text.Updated))
+	} else {
+		p.field("shown", "%s", text.Layer)
+	}
+	p.field("trouble", "%s", text.Trouble)
 	for _, signal := range signalNames() {
 		if state := text.States[signal]; state != "" {
 			p.field(signal, "%s", state)

@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,15 @@ func TestLocalProfiles(t *testing.T) {
 		{"profile-show-file-wide", world{}, "profile show --file testdata/profiles-two.yaml -o wide"},
 		{"profile-show-file-json", world{}, "profile show --file testdata/profiles-two.yaml -o json"},
 		{"profile-show-file-yaml", world{}, "profile show --file testdata/profiles-two.yaml -o yaml"},
+		{"profile-test", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson --all"},
+		{"profile-test-terminal", narrow, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson"},
+		{"profile-test-wide", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson -o wide"},
+		{"profile-test-json", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson -o json"},
+		{"profile-test-alert", world{}, "profile test testdata/profiles/web.yaml --events testdata/alert.ndjson"},
+		{"profile-test-others", world{}, "profile test testdata/profiles-two.yaml --events testdata/events.ndjson"},
+		{"profile-test-bad", world{}, "profile test testdata/profiles-bad.yaml --events testdata/events.ndjson"},
+		{"profile-test-missing", world{}, "profile test testdata/profiles-two.yaml --events testdata/nothing.ndjson"},
+		{"profile-test-no-events", world{}, "profile test testdata/profiles-two.yaml --events testdata/profiles-two.yaml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.world.golden(t, nil, c.name, strings.Fields(c.args)...)
@@ -52,6 +62,28 @@ func TestProfilesOnStdin(t *testing.T) {
 	}
 	if code, _, stderr := (world{}).run(t, "profile", "check", "-"); code != cli.ExitUsage || !strings.Contains(stderr, "no profile") {
 		t.Errorf("nothing: exit %d: %s", code, stderr)
+	}
+}
+
+// TestEventsOnStdin tests a profile against what is piped in.
+func TestEventsOnStdin(t *testing.T) {
+	const event = `{"time":"2026-11-18T11:06:01Z","type":"exec","process":{"pid":1,"ns_pid":1,"exe":"/usr/bin/python3.12",` +
+		`"args":["python3","/app/%s.py"]},"workload":{"namespace":"shop","kind":"Deployment","name":"web","container":"app"}}` + "\n"
+	good := world{stdin: "\n" + fmt.Sprintf(event, "server")}
+	stdout := good.must(t, "profile", "test", "testdata/profiles/web.yaml", "--events", "-", "-o", "json")
+	if want := `{"summary":{"events":1,"allowed":1,"blocked":0,"others":0,"undecided":0}}` + "\n"; stdout != want {
+		t.Errorf("the summary is %s", stdout)
+	}
+	bad := world{stdin: fmt.Sprintf(event, "other")}
+	if code, _, stderr := bad.run(t, "profile", "test", "testdata/profiles/web.yaml", "--events", "-"); code != cli.ExitFailure {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	for _, text := range []string{"{}", "[]", "{", `{"type":"exec"}`, `{"type":"exec","time":"yesterday"}`} {
+		w := world{stdin: text}
+		code, stdout, stderr := w.run(t, "profile", "test", "testdata/profiles/web.yaml", "--events", "-")
+		if code != cli.ExitUsage || stdout != "" || !strings.Contains(stderr, "stdin:1: not an event") {
+			t.Errorf("%s: exit %d: %s%s", text, code, stdout, stderr)
+		}
 	}
 }
 

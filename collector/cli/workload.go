@@ -20,7 +20,7 @@ import (
 
 const (
 	profilesPath = "/api/v1/profiles"
-	// noPart stands for a part of a key that is empty.
+	// noPart stands in paths for a part that is empty.
 	noPart = "-"
 	// maxListed is how many names an error lists.
 	maxListed = 10
@@ -86,14 +86,11 @@ func keyPath(k profile.Key) (string, error) {
 }
 
 const profileAdvice = "'holdfast profile list' shows the profiles there are. One that is not there yet is named by all its parts,\n" +
-	"NAMESPACE/KIND/NAME/CONTAINER, such as shop/Deployment/web/app, with - for a namespace that is empty."
+	"NAMESPACE/KIND/NAME/CONTAINER, such as shop/Deployment/web/app; outside Kubernetes the namespace is empty."
 
 // find returns whose profile a text names: by all four parts of its key, or as a pattern that only one profile matches.
 func (s *session) find(ctx context.Context, text string) (profile.Key, error) {
 	if strings.Count(text, "/") == strings.Count(profile.Key{}.String(), "/") {
-		if rest, ok := strings.CutPrefix(text, noPart+"/"); ok {
-			text = "/" + rest
-		}
 		key, err := profile.ParseKey(text)
 		if err != nil {
 			return profile.Key{}, advise(ExitUsage, err, "%s", profileAdvice)
