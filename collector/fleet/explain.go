@@ -62,7 +62,9 @@ func (f *Fleet) explain(ctx context.Context, a *apiv1.Alert, seen profile.Proven
 	v := a.GetViolation()
 	e := Explanation{Key: keyOf(v.GetKey())}
 	if v == nil {
-		e.Cannot = "the alert is of a rule, not about what a profile allows"
+		c := a.GetEvent().GetContainer()
+		e.Key = profile.Key{Namespace: c.GetNamespace(), Kind: c.GetWorkloadKind(), Name: c.GetWorkload(), Container: c.GetName()}
+		e.Cannot = fmt.Sprintf("the alert is of the rule %q, not about what a profile allows", a.GetRule())
 		return e, nil
 	}
 	if err := e.Key.Validate(); err != nil {

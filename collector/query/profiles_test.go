@@ -500,7 +500,7 @@ func TestCannotAllow(t *testing.T) {
 		violation(&apiv1.Violation{Signal: "egress", Reason: "address", Executable: "/x", Address: "nobody"}),
 		violation(&apiv1.Violation{Signal: "process", Reason: "executable", Executable: "/bin/sh", Parent: "/usr/sbin/nginx", Source: "image"}),
 	)
-	for i, says := range []string{"of a rule", "mount", "who was contacted"} {
+	for i, says := range []string{"of the rule", "mount", "who was contacted"} {
 		path := fmt.Sprintf("/api/v1/alerts/node-1:1:%d", i+1)
 		var e view.Explanation
 		get(t, api, path+"/explain", &e)

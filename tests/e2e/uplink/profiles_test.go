@@ -6,8 +6,12 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -390,4 +394,66 @@ func TestModes(t *testing.T) {
 	}
 	is(one, "2 shop/web [] enforce by ann; ")
 	is(two, "2 shop/web [] enforce by ann; ")
+}
+
+// TestProfilesOverKills kills the collector with SIGKILL again and again while two nodes learn, and restarts one of them.
+// In the end either node is allowed all that both have learned.
+func TestProfilesOverKills(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "holdfast-collector")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../../collector/cmd/holdfast-collector")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the collector: %v\n%s", err, out)
+	}
+	data := t.TempDir()
+	token := func() string {
+		created, err := exec.CommandContext(t.Context(), program, "token", "create", "--data-dir", data).Output()
+		if err != nil {
+			t.Fatalf("make a token: %v", err)
+		}
+		return writeFile(t, string(created))
+	}
+	listener := listen(t, "")
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	web := appKey("web")
+	one, two := newLearner(), newLearner()
+	startLearner(t, t.TempDir(), "node-1", address, token(), one)
+	dir := t.TempDir()
+	second := startLearner(t, dir, "node-2", address, token(), two)
+	var want []string
+	for round := range 4 {
+		serving := serve(t, program, data, address)
+		for i := range 5 {
+			a, b := fmt.Sprintf("/bin/a%d-%d", round, i), fmt.Sprintf("/bin/b%d-%d", round, i)
+			one.learn(web, a)
+			two.learn(web, b)
+			want = append(want, a, b)
+			if i == 3 {
+				// Somewhere between what was heard of the last round and what was not of this one.
+				eventually(t, 60*time.Second, func() error {
+					one.mu.Lock()
+					defer one.mu.Unlock()
+					if one.tellings < round+1 {
+						return fmt.Errorf("node-1 was told %d times", one.tellings)
+					}
+					return nil
+				})
+			}
+		}
+		if err := serving.Process.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		_ = serving.Wait() // it was killed
+		if round == 1 {
+			second.stop()
+			second = startLearner(t, dir, "node-2", address, "", two)
+		}
+	}
+	serve(t, program, data, address)
+	slices.Sort(want)
+	one.allows(t, 60*time.Second, web, want...)
+	two.allows(t, 60*time.Second, web, want...)
+	t.Logf("%d programs learned by two nodes over 4 kills: both may run all of them", len(want))
 }
