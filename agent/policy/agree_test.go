@@ -82,7 +82,7 @@ func (d dice) egress() profile.Egress {
 	}
 	switch d.IntN(3) {
 	case 0:
-		e.Name = oneOf(d, "x.example", "y.x.example", "*.z.example", "*.y.z.example")
+		e.Name = oneOf(d, "x.example", "y.x.example", "z.example", "a.z.example", "*.z.example", "*.y.z.example")
 	case 1:
 		e.Service = oneOf(d, "n/db", "n/web")
 	default:
@@ -168,7 +168,7 @@ func (j judge) listed(name string) []string {
 	}
 	for _, domain, ok := strings.Cut(name, "."); ok; _, domain, ok = strings.Cut(domain, ".") {
 		if j.entry(wire.AllowNameBelow, profile.Any, j.h.HashString(domain)) != 0 {
-			under = append(under, domain)
+			under = append(under, "*."+domain)
 		}
 	}
 	return under

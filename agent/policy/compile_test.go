@@ -88,8 +88,13 @@ func (j judge) contact(exe, address string, protocol uint8, port uint16, want wi
 	return bits
 }
 
+// nameContact takes a name that is listed: for those below a domain, *. and the domain.
 func (j judge) nameContact(exe, listed string, protocol uint8, port uint16) bool {
-	name := j.h.HashString(listed)[0]
+	domain, below := strings.CutPrefix(listed, "*.")
+	name := j.h.HashString(domain)[0]
+	if below {
+		name = ^name
+	}
 	for _, to := range []uint64{transport(protocol, port), transport(protocol, 0), 0} {
 		if j.entry(wire.AllowNameContact, exe, [2]uint64{name, to}) != 0 {
 			return true
@@ -272,16 +277,17 @@ func TestCompileEgress(t *testing.T) {
 		"a listed name":                     j.entry(wire.AllowName, "/bin/sh", j.h.HashString("api.example.com")) != 0,
 		"names below":                       j.entry(wire.AllowNameBelow, "/bin/sh", j.h.HashString("cdn.example.com")) != 0,
 		"contact by name":                   j.nameContact(nginx, "api.example.com", 6, 443),
-		"contact below, any port":           j.nameContact(nginx, "cdn.example.com", 6, 8080),
+		"contact below, any port":           j.nameContact(nginx, "*.cdn.example.com", 6, 8080),
 		"resolver of the profile":           j.resolver("10.2.3.4"),
 		"resolver of the container":         j.resolver("169.254.20.10"),
 		"not: the domain itself":            j.entry(wire.AllowName, "/bin/sh", j.h.HashString("cdn.example.com")) == 0,
+		"not: contact with the domain":      !j.nameContact(nginx, "cdn.example.com", 6, 8080),
 		"not: by name to another port":      !j.nameContact(nginx, "api.example.com", 6, 80),
 		"not: by name for others":           !j.nameContact("/bin/sh", "api.example.com", 6, 443),
 		"not: a resolver at another port":   !j.resolver("10.2.3.5"),
 		"not: a prefix is no resolver":      !j.resolver("10.7.0.0"),
 		"unresolved names are told":         fmt.Sprint(j.Unresolved) == "[service shop/gone]",
-		"not: contact below, other process": !j.nameContact("/bin/sh", "cdn.example.com", 6, 8080),
+		"not: contact below, other process": !j.nameContact("/bin/sh", "*.cdn.example.com", 6, 8080),
 	} {
 		if !got {
 			t.Error(what)

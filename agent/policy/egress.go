@@ -59,13 +59,14 @@ func (c *compiler) name(to Contact, name string) error {
 	if domain == "" || len(domain) > maxName || domain != strings.ToLower(domain) || strings.HasSuffix(domain, ".") {
 		return fmt.Errorf("a name has at most %d bytes, in lower case, and no dot at its end", maxName)
 	}
-	class := wire.AllowName
-	if below {
-		class = wire.AllowNameBelow
-	}
 	hash := c.Hasher.HashString(domain)
+	class, contact := wire.AllowName, hash[0]
+	if below {
+		// What is below a domain is not the domain.
+		class, contact = wire.AllowNameBelow, ^contact
+	}
 	c.add(class, AnyExe, hash, 1)
-	c.add(wire.AllowNameContact, to.Subject, [2]uint64{hash[0], transport(to.Protocol, to.Port)}, 1)
+	c.add(wire.AllowNameContact, to.Subject, [2]uint64{contact, transport(to.Protocol, to.Port)}, 1)
 	c.names = true
 	return nil
 }

@@ -115,7 +115,11 @@ func (p *testPolicy) contact(prefix string, subject uint64, protocol uint8, port
 func (p *testPolicy) named(name string, class wire.AllowClass) {
 	hash := nhOf(&p.key, []byte(name))
 	p.allow(class, anyExe, hash[0], hash[1])
-	p.allow(wire.AllowNameContact, anyExe, hash[0], 0)
+	contact := hash[0]
+	if class == wire.AllowNameBelow {
+		contact = ^contact
+	}
+	p.allow(wire.AllowNameContact, anyExe, contact, 0)
 }
 
 // resolverObject is the deeds' resolver as the object of an entry.

@@ -169,8 +169,9 @@ __inline bool domain_listed(__u32 slot, struct names *n, __u32 label)
 
 	if (!text)
 		return false;
+	// All bits changed, so that what is below a domain is not the domain.
 	if (allowed(&n->policy, HF_ALLOW_NAME_BELOW, HF_EXE_ANY, text->hash[0], text->hash[1], 1) & 1)
-		name_note(n, text->hash[0]);
+		name_note(n, ~text->hash[0]);
 	return true;
 }
 

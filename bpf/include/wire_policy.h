@@ -44,8 +44,8 @@ enum hf_allow_class {
 	// A domain name that anybody may ask for; all names below one.
 	HF_ALLOW_NAME = 8,
 	HF_ALLOW_NAME_BELOW = 9,
-	// Contact with whatever address a name stands for: object[0] is the first half of the hash of the name (of the domain,
-	// for names below it), object[1] protocol << 16 | port, port 0 for every one.
+	// Contact with whatever address a name stands for: object[0] is the first half of the hash of the name, for names below
+	// a domain that of the domain with all bits changed; object[1] protocol << 16 | port, port 0 for every one.
 	HF_ALLOW_NAME_CONTACT = 10,
 	// object[0] is protocol << 16 | port.
 	HF_ALLOW_LISTEN = 11,
