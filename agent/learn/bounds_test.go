@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/learn"
+	"github.com/holdfast-project/holdfast/agent/policy"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -135,6 +136,66 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "kept.example.com n0.example.com n1.example.com n2.example.com n9.example.com" {
 		t.Errorf("learned %s", got)
+	}
+}
+
+// TestCountsComeFromTheKernel lets every entry of the policy in force be used seven times.
+func TestCountsComeFromTheKernel(t *testing.T) {
+	n := running(t, learn.Config{})
+	for _, line := range []string{
+		"open 20 1 /data/x", "connect 20 6 192.0.2.1 80", "answer 20 a.example.com 60 192.0.2.2", "connect 20 6 192.0.2.2 443",
+		"mmap_exec 20 0 /data/x.so", "listen 20 6 80", "socket 20 16 3", "fork 20 21 77", "exec 21 5 32 /bin/sh sh -c x",
+		"fork 10 30 77", "exec 30 5 32 /bin/bash bash",
+	} {
+		n.run(strings.Fields(line))
+	}
+	for i := range 40 {
+		n.run([]string{"create", "20", fmt.Sprintf("/spool/q/%c%c", 'g'+i%7, 'g'+i/7)})
+	}
+	o := policy.Options{Hasher: policy.NewHasher(new(wire.HashKey))}
+	p := n.only(t)
+	inForce, err := policy.Compile(p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := 0
+	err = n.learner.Count(p.Key, o, func(part *policy.Set) uint64 {
+		for key := range part.Allow {
+			if _, ok := inForce.Allow[key]; !ok {
+				unknown++
+			}
+		}
+		for key := range part.Egress {
+			if _, ok := inForce.Egress[key]; !ok {
+				unknown++
+			}
+		}
+		if part.Len() == 0 {
+			unknown++
+		}
+		return 7
+	}, n.at())
+	if err != nil || unknown > 0 {
+		t.Fatalf("%d entries that were asked for are not in force, %v", unknown, err)
+	}
+	after := n.only(t)
+	before := map[string]uint64{}
+	for _, e := range p.Entries() {
+		before[e.ID()] = e.Seen.Count
+	}
+	for _, e := range after.Entries() {
+		want := before[e.ID()] + 7
+		if e.Seen.Origin == profile.Candidate {
+			want -= 7
+		}
+		if e.Seen.Count != want {
+			t.Errorf("%s of %s %s was counted %d times, want %d", e.Kind, e.Process, e.Text, e.Seen.Count, want)
+		}
+	}
+	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
+		if l := after.Signals[signal]; l.Once != 0 || l.Observed < p.Signals[signal].Observed+14 {
+			t.Errorf("%s: %+v", signal, l)
+		}
 	}
 }
 

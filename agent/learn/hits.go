@@ -33,7 +33,10 @@ func (l *Learner) Hits(key profile.Key, part *profile.Process, n uint64, at time
 	if entries == 1 {
 		h.add(profile.SignalProcess, &p.seen)
 	}
-	add(h, profile.SignalProcess, p.parents, meant.parents)
+	// Who is started by one of its parents is started.
+	if add(h, profile.SignalProcess, p.parents, meant.parents); len(meant.parents) > 0 {
+		h.add(profile.SignalProcess, &p.seen)
+	}
 	for shape := range meant.arguments {
 		var m *mark
 		if known := p.arguments[shape]; known != nil {
