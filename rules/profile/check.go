@@ -5,7 +5,6 @@ package profile
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Validate returns an error that names every entry which means nothing, up to MaxProblems of them, and every limit that is
@@ -71,9 +70,6 @@ func (p *Process) check() error {
 			return errors.New("the process * stands for every executable: it has no sources, parents or arguments")
 		}
 		return nil
-	}
-	if strings.HasPrefix(p.Path, "/") && strings.ContainsRune(p.Path, 0) {
-		return errors.New("no path holds NUL")
 	}
 	if err := checkPath(p.Path); err != nil {
 		return err

@@ -215,3 +215,23 @@ func TestKey(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentedFile reads the file that docs/profile.md shows.
+func TestDocumentedFile(t *testing.T) {
+	data, err := os.ReadFile("../../docs/profile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/profile.md shows no file")
+	}
+	documents, err := Decode("profile.md", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(EncodeDocuments(documents)); got != text {
+		t.Errorf("the file is written\n%s\nnot\n%s", got, text)
+	}
+}
