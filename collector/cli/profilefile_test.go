@@ -3,9 +3,11 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +35,6 @@ func TestLocalProfiles(t *testing.T) {
 		{"profile-test", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson --all"},
 		{"profile-test-terminal", narrow, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson"},
 		{"profile-test-wide", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson -o wide"},
-		{"profile-test-json", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson -o json"},
 		{"profile-test-alert", world{}, "profile test testdata/profiles/web.yaml --events testdata/alert.ndjson"},
 		{"profile-test-others", world{}, "profile test testdata/profiles-two.yaml --events testdata/events.ndjson"},
 		{"profile-test-bad", world{}, "profile test testdata/profiles-bad.yaml --events testdata/events.ndjson"},
@@ -62,6 +63,43 @@ func TestProfilesOnStdin(t *testing.T) {
 	}
 	if code, _, stderr := (world{}).run(t, "profile", "check", "-"); code != cli.ExitUsage || !strings.Contains(stderr, "no profile") {
 		t.Errorf("nothing: exit %d: %s", code, stderr)
+	}
+}
+
+// TestVerdictsAsJSON reads what programs are told of each event, and applies what would allow the first one.
+func TestVerdictsAsJSON(t *testing.T) {
+	code, stdout, _ := world{}.run(t, "profile", "test", "testdata/profiles/web.yaml", "--events", "testdata/events.ndjson", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	var got []string
+	for _, line := range lines[:len(lines)-1] {
+		var v struct {
+			Line                                     int
+			Allowed                                  bool
+			Type, What, Signal, Reason, Why, Missing string
+		}
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatal(err)
+		}
+		if v.Allowed || v.What == "" || v.Why == "" {
+			t.Errorf("verdict is %s", line)
+		}
+		missing, err := profile.DecodeOne("missing", []byte(v.Missing))
+		if err != nil || missing.Key.Name != "web" {
+			t.Errorf("line %d: missing is %q: %v", v.Line, v.Missing, err)
+		}
+		got = append(got, fmt.Sprintf("%d %s %s %s", v.Line, v.Type, v.Signal, v.Reason))
+	}
+	want := []string{
+		"3 exec process arguments", "8 connect egress address", "12 connect egress address", "16 rename file file",
+		"18 exec process executable", "19 exec process drift", "20 exec process arguments", "21 connect egress metadata",
+		"22 dns egress domain", "23 socket egress raw_socket", "24 socket egress socket", "25 listen egress listen",
+		"26 mmap_exec process library", "27 execute process executable",
+	}
+	if !slices.Equal(got, want) || code != cli.ExitFailure {
+		t.Errorf("exit %d, verdicts are\n%s\nwant\n%s", code, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if want := `{"summary":{"events":29,"allowed":8,"blocked":14,"others":1,"undecided":6}}`; lines[len(lines)-1] != want {
+		t.Errorf("the summary is %s", lines[len(lines)-1])
 	}
 }
 

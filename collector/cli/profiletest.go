@@ -5,7 +5,6 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -313,14 +312,17 @@ func chosenPort(port uint16) bool {
 func (j *judge) complete(d profile.Deed) profile.Deed {
 	p := j.byPath[d.Executable]
 	if p == nil {
-		return d
+		p = &profile.Process{}
 	}
 	if d.Parent == "" && len(p.Parents) > 0 {
 		d.Parent = p.Parents[0].Path
 	}
-	if len(d.Arguments) == 0 && !d.Withheld && len(p.Arguments) > 0 {
+	switch {
+	case len(d.Arguments) > 0 || d.Withheld:
+	case len(p.Arguments) > 0:
 		d.Arguments = p.Arguments[0].Shape
+	default:
+		d.Withheld = true // They are not known: an entry for them would have to allow any.
 	}
-	d.Parent = cmp.Or(d.Parent, profile.Runtime)
 	return d
 }
