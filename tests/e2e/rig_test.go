@@ -188,6 +188,45 @@ func node(t *testing.T, r *rig.Rig) *view.Node {
 	return n
 }
 
+// setMode sets the mode of all signals of the workloads that match, and waits until their nodes say that it holds.
+func setMode(t *testing.T, r *rig.Rig, pattern, mode string) {
+	t.Helper()
+	out, err := r.Holdfast(t.Context(), "mode", "set", pattern, mode, "--reason", "the test wants it").CombinedOutput()
+	if err != nil {
+		t.Fatalf("holdfast mode set: %v\n%s", err, out)
+	}
+	err = eventually(t.Context(), 20*time.Second, func() error {
+		states, err := r.Workloads(t.Context(), pattern)
+		if err != nil {
+			return err
+		}
+		if len(states) == 0 {
+			return fmt.Errorf("no node runs %s", pattern)
+		}
+		for _, w := range states {
+			for _, s := range w.Signals {
+				if s.Mode != mode {
+					return fmt.Errorf("%s of %s is in mode %s: %s", s.Signal, w.Workload.Name, s.Mode, s.Source)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// workloads asks what was counted of the workloads that match.
+func workloads(t *testing.T, r *rig.Rig, pattern string) []view.WorkloadState {
+	t.Helper()
+	states, err := r.Workloads(t.Context(), pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states
+}
+
 // since is a moment as the holdfast command takes it.
 func since(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 
