@@ -17,7 +17,7 @@ __inline bool hook_begin(struct file_op *op, __u32 type, int *refuse)
 __inline bool read_passes(struct dentry *dentry)
 {
 	enum wanted want = wanted(HF_OPEN);
-	__u32 bits = want == WANT_ALL ? HF_WATCH_READ : dentry_watch(dentry);
+	__u32 bits = want == WANT_ALL ? HF_WATCH_READ : dentry_watch(address_of(dentry));
 
 	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & HF_WATCH_READ))
 		return true;

@@ -54,17 +54,19 @@ __inline bool exec_place(struct scratch *s, struct task_struct *task, struct exe
 	__u32 tgid = record->head.tgid;
 	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
 
-	if (!origin || !process)
+	if (!origin)
 		return false;
-	c->subject = process->exe;
+	c->subject = process ? process->exe : HF_EXE_ANY;
 	if (!exec_concerns(task, c->subject))
 		return false;
 	root_note(origin, task);
 	c->source = source_of(origin, &record->file);
 	if (!exec_object(s, origin, READ2(task, mm, exe_file), c))
 		return false;
-	process->exe = subject_of(c->object[0]);
-	process->flags = c->source;
+	if (process) {
+		process->exe = subject_of(c->object[0]);
+		process->flags = c->source;
+	}
 	if (!policy_of(origin, &c->policy))
 		return false;
 	exec_judge(c, false);

@@ -31,6 +31,9 @@ type PolicyMaps struct {
 	// Root maps a container's cgroup2 id to the device of its root file system, as the kernel counts devices (uint32).
 	// An entry is made at the first exec in the container's own mounts.
 	Root *ebpf.Map
+	// Processes maps a process's id, as the first pid namespace counts, (uint32) to its wire.Process: what runs already
+	// when a policy comes. Only the programs write it.
+	Processes *ebpf.Map
 }
 
 // Policies gives the maps that verdicts are taken from. Valid from New on.
@@ -52,6 +55,7 @@ func (l *loader) makePolicies() (PolicyMaps, error) {
 		"hash_key":            &p.HashKey,
 		"tally_by_policy":     &p.Tally,
 		"root_by_container":   &p.Root,
+		"process_by_tgid":     &p.Processes,
 	} {
 		m, err := l.mapOf(policyObject, name)
 		if err != nil {

@@ -97,7 +97,7 @@ func execDeeds() []execDeed {
 		{"script", enforceProcess, nil, "/etc/script", true, nothing},
 		{"script with other arguments", enforceProcess, listShellArguments, "/etc/script", false,
 			told("/bin/sh", "killed", process, wire.ReasonArguments)},
-		{"another program's deed", enforceProcess, nil, "/deed", false, refused("/deed", process, wire.ReasonExecutable)},
+		{"another program's deed", enforceProcess, nil, "/deed -test.list=none", false, refused("/deed", process, wire.ReasonExecutable)},
 	}
 }
 
@@ -130,9 +130,10 @@ func listShellArguments(t *testing.T, h *house) {
 
 // testExecVerdicts does each deed in a house of its own.
 func testExecVerdicts(t *testing.T, r *rig) {
+	image := newImage(t)
 	for i, d := range execDeeds() {
 		t.Run(d.name, func(t *testing.T) {
-			h := newHouse(t, r, uint32(100+i))
+			h := newHouse(t, r, image, uint32(100+i))
 			h.runs(t, "/bin/sh", "/bin/true", "/bin/cp", "/bin/mv", "/bin/ln", "/bin/mount")
 			if d.before != nil {
 				d.before(t, h)
@@ -145,12 +146,12 @@ func testExecVerdicts(t *testing.T, r *rig) {
 			h.says(t, d.says(h)...)
 		})
 	}
-	t.Run("memory", func(t *testing.T) { testMemoryVerdict(t, r) })
-	t.Run("dropped script", func(t *testing.T) { testScriptVerdict(t, r) })
-	t.Run("loader", func(t *testing.T) { testLoaderVerdict(t, r) })
-	t.Run("generation", func(t *testing.T) { testGeneration(t, r) })
+	t.Run("memory", func(t *testing.T) { testMemoryVerdict(t, r, image) })
+	t.Run("dropped script", func(t *testing.T) { testScriptVerdict(t, r, image) })
+	t.Run("loader", func(t *testing.T) { testLoaderVerdict(t, r, image) })
+	t.Run("generation", func(t *testing.T) { testGeneration(t, r, image) })
 	t.Run("announced", func(t *testing.T) { testAnnounced(t, r) })
-	t.Run("counts", func(t *testing.T) { testCounts(t, r) })
+	t.Run("counts", func(t *testing.T) { testCounts(t, r, image) })
 }
 
 // actRunMemory runs the shell from memory.
@@ -170,8 +171,8 @@ func actRunMemory(say) error {
 }
 
 // testMemoryVerdict wants what has no file not to run, by protection alone.
-func testMemoryVerdict(t *testing.T, r *rig) {
-	h := newHouse(t, r, 200)
+func testMemoryVerdict(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 200)
 	h.hold(t, enforceProtect)
 	cmd := h.command("/deed", "-test.run=^TestAct$")
 	cmd.Env = append(cmd.Env, "HOLDFAST_ACT=verdict memfd")
@@ -183,8 +184,8 @@ func testMemoryVerdict(t *testing.T, r *rig) {
 }
 
 // testScriptVerdict wants a script that is not of the image not to run, where that can be told.
-func testScriptVerdict(t *testing.T, r *rig) {
-	h := newHouse(t, r, 201)
+func testScriptVerdict(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 201)
 	h.runs(t, "/bin/sh", "/bin/cp")
 	h.hold(t, enforceProcess)
 	h.sh(t, "/bin/cp /etc/script /tmp/script; /tmp/script")
@@ -203,8 +204,8 @@ func testScriptVerdict(t *testing.T, r *rig) {
 }
 
 // testLoaderVerdict runs a program by the dynamic loader, which is the executable then, and not listed.
-func testLoaderVerdict(t *testing.T, r *rig) {
-	h := newHouse(t, r, 202)
+func testLoaderVerdict(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 202)
 	files := needed(t, "/proc/self/exe")
 	if len(files) == 0 {
 		t.Skip("unsupported: the loader needs a test that is linked dynamically")
@@ -223,8 +224,8 @@ func testLoaderVerdict(t *testing.T, r *rig) {
 }
 
 // testGeneration changes two entries and wants both to hold at once, with the generation of the policy.
-func testGeneration(t *testing.T, r *rig) {
-	h := newHouse(t, r, 203)
+func testGeneration(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 203)
 	h.runs(t, "/bin/sh", "/bin/touch", "/bin/cp")
 	h.hold(t, enforceProcess)
 	change := func(path string, was, now wire.Source) {
@@ -273,8 +274,8 @@ func testAnnounced(t *testing.T, r *rig) {
 }
 
 // testCounts wants hits and tallies to count.
-func testCounts(t *testing.T, r *rig) {
-	h := newHouse(t, r, 205)
+func testCounts(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 205)
 	h.runs(t, "/bin/sh", "/bin/true")
 	h.hold(t, enforceProcess)
 	h.sh(t, "/bin/true; /bin/true; /bin/touch "+proof)

@@ -92,16 +92,17 @@ func testFileVerdicts(t *testing.T, r *rig) {
 		must(t, r.sensor.WatchName(name, wire.WatchProtect))
 		t.Cleanup(func() { must(t, r.sensor.UnwatchName(name)) })
 	}
+	image := newImage(t)
 	for i, d := range fileDeeds() {
-		t.Run(d.name, func(t *testing.T) { testFileVerdict(t, r, uint32(300+i), d) })
+		t.Run(d.name, func(t *testing.T) { testFileVerdict(t, r, image, uint32(300+i), d) })
 	}
-	t.Run("templates", func(t *testing.T) { testTemplates(t, r) })
-	t.Run("told once", func(t *testing.T) { testToldOnce(t, r) })
-	t.Run("library", func(t *testing.T) { testLibraryVerdict(t, r) })
+	t.Run("templates", func(t *testing.T) { testTemplates(t, r, image) })
+	t.Run("told once", func(t *testing.T) { testToldOnce(t, r, image) })
+	t.Run("library", func(t *testing.T) { testLibraryVerdict(t, r, image) })
 }
 
-func testFileVerdict(t *testing.T, r *rig, id uint32, d fileDeed) {
-	h := newHouse(t, r, id)
+func testFileVerdict(t *testing.T, r *rig, image string, id uint32, d fileDeed) {
+	h := newHouse(t, r, image, id)
 	h.furnish(t)
 	h.hold(t, d.modes)
 	err := h.command("/bin/sh", "-c", d.script+"; exit $?").Run()
@@ -142,8 +143,8 @@ func (h *house) tree(t *testing.T, subject, prefix string, bits uint16) {
 }
 
 // testTemplates wants each kind of entry to hold for its files, and for no others.
-func testTemplates(t *testing.T, r *rig) {
-	h := newHouse(t, r, 350)
+func testTemplates(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 350)
 	const write = uint16(wire.MayWrite | wire.MayCreate)
 	for _, dir := range []string{"exact", "folder", "folder/deeper", "day-2", "day-x"} {
 		must(t, os.Mkdir(filepath.Join(h.root, "data", dir), 0o777))
@@ -167,8 +168,8 @@ func testTemplates(t *testing.T, r *rig) {
 }
 
 // testToldOnce repeats a deed and wants it told once a second, and counted each time.
-func testToldOnce(t *testing.T, r *rig) {
-	h := newHouse(t, r, 351)
+func testToldOnce(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 351)
 	h.furnish(t)
 	h.hold(t, map[wire.Signal]wire.Mode{wire.SignalFile: wire.ModeMonitor})
 	const times = 50
@@ -224,11 +225,11 @@ func copyLibrary(to string) error {
 }
 
 // testLibraryVerdict wants no code to be mapped that is not of the image, unless it is listed.
-func testLibraryVerdict(t *testing.T, r *rig) {
+func testLibraryVerdict(t *testing.T, r *rig, image string) {
 	if r.bySyscall() {
 		t.Skip("unsupported: refusing a mapping needs the security hooks")
 	}
-	h := newHouse(t, r, 352)
+	h := newHouse(t, r, image, 352)
 	h.runs(t, "/deed")
 	h.hold(t, enforceProcess)
 	load := func() say { return h.act(t, "verdict load", "/", h.inside).said }

@@ -39,34 +39,49 @@ type house struct {
 // applets are programs of the house that are one file each, in the image.
 var applets = []string{"sh", "touch", "true", "cp", "mv", "ln", "mount", "cat", "rm", "mkdir", "chmod"}
 
-// newHouse makes a container whose image has the applets in /bin, this test as /deed and files in /etc. Nothing holds for
-// it yet.
-func newHouse(t *testing.T, r *rig, id uint32) *house {
+// newImage makes the image of the houses: the applets in /bin, this test as /deed and files in /etc.
+func newImage(t *testing.T) string {
 	t.Helper()
-	box := r.container(t, Interest{})
-	dir := t.TempDir()
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	for _, name := range []string{"lower/bin", "lower/etc", "lower/tmp", "lower/data", "lower/proc", "upper", "work", "merged"} {
-		must(t, os.MkdirAll(filepath.Join(dir, name), 0o755))
-	}
+	dir := newTmpfs(t, "bin", "etc", "tmp", "data")
 	busybox, err := exec.LookPath("busybox")
 	must(t, err)
+	first := filepath.Join(dir, "bin/busybox")
+	copyTo(t, busybox, first)
 	for _, name := range applets {
-		copyTo(t, busybox, filepath.Join(dir, "lower/bin", name))
+		must(t, os.Link(first, filepath.Join(dir, "bin", name)))
 	}
 	self, err := os.Executable()
 	must(t, err)
-	copyTo(t, self, filepath.Join(dir, "lower/deed"))
+	copyTo(t, self, filepath.Join(dir, "deed"))
 	for _, path := range needed(t, self) {
-		copyTo(t, path, filepath.Join(dir, "lower", path))
+		copyTo(t, path, filepath.Join(dir, path))
 	}
 	for name, text := range map[string]string{"secret": "secret", "script": "#!/bin/sh\necho script > /tmp/proof\n"} {
-		must(t, os.WriteFile(filepath.Join(dir, "lower/etc", name), []byte(text), 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o755))
 	}
+	return dir
+}
+
+// newTmpfs mounts one with the folders.
+func newTmpfs(t *testing.T, folders ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	for _, name := range folders {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	return dir
+}
+
+// newHouse makes a container of the image. Nothing holds for it yet.
+func newHouse(t *testing.T, r *rig, image string, id uint32) *house {
+	t.Helper()
+	box := r.container(t, Interest{})
+	dir := newTmpfs(t, "upper", "work", "merged")
 	h := &house{box: box, r: r, root: filepath.Join(dir, "merged"), policy: wire.Policy{Id: id, Generation: 1}}
-	err = unix.Mount("overlay", h.root, "overlay", 0,
-		fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir))
+	err := unix.Mount("overlay", h.root, "overlay", 0,
+		fmt.Sprintf("lowerdir=%[2]s,upperdir=%[1]s/upper,workdir=%[1]s/work", dir, image))
 	if errors.Is(err, unix.ENODEV) {
 		t.Skip("unsupported: overlay needs CONFIG_OVERLAY_FS")
 	}

@@ -104,7 +104,7 @@ __inline bool exec_enforced(struct hf_policy *policy, __u64 *subject)
 	struct task_struct *task = current_task();
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
-	*subject = exe_of(tgid);
+	*subject = subject_now(tgid);
 	if (!policy_of(origin_of(tgid, task_cgroup(task)), policy) || !exec_concerns(task, *subject))
 		return false;
 	return mode_of(policy, stronger(policy, HF_SIGNAL_PROCESS, HF_SIGNAL_PROTECT)) == HF_MODE_ENFORCE;

@@ -94,7 +94,7 @@ __inline void op_dentry(struct file_op *op, struct dentry *dentry)
 // Notes what is watched about a file whose path stands in the buffer.
 __inline void op_watch(struct file_op *op, struct dentry *dentry, __u32 at, __u32 length, __u32 how)
 {
-	__u32 bits = dentry_watch(dentry) | path_watch(op->s, at, length);
+	__u32 bits = dentry_watch(address_of(dentry)) | path_watch(op->s->slot, at, length);
 
 	if (bits & how)
 		op->watched = true;

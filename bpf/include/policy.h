@@ -173,6 +173,17 @@ __inline __u64 exe_of(__u32 tgid)
 	return process && process->exe ? process->exe : HF_EXE_RUNTIME;
 }
 
+// The same for a judgement: of a process that the map had no room for, nothing is known, and what is listed for every
+// executable is all that it may.
+__inline __u64 subject_now(__u32 tgid)
+{
+	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+
+	if (!process)
+		return HF_EXE_ANY;
+	return process->exe ? process->exe : HF_EXE_RUNTIME;
+}
+
 // What is done about a deed: the flag of hf_flag that its record bears, 0 when nothing is to be done or told. BLOCKED
 // stands for every way to refuse; who kills instead says KILLED.
 enum verdict {

@@ -111,7 +111,7 @@ __inline bool file_passes(__u32 type, struct file *file, __u32 watch)
 	if (watch == HF_WATCH_WRITE)
 		return true;
 	want = wanted(type);
-	bits = want == WANT_ALL ? watch : dentry_watch(READ1(file, f_path.dentry));
+	bits = want == WANT_ALL ? watch : dentry_watch((__u64)READ1(file, f_path.dentry));
 	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & watch))
 		return true;
 	count_normal(type);
@@ -210,7 +210,7 @@ __inline void text_target(const struct call *call, struct file_op *op)
 		dir = (__s32)call_argument(call, how->target_dir);
 	length = path_user(op->s->slot, dir, address, false);
 	op->record->target_len = (__u16)length;
-	if (path_watch(op->s, at, length) & HF_WATCH_WRITE)
+	if (path_watch(op->s->slot, at, length) & HF_WATCH_WRITE)
 		op->watched = true;
 	if (how->type == HF_RENAME || how->type == HF_LINK)
 		text_deed(op, dir, address, HF_MAY_CREATE);
@@ -253,7 +253,7 @@ __inline void text_call(const struct call *call)
 	address = call_argument(call, how->path);
 	length = path_user(op.s->slot, dir, address, false);
 	op.record->path_len = (__u16)length;
-	if (path_watch(op.s, sizeof(*op.record), length) & HF_WATCH_WRITE)
+	if (path_watch(op.s->slot, sizeof(*op.record), length) & HF_WATCH_WRITE)
 		op.watched = true;
 	text_deed(&op, dir, address, deed_of(type));
 	if (how->target)

@@ -50,19 +50,25 @@ __inline __u32 ending_watch(struct dentry *dentry)
 	return bits ? *bits : 0;
 }
 
-// The bits of what is watched of the dentry: by its name, its ending and its folder's name.
-__inline __u32 dentry_watch(struct dentry *dentry)
+// The bits of what is watched of the dentry, which comes as a number: by its name, its ending and its folder's name. This
+// and the next are global functions because of their keys: the stacks of functions that call each other add up.
+__attribute__((noinline)) __u32 dentry_watch(__u64 address)
 {
+	struct dentry *dentry = (struct dentry *)address;
+
 	return name_watch(dentry) | ending_watch(dentry) | name_watch(READ1(dentry, d_parent));
 }
 
 // The bits of the watched prefix that the path begins with, which has the length and stands at the offset in the record.
 // The kernel compares no more than the key's bits, so that what stands after the path does not matter.
-__inline __u32 path_watch(struct scratch *s, __u32 at, __u32 length)
+__attribute__((noinline)) __u32 path_watch(__u32 slot, __u32 at, __u32 length)
 {
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	struct hf_watch_key key;
 	__u32 *bits;
 
+	if (!s)
+		return 0;
 	if (length > sizeof(key.path))
 		length = sizeof(key.path);
 	key.bits = length * 8;
