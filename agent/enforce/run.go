@@ -86,18 +86,27 @@ type Hits struct {
 	Egress map[policy.Contact]uint64
 }
 
-// Hits reads how often the entries of a policy were used since they were made.
+// Hits reads how often the entries of a policy were used since they were made. It keeps nobody waiting.
 func (e *Enforcer) Hits(id uint32) (Hits, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	h := Hits{map[policy.Key]uint64{}, map[policy.Tree]uint64{}, map[policy.Contact]uint64{}}
-	p, err := e.policy(id)
+	set, err := e.set(id)
 	if err != nil {
 		return h, err
 	}
-	err = errors.Join(hits(e.allow, id, p.set.Allow, h.Allow), hits(e.tree, id, p.set.Tree, h.Tree),
-		hits(e.egress, id, p.set.Egress, h.Egress))
+	err = errors.Join(hits(e.allow, id, set.Allow, h.Allow), hits(e.tree, id, set.Tree, h.Tree),
+		hits(e.egress, id, set.Egress, h.Egress))
 	return h, err
+}
+
+// set gives the set of a policy that is in force.
+func (e *Enforcer) set(id uint32) (*policy.Set, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, err := e.policy(id)
+	if err != nil {
+		return nil, err
+	}
+	return p.set, nil
 }
 
 func hits[K comparable](t *table[K], id uint32, of map[K]uint16, to map[K]uint64) error {
