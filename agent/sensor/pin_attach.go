@@ -239,13 +239,11 @@ func (s *Sensor) leave() error {
 	return errors.Join(append(errs, s.pins.drop(), s.pins.lock.Close())...)
 }
 
-// reportTasks has the kernel report the processes that are there. Where programs have gone on without an agent, what they
-// have reported is first taken out of the rings, which may be full of it, and comes after.
+// reportTasks has the kernel report the processes that are there. Where programs have gone on without an agent, the rings
+// may be full of what they have reported.
 func (s *Sensor) reportTasks() error {
 	if s.pins.resumed() || s.pins.replaces() {
-		if err := s.reader.drain(); err != nil {
-			return err
-		}
+		s.reader.makeRoom()
 	}
 	return s.iterate(taskIterator, "")
 }

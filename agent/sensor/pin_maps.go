@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
-// readPositions has, for the reader alone, what it has read: the next sequence number by (cpu, slot, ring).
+// readPositions has, for the reader alone, what it has handed out: the next sequence number by (cpu, slot, ring).
 const readPositions = "read_positions"
 
 // keptOver are the maps whose entries mean the same in every wire version: who is who.

@@ -5,10 +5,12 @@ package sensor
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
+	"slices"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
 // resume takes up the positions in the map, and keeps them there from now on: it is memory shared with the kernel, so
@@ -28,33 +30,34 @@ func (r *reader) resume(m *ebpf.Map) error {
 	return nil
 }
 
-// save writes a position where it outlives the reader.
-func (r *reader) save(at int) {
-	if r.saved == nil {
+// save notes, where it outlives the reader, that a record was handed out. Those of one position come in the order of their
+// numbers, but for the report of the processes that are there, which may be handed out again.
+func (r *reader) save(raw []byte) {
+	head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
+	if r.saved == nil || wire.Type(head.Type) == wire.TypeTask {
 		return
 	}
-	binary.NativeEndian.PutUint64(r.word[:], r.next[at])
+	binary.NativeEndian.PutUint64(r.word[:], head.Seq+1)
 	// The map has a place for each.
-	_, _ = r.saved.WriteAt(r.word[:], int64(at)*8)
+	_, _ = r.saved.WriteAt(r.word[:], int64(positionOf(head))*8)
 }
 
-// drain takes what the rings hold now, to be handed out by Run. It is bounded by their sizes.
-func (r *reader) drain() error {
-	r.urgent.SetDeadline(time.Unix(1, 0))
-	for _, ring := range []*ringbuf.Reader{r.urgent, r.bulk} {
-		left := ring.AvailableBytes()
-		for left > 0 {
-			first := r.used
-			if err := r.take(ring, batchMax); err != nil {
-				return fmt.Errorf("read what the rings hold: %w", err)
-			}
-			if r.used == first {
+// makeRoom lets the rings hold the report of the processes that are there, beside what they hold already, which is to be
+// handed out after it. Where that leaves no room, it is taken out.
+func (r *reader) makeRoom() {
+	for _, from := range []*ring{r.urgent, r.bulk} {
+		if from.waiting() <= from.size()/2 {
+			continue
+		}
+		for end := from.at + from.size(); from.at < end; {
+			raw, _ := from.next()
+			if raw == nil {
 				break
 			}
-			for _, record := range r.batch[first:r.used] {
-				left -= len(record.RawSample)
+			if r.check(raw) {
+				r.batch = append(r.batch, record{raw: slices.Clone(raw)})
 			}
 		}
+		from.commit(from.at)
 	}
-	return nil
 }

@@ -179,6 +179,44 @@ func (k *kept) once(t *testing.T) {
 	}
 }
 
+// wants waits until each was told as often as it is to be, and no more.
+func (k *kept) wants(t *testing.T, want map[string]int) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for name, n := range want {
+		told := func() int {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.told[name]
+		}
+		for told() < n {
+			select {
+			case <-k.more:
+			case <-deadline:
+				t.Fatalf("%s: told %d times, want %d", name, told(), n)
+			}
+		}
+		if told() > n {
+			t.Errorf("%s: told %d times, want %d", name, told(), n)
+		}
+	}
+}
+
+// cyclesOf is how often an agent is killed.
+func cyclesOf() int {
+	switch {
+	case os.Getenv("HOLDFAST_LONG") != "":
+		return 200
+	case os.Getenv("HOLDFAST_VM") != "" || testing.Short():
+		// Where a start takes many seconds.
+		return 3
+	default:
+		return 20
+	}
+}
+
+func touch(path string) error { return os.WriteFile(path, nil, 0o644) }
+
 // forget drops what was run so far: it may have been on its way when an agent was killed.
 func (k *kept) forget() {
 	k.mu.Lock()
@@ -337,6 +375,15 @@ func (teller) Record(raw []byte) {
 	copy(own, raw)
 	if err := e.Decode(own); err != nil {
 		panic(err)
+	}
+	if wire.Flag(e.Head.Flags)&(wire.FlagBlocked|wire.FlagKilled) != 0 {
+		switch {
+		case e.Exec() != nil:
+			fmt.Printf("ran refused %s\n", filepath.Base(string(e.Exe())))
+		case e.File() != nil:
+			fmt.Printf("ran refused %s\n", filepath.Base(string(e.Path())))
+		}
+		return
 	}
 	if e.Type != wire.TypeExec {
 		return

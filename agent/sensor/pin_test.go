@@ -22,21 +22,13 @@ import (
 // once; and in the end no more links, maps and programs are there than after the first start.
 func TestKeptThroughKills(t *testing.T) {
 	k := newKept(t)
-	cycles := 20
-	switch {
-	case os.Getenv("HOLDFAST_LONG") != "":
-		cycles = 200
-	case os.Getenv("HOLDFAST_VM") != "" || testing.Short():
-		// Where a start takes many seconds.
-		cycles = 3
-	}
 	k.start(t, "one")
 	want := k.count(t)
 	if want.pinnedLinks < 15 || want.pinnedMaps < 15 || want.links != want.pinnedLinks {
 		t.Fatalf("there are %+v", want)
 	}
 	t.Logf("after the first start: %+v", want)
-	for cycle := range cycles {
+	for cycle := range cyclesOf() {
 		// Under load, until it is killed: what it had just read then is not asked for.
 		stop := k.keepRunning(t, fmt.Sprint("load-", cycle))
 		k.kill(t)

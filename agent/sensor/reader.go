@@ -8,14 +8,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -24,8 +22,6 @@ import (
 const (
 	// batchMax bounds the records taken from one ring before they are handed on.
 	batchMax = 2048
-	// keepMax is the largest buffer that is kept for the next record.
-	keepMax = 2048
 	// settle is how long a record may take from its time stamp to the ring. Younger ones wait for the next batch, so
 	// that both rings come out in one order.
 	settle = time.Millisecond
@@ -50,15 +46,22 @@ type Stats struct {
 	Malformed uint64
 }
 
+// record is one that was read and not yet handed out. It lies in its ring, or in no ring when it was copied.
+type record struct {
+	raw   []byte
+	ring  *ring
+	start uint64
+}
+
 type reader struct {
 	cfg    Config
-	urgent *ringbuf.Reader
-	bulk   *ringbuf.Reader
-	batch  []ringbuf.Record
-	used   int
+	urgent *ring
+	bulk   *ring
+	// batch has what is not handed out yet.
+	batch []record
 	// next is the sequence number that is expected, by positionOf.
 	next []uint64
-	// saved has the same where it outlives the reader; nil where not.
+	// saved has, where that outlives the reader, the number after the last that was handed out; nil where not.
 	saved *ebpf.Memory
 	word  [8]byte
 	// resumed: what the rings held is older than the report of the processes that are there, and is handed out after it.
@@ -74,21 +77,17 @@ func newReader(cfg Config, maps map[string]*ebpf.Map) (*reader, error) {
 		return nil, fmt.Errorf("count the CPUs: %w", err)
 	}
 	r := &reader{cfg: cfg, next: make([]uint64, cpus*slots*2)}
-	if r.urgent, err = ringbuf.NewReader(maps["ring_urgent"]); err != nil {
+	if r.urgent, err = newRing(maps["ring_urgent"]); err != nil {
 		return nil, fmt.Errorf("open the urgent ring: %w", err)
 	}
-	if r.bulk, err = ringbuf.NewReader(maps["ring_bulk"]); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the bulk ring: %w", err), r.urgent.Close())
+	if r.bulk, err = newRing(maps["ring_bulk"]); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the bulk ring: %w", err), r.urgent.close())
 	}
-	// A deadline in the past: take what there is, never wait.
-	r.bulk.SetDeadline(time.Unix(1, 0))
 	return r, nil
 }
 
 // Run hands records to the handler until the context ends, then what is left in the rings.
 func (s *Sensor) Run(ctx context.Context, handle Handler) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.reader.urgent.Flush() })
-	defer stop()
 	pause := s.cfg.PollMax
 	for ctx.Err() == nil {
 		if err := s.self.beat(); err != nil {
@@ -99,11 +98,13 @@ func (s *Sensor) Run(ctx context.Context, handle Handler) error {
 			return err
 		}
 		handle.Settle()
+		s.reader.commit()
 		pause = s.nextPause(pause, n, held)
 	}
 	for {
 		n, _, err := s.reader.cycle(0, handle, true)
 		handle.Settle()
+		s.reader.commit()
 		if err != nil || n == 0 {
 			return err
 		}
@@ -137,63 +138,51 @@ func (s *Sensor) Stats() Stats {
 // cycle waits up to pause for an urgent record, takes a batch from both rings and hands out what has settled. It gives
 // the number of records read and of those held back.
 func (r *reader) cycle(pause time.Duration, handle Handler, last bool) (read, held int, err error) {
-	before := r.used
-	r.urgent.SetDeadline(time.Now().Add(pause))
+	if err := r.urgent.wait(pause); err != nil {
+		return 0, 0, err
+	}
+	before := len(r.batch)
+	// What comes while the rings are read has settled unless it is very young.
 	cutoff := bootNow() - uint64(settle)
-	first := r.used
-	if err := r.take(r.urgent, batchMax); err != nil {
-		return 0, 0, fmt.Errorf("read the urgent ring: %w", err)
+	for _, ring := range []*ring{r.urgent, r.bulk} {
+		cutoff = min(cutoff, r.take(ring))
 	}
-	// The wait may have been long; what came meanwhile has settled unless it is very young.
-	if r.used-first < batchMax {
-		cutoff = max(cutoff, bootNow()-uint64(settle))
-	}
-	cutoff = r.limit(cutoff, first, batchMax)
-	first = r.used
-	if err := r.take(r.bulk, batchMax); err != nil {
-		return 0, 0, fmt.Errorf("read the bulk ring: %w", err)
-	}
-	cutoff = r.limit(cutoff, first, batchMax)
-	read = r.used - before
+	read = len(r.batch) - before
 	if last {
 		cutoff = ^uint64(0)
 	}
 	return read, r.hand(cutoff, handle), nil
 }
 
-// limit lowers the cutoff when a ring was not read to its end: records younger than its last one may still be in it.
-func (r *reader) limit(cutoff uint64, first, most int) uint64 {
-	if r.used-first < most {
-		return cutoff
+// take reads a batch of a ring. When that is not all there is, records younger than the last may still be in it: it gives
+// the time of that one, else the end of time.
+func (r *reader) take(from *ring) uint64 {
+	for range batchMax {
+		raw, start := from.next()
+		if raw == nil {
+			return ^uint64(0)
+		}
+		if r.check(raw) {
+			r.batch = append(r.batch, record{raw, from, start})
+		}
 	}
-	return min(cutoff, timeOf(r.batch[r.used-1].RawSample))
+	if len(r.batch) == 0 {
+		return ^uint64(0)
+	}
+	return timeOf(r.batch[len(r.batch)-1].raw)
 }
 
-// take reads up to most records. The urgent ring waits for its first until the reader's deadline; nothing waits after.
-func (r *reader) take(ring *ringbuf.Reader, most int) error {
-	for range most {
-		if r.used == len(r.batch) {
-			r.batch = append(r.batch, ringbuf.Record{})
-		}
-		record := &r.batch[r.used]
-		if cap(record.RawSample) > keepMax {
-			record.RawSample = nil
-		}
-		if err := ring.ReadInto(record); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
-				return nil
+// commit gives the rings back what is before the oldest record that is not handed out yet.
+func (r *reader) commit() {
+	for _, ring := range []*ring{r.urgent, r.bulk} {
+		position := ring.at
+		for _, held := range r.batch {
+			if held.ring == ring {
+				position = min(position, held.start)
 			}
-			return err
 		}
-		if !r.check(record.RawSample) {
-			continue
-		}
-		r.used++
-		if ring == r.urgent && ring.AvailableBytes() == 0 {
-			return nil
-		}
+		ring.commit(position)
 	}
-	return nil
 }
 
 // check verifies the record's length against its head and follows the sequence.
@@ -208,12 +197,16 @@ func (r *reader) check(raw []byte) bool {
 		r.bad.Add(1)
 		return false
 	}
+	next := r.next[at]
+	if r.saved != nil && head.Seq < next {
+		// The last reader has handed it out.
+		return false
+	}
 	r.records.Add(1)
-	if next := r.next[at]; head.Seq > next {
+	if head.Seq > next {
 		r.gaps[head.Ring].Add(head.Seq - next)
 	}
 	r.next[at] = head.Seq + 1
-	r.save(at)
 	return true
 }
 
@@ -224,29 +217,23 @@ func positionOf(head *wire.Head) int {
 
 // hand gives out the records up to the cutoff in the order of time and keeps the rest. It gives the number kept.
 func (r *reader) hand(cutoff uint64, handle Handler) int {
-	batch := r.batch[:r.used]
-	slices.SortStableFunc(batch, func(a, b ringbuf.Record) int {
-		return cmp.Compare(r.timeOf(a.RawSample), r.timeOf(b.RawSample))
-	})
+	slices.SortStableFunc(r.batch, func(a, b record) int { return cmp.Compare(r.timeOf(a.raw), r.timeOf(b.raw)) })
 	n := 0
-	for n < len(batch) && r.timeOf(batch[n].RawSample) <= cutoff {
-		handle.Record(batch[n].RawSample)
+	for n < len(r.batch) && r.timeOf(r.batch[n].raw) <= cutoff {
+		handle.Record(r.batch[n].raw)
+		r.save(r.batch[n].raw)
 		n++
 	}
-	// Swapped, not copied, so that every buffer stays in the batch once.
-	for i := n; i < len(batch); i++ {
-		batch[i-n], batch[i] = batch[i], batch[i-n]
+	r.batch = slices.Delete(r.batch, 0, n)
+	if cap(r.batch) > 8*batchMax && len(r.batch) <= batchMax {
+		// A long queue of before is read: its room is not needed again.
+		r.batch = slices.Clone(r.batch)
 	}
-	r.used -= n
-	if len(r.batch) > 4*batchMax && r.used <= 2*batchMax {
-		// A long queue of before is read: its buffers are not needed again.
-		r.batch = slices.Clone(r.batch[:r.used])
-	}
-	return r.used
+	return len(r.batch)
 }
 
 func (r *reader) close() error {
-	return errors.Join(r.urgent.Close(), r.bulk.Close())
+	return errors.Join(r.urgent.close(), r.bulk.close())
 }
 
 // timeOf is the time by which a checked record is put in order.
