@@ -168,6 +168,10 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 			l.merged = merged
 		}
 	}
+	if len(l.observed) > 1 {
+		// What is few on each node may be many together.
+		l.merged = profile.Generalise(l.merged)
+	}
 	if l.written, err = f.written(ctx, key); err != nil {
 		return nil, err
 	}

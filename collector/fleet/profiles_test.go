@@ -102,13 +102,13 @@ func observe(t *testing.T, s *fleet.Session, version uint64, p *profile.Profile)
 	}
 }
 
-// version waits until the effective profile of a key has a version and so many entries, each program with its parent.
+// version waits until the effective profile of a key has a version, 0 for any, and so many programs, each with its parent.
 func (r *rig) version(key profile.Key, version uint64, programs int) fleet.Profile {
 	r.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		p, err := r.Profile(r.t.Context(), key)
-		if err == nil && p.Version == version && p.Entries == 2*programs {
+		if err == nil && (version == 0 || p.Version == version) && p.Entries == 2*programs {
 			return p
 		}
 		if time.Now().After(deadline) {
@@ -308,6 +308,31 @@ func entriesOf(t *testing.T, r *rig, m *apiv1.EffectiveProfile) int {
 		return 0
 	}
 	return e.Entries
+}
+
+// TestGeneralisedTogether has nodes see a few argument vectors each, which are many together.
+func TestGeneralisedTogether(t *testing.T) {
+	r := start(t, t.TempDir())
+	const nodes, each = 8, 8
+	for n := range nodes {
+		p := programs(keyed("web"), "/usr/bin/worker")
+		p.Processes[0].AnyArguments = false
+		for i := range each {
+			shape := []string{"worker", strings.Repeat("x", n+1), strings.Repeat("y", i+1)}
+			p.Processes[0].Arguments = append(p.Processes[0].Arguments, profile.Argument{Shape: shape, Seen: profile.Provenance{Origin: profile.Learned}})
+		}
+		if refused := observe(t, r.join(fmt.Sprint("node-", n)), 1, p); refused != "" {
+			t.Fatal(refused)
+		}
+		if one := profile.Generalise(p); one.Processes[0].AnyArguments {
+			t.Fatal("what one node has seen is enough by itself")
+		}
+	}
+	r.version(keyed("web"), 0, 1)
+	layer, err := r.Layer(t.Context(), keyed("web"), fleet.LayerEffective, "", 0)
+	if err != nil || len(layer.Profile.Processes) != 1 || !layer.Profile.Processes[0].AnyArguments {
+		t.Errorf("effective: %s, %v", layer.Text(), err)
+	}
 }
 
 // TestForgottenProfile tells an agent that has announced a profile since that there is none any more, and keeps versions
