@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -252,7 +253,7 @@ func (s *session) showDocument(d profile.Document) error {
 		}
 		shown.States[string(signal)] = state
 		if s.format != formatJSON {
-			p.field(string(signal), "%s", state)
+			p.field(string(signal), "%s", s.learning(state, d.Profile.Signals[signal]))
 		}
 	}
 	switch {
@@ -302,10 +303,8 @@ func (c *profileCall) show(ctx context.Context, f layerFlags) error {
 		p.field("shown", "%s", text.Layer)
 	}
 	p.field("trouble", "%s", text.Trouble)
-	for _, signal := range signalNames() {
-		if state := text.States[signal]; state != "" {
-			p.field(signal, "%s", state)
-		}
+	for _, signal := range profile.Signals() {
+		p.field(string(signal), "%s", c.learning(text.States[string(signal)], decoded.Signals[signal]))
 	}
 	if o := text.Overlay; o != nil {
 		p.field("overlay", "version %d by %s, %s: %s", o.Version, o.Author, c.age(o.Time), o.Reason)
@@ -317,6 +316,27 @@ func (c *profileCall) show(ctx context.Context, f layerFlags) error {
 		return p.err
 	}
 	return c.writeTree(decoded)
+}
+
+// learning says how far the learning of a signal is, and on what that rests.
+func (s *session) learning(state string, l profile.Learning) string {
+	var parts []string
+	if l.Observed > 0 {
+		parts = append(parts, grouped(l.Observed)+" observed", grouped(l.Once)+" seen only once")
+	}
+	if l.Replicas > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s", l.Replicas, plural(int(l.Replicas), "replica", "replicas")))
+	}
+	if !l.New.IsZero() {
+		parts = append(parts, "last new "+s.age(l.New))
+	}
+	if !l.Lost.IsZero() {
+		parts = append(parts, "events lost "+s.age(l.Lost))
+	}
+	if state == "" || len(parts) == 0 {
+		return state
+	}
+	return state + ": " + strings.Join(parts, ", ")
 }
 
 // nodeLine says what a node contributed.
