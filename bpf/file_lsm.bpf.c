@@ -230,10 +230,10 @@ int on_ftruncate(__u64 *ctx)
 
 // An executable mapping of a file: the program itself and its interpreter at exec, libraries after it. Of the program, the
 // exec was judged.
-__inline int mapping_judge(struct file *file, unsigned long protection)
+__inline int mapping_judge(const struct path *path, unsigned long protection)
 {
-	struct vfsmount *mnt = READ1(file, f_path.mnt);
-	struct dentry *dentry = READ1(file, f_path.dentry);
+	struct vfsmount *mnt = READ1(path, mnt);
+	struct dentry *dentry = READ1(path, dentry);
 	struct file_op op;
 	__u32 source;
 	int refuse = 0;
@@ -241,10 +241,10 @@ __inline int mapping_judge(struct file *file, unsigned long protection)
 	if (!hook_begin(&op, HF_MMAP_EXEC, &refuse))
 		return refuse;
 	op.record->flags = (__u32)protection;
-	read_file(&op.record->file, READ1(file, f_inode));
+	read_file(&op.record->file, READ1(dentry, d_inode));
 	op_path(&op, mnt, dentry, HF_WATCH_READ);
 	source = source_of(op.record->head.origin, &op.record->file);
-	if (op.judged && source != HF_SOURCE_IMAGE && file != READ2(current_task(), mm, exe_file))
+	if (op.judged && source != HF_SOURCE_IMAGE && dentry != READ3(current_task(), mm, exe_file, f_path.dentry))
 		library_judge(op.s->slot, address_of(mnt), address_of(dentry), source);
 	return op_end(&op, false);
 }
@@ -257,7 +257,16 @@ int on_mmap(__u64 *ctx)
 
 	if (!file || !(protection & PROT_EXEC))
 		return 0;
-	return mapping_judge(file, protection);
+	return mapping_judge(&file->f_path, protection);
+}
+
+// Of a mapping, the file that stands behind a file of an overlay is known: its path before 6.7 is that of the overlay's
+// file, its inode never.
+__inline const struct path *mapped_path(struct file *file)
+{
+	if (field_exists(struct backing_file, user_path) && READ1(file, f_mode) & FMODE_BACKING)
+		return &((struct backing_file *)file)->user_path;
+	return &file->f_path;
 }
 
 // A mapping of a file that becomes executable.
@@ -269,7 +278,7 @@ int on_mprotect(__u64 *ctx)
 
 	if (!file || !(protection & PROT_EXEC))
 		return 0;
-	return mapping_judge(file, protection);
+	return mapping_judge(mapped_path(file), protection);
 }
 
 SEC("lsm/sb_mount")

@@ -35,7 +35,7 @@ func (k *kept) view(t *testing.T) *rig {
 func TestEnforcedThroughKills(t *testing.T) {
 	k := newKept(t)
 	k.start(t, "one")
-	h := newHouse(t, k.view(t), 7)
+	h := newHouse(t, k.view(t), newImage(t), 7)
 	h.runs(t, "/bin/sh", "/bin/touch", "/bin/rm")
 	h.hold(t, map[wire.Signal]wire.Mode{wire.SignalProcess: wire.ModeEnforce})
 	ctx, cancel := context.WithCancel(context.Background())

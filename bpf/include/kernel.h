@@ -86,6 +86,11 @@ struct file {
 	void *private_data;
 } __core;
 
+// fs/file_table.c. From 6.7 on, what stands behind a file of an overlay has a path of its own, and this beside it.
+struct backing_file {
+	struct path user_path;
+} __core;
+
 struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;
