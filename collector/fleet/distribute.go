@@ -47,14 +47,21 @@ func (s *share) rouse() {
 // News gives a token when TakeNews has something.
 func (s *Session) News() <-chan struct{} { return s.share.news }
 
-// Held is which observed profiles of the node are stored, for its welcome.
+// Held is which observed profiles of the node are stored and count, for its welcome.
 func (s *Session) Held(ctx context.Context) (*apiv1.ObservedHeld, error) {
 	observed, err := s.fleet.store.ListObserved(ctx, s.node)
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := s.fleet.store.Revocations(ctx)
+	if err != nil {
+		return nil, err
+	}
 	held := &apiv1.ObservedHeld{}
 	for _, o := range observed {
+		if void(o, revoked) {
+			continue
+		}
 		held.Held = append(held.Held, &apiv1.ObservedAck{Key: keyMessage(o.Key), Version: o.Version, Refused: o.Refused})
 	}
 	return held, nil

@@ -75,6 +75,8 @@ type Fleet struct {
 	sessions map[string]*Session
 	policy   *apiv1.RecordPolicy
 	modes    *apiv1.ModeSettings
+	// revoked are the revocations that were seen last.
+	revoked  map[string]time.Time
 	nextTail uint64
 
 	// setting serialises changes of policy and modes, so that memory and store end with the same ones.
@@ -160,16 +162,39 @@ func (f *Fleet) save(ctx context.Context) {
 	}
 }
 
-// endRevoked ends the sessions whose certificates are void. Another process may have revoked them.
+// endRevoked ends the sessions whose certificates are void, and has what their nodes have observed left out. Another process
+// may have revoked them.
 func (f *Fleet) endRevoked(ctx context.Context) {
 	revoked, err := f.store.Revocations(ctx)
 	if err != nil {
 		f.log.Error("revocations could not be looked up", "error", err)
 		return
 	}
+	f.disown(ctx, revoked)
 	for _, s := range f.snapshot() {
 		if at, ok := revoked[s.node]; ok && authority.Void(s.issued, at) {
 			s.end(ErrRevoked)
+		}
+	}
+}
+
+// disown has the profiles computed anew that nodes have observed which were revoked since it was called last.
+func (f *Fleet) disown(ctx context.Context, revoked map[string]time.Time) {
+	f.mu.Lock()
+	before := f.revoked
+	f.revoked = revoked
+	f.mu.Unlock()
+	for node, at := range revoked {
+		if before[node].Equal(at) {
+			continue
+		}
+		observed, err := f.store.ListObserved(ctx, node)
+		if err != nil {
+			f.log.Error("what a revoked node has observed counts until the collector starts again", "node", node, "error", err)
+			continue
+		}
+		for _, o := range observed {
+			f.book.stale(o.Key)
 		}
 	}
 }

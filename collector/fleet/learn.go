@@ -147,8 +147,12 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := f.store.Revocations(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, o := range observed {
-		if o.Text == nil {
+		if o.Text == nil || void(o, revoked) {
 			continue
 		}
 		p, err := decodeProfile("observed by "+o.Node, o.Text)
@@ -193,6 +197,12 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 	}
 	l.effective = effective
 	return l, nil
+}
+
+// void reports whether what a node has observed counts no more: the node was revoked since, so it may not be what it was.
+func void(o store.Observed, revoked map[string]time.Time) bool {
+	at, ok := revoked[o.Node]
+	return ok && !o.Received.After(at)
 }
 
 // written is the newest overlay of a key, of version 0 if there never was one.

@@ -335,6 +335,26 @@ func TestGeneralisedTogether(t *testing.T) {
 	}
 }
 
+// TestRevokedNode revokes a node: what it has observed counts no more, until it is taken in again and sends it anew.
+func TestRevokedNode(t *testing.T) {
+	r := start(t, t.TempDir())
+	a, b := r.join("a"), r.join("b")
+	observe(t, a, 1, programs(keyed("web"), "/bin/a"))
+	observe(t, b, 1, programs(keyed("web"), "/bin/a", "/bin/b"))
+	r.version(keyed("web"), 0, 2)
+	if err := r.Revoke(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	r.version(keyed("web"), 0, 1)
+	back := r.join("b")
+	held, err := back.Held(t.Context())
+	if err != nil || len(held.GetHeld()) != 0 {
+		t.Errorf("the node is told that its profile is held: %v, %v", held, err)
+	}
+	observe(t, back, 1, programs(keyed("web"), "/bin/b"))
+	r.version(keyed("web"), 0, 2)
+}
+
 // TestForgottenProfile tells an agent that has announced a profile since that there is none any more, and keeps versions
 // growing.
 func TestForgottenProfile(t *testing.T) {

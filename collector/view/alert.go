@@ -48,6 +48,48 @@ type Alert struct {
 	Process   *Process   `json:"process,omitempty"`
 	Container *Container `json:"container,omitempty"`
 	Workload  Workload   `json:"workload"`
+	// Violation is missing from alerts that are not about what a profile allows.
+	Violation *Violation `json:"violation,omitempty"`
+}
+
+// Violation is what of its workload's profile a deed goes against.
+type Violation struct {
+	// Signal is process, file, egress or protect; Reason is why, such as executable, drift or domain.
+	Signal string `json:"signal"`
+	Reason string `json:"reason"`
+	// Mode is learn, monitor or enforce; ModeSource is what decided it.
+	Mode       string `json:"mode"`
+	ModeSource string `json:"mode_source,omitempty"`
+	// ProfileVersion is that of the profile that was in force, 0 for none.
+	ProfileVersion uint64 `json:"profile_version"`
+	// Executable acted, Parent is the executable that started it.
+	Executable string `json:"executable,omitempty"`
+	Parent     string `json:"parent,omitempty"`
+	// FileSource is where an executed or mapped file comes from: image, upper, memory or volume.
+	FileSource string `json:"file_source,omitempty"`
+	// Path and Access are of a file, Address, Name, Protocol and Port of whom was contacted or what was listened on.
+	Path     string   `json:"path,omitempty"`
+	Access   []string `json:"access,omitempty"`
+	Address  string   `json:"address,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Protocol string   `json:"protocol,omitempty"`
+	Port     uint32   `json:"port,omitempty"`
+	// Family and SocketKind are of a socket.
+	Family     string `json:"family,omitempty"`
+	SocketKind string `json:"socket_kind,omitempty"`
+	Capability string `json:"capability,omitempty"`
+}
+
+func newViolation(v *apiv1.Violation) *Violation {
+	if v == nil {
+		return nil
+	}
+	return &Violation{
+		Signal: v.GetSignal(), Reason: v.GetReason(), Mode: v.GetMode(), ModeSource: v.GetModeSource(), ProfileVersion: v.GetProfileVersion(),
+		Executable: v.GetExecutable(), Parent: v.GetParent(), FileSource: v.GetSource(), Path: v.GetPath(), Access: v.GetAccess(),
+		Address: v.GetAddress(), Name: v.GetName(), Protocol: v.GetProtocol(), Port: v.GetPort(), Family: v.GetFamily(),
+		SocketKind: v.GetKind(), Capability: v.GetCapability(),
+	}
 }
 
 // NewAlert gives a stored alert its outside shape. An alert without an event is possible on the wire; its time is then
@@ -74,6 +116,7 @@ func NewAlert(origin Origin, a *apiv1.Alert) Alert {
 		Process:      newProcess(e.GetProcess()),
 		Container:    newContainer(e.GetContainer()),
 		Workload:     newWorkload(e.GetContainer()),
+		Violation:    newViolation(a.GetViolation()),
 	}
 	if e == nil {
 		alert.Time = alert.Received
