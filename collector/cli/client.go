@@ -17,6 +17,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/holdfast-project/holdfast/collector/term"
 )
 
 const (
@@ -191,7 +193,7 @@ func (c *client) refusal(response *http.Response) error {
 	case http.StatusPreconditionFailed:
 		return advise(ExitFailure, err, "Somebody changed it in the meantime. Look at what it is now, and do it again.")
 	case http.StatusUnprocessableEntity:
-		return advise(ExitUsage, err, "Nothing was changed.")
+		return refusedText(said.Error.Message)
 	case http.StatusBadRequest:
 		return advise(ExitUsage, err, "See --help of this command.")
 	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -199,6 +201,20 @@ func (c *client) refusal(response *http.Response) error {
 	default:
 		return err
 	}
+}
+
+// refusedText is for a text that the collector does not take: what is wrong with it stands on lines of their own.
+func refusedText(message string) error {
+	first, rest, several := strings.Cut(message, "\n")
+	if !several {
+		return advise(ExitUsage, errors.New(message), "Nothing was changed.")
+	}
+	lines := []string{term.Escape(first)}
+	for line := range strings.Lines(rest) {
+		lines = append(lines, term.Escape(strings.TrimSuffix(line, "\n")))
+	}
+	return advise(ExitUsage, fmt.Errorf("the collector refuses this for %d reasons; nothing was changed", len(lines)), "%s",
+		strings.Join(lines, "\n"))
 }
 
 // errLater marks what may work when it is tried again, such as a node whose agent restarts.

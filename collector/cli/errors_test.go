@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"encoding/pem"
 	"net"
 	"net/http"
@@ -147,13 +148,13 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"file of a layer", good, "profile show --file y --layer merged", cli.ExitUsage, "--layer is of the collector's", "--help"},
 		{"version of no overlay", good, "profile show x --version 3", cli.ExitUsage, "--layer overlay", "--help"},
 		{"observed by nobody", good, "profile show x --layer observed", cli.ExitUsage, "--node", "--help"},
-		{"no such file", good, "profile show --file /no/such/file", cli.ExitUsage, "/no/such/file", "Nothing was changed"},
+		{"no such file", good, "profile show --file /no/such/file", cli.ExitUsage, "/no/such/file", "Profiles are read from files"},
 		{"yaml of a list", good, "profile list -o yaml", cli.ExitUsage, `--output "yaml" is none of table, wide, json`, "--help"},
 		{"approve what", good, "profile approve shop/web --reason x", cli.ExitUsage, "either the IDs", "--help"},
 		{"approve both", good, "profile approve shop/web 1 --all --reason x", cli.ExitUsage, "either the IDs", "--help"},
 		{"approve why", good, "profile approve shop/web --all", cli.ExitUsage, "--reason not given", "--help"},
 		{"export unknown layer", good, "profile export --layer observed", cli.ExitUsage, "layer", "--help"},
-		{"import an empty folder", good, "profile import " + t.TempDir() + " --reason x", cli.ExitUsage, "holds no .yaml", "Nothing was changed"},
+		{"import an empty folder", good, "profile import " + t.TempDir() + " --reason x", cli.ExitUsage, "holds no .yaml", "Profiles are read from files"},
 		{"viewer imports", good, "profile import testdata/profiles-import.yaml --reason x", cli.ExitRefused, "needs admin", "--role admin"},
 		{"test against nothing", good, "profile test testdata/profiles-two.yaml", cli.ExitUsage, "--events not given", "--help"},
 		{"explain unknown alert", good, "explain nothing", cli.ExitNotFound, "nothing", "ids"},
@@ -186,6 +187,26 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				t.Errorf("stderr holds what it must not: %q", stderr)
 			}
 		})
+	}
+}
+
+// TestRefusedTexts has a collector refuse a text for one and for several reasons.
+func TestRefusedTexts(t *testing.T) {
+	for message, want := range map[string]string{
+		"line 4: \x1b[31mred": "holdfast: line 4: \\x1b[31mred\n\nNothing was changed.\n",
+		"line 4: a\nline 5: b": "holdfast: the collector refuses this for 2 reasons; nothing was changed\n\nline 4: a\nline 5: b\n",
+	} {
+		address, ca := stranger(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			if err := json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": "refused", "message": message}}); err != nil {
+				t.Error(err)
+			}
+		}))
+		w := world{environment: map[string]string{"HOLDFAST_ADDRESS": address, "HOLDFAST_CA": ca, "HOLDFAST_TOKEN": "x"}}
+		code, stdout, stderr := w.run(t, "profile", "import", "testdata/profiles-import.yaml", "--reason", "x")
+		if code != cli.ExitUsage || stdout != "" || stderr != want {
+			t.Errorf("exit %d, %s%s", code, stdout, stderr)
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 // stdinName stands for stdin among file names.
 const stdinName = "-"
 
+const filesAdvice = "Profiles are read from files, from - for stdin, and from every .yaml and .yml file below a folder."
+
 // document is a profile of a file.
 type document struct {
 	profile.Document
@@ -36,7 +38,7 @@ func readProfiles(stdin io.Reader, names []string) ([]document, error) {
 	for _, name := range names {
 		below, err := profileFiles(name)
 		if err != nil {
-			return nil, advise(ExitUsage, err, "Nothing was changed.")
+			return nil, advise(ExitUsage, err, "%s", filesAdvice)
 		}
 		files = append(files, below...)
 	}
@@ -51,7 +53,7 @@ func readProfiles(stdin io.Reader, names []string) ([]document, error) {
 			continue
 		}
 		if err != nil {
-			return nil, advise(ExitUsage, err, "Nothing was changed.")
+			return nil, advise(ExitUsage, err, "%s", filesAdvice)
 		}
 		for _, d := range decoded {
 			if before, twice := first[d.Profile.Key]; twice {
@@ -122,7 +124,7 @@ func readProfile(stdin io.Reader, file string) ([]document, error) {
 func invalidFile(err error) error {
 	var invalid *profile.InvalidError
 	if !errors.As(err, &invalid) {
-		return advise(ExitUsage, err, "Nothing was changed.")
+		return advise(ExitUsage, err, "%s", filesAdvice)
 	}
 	var lines []string
 	for _, p := range invalid.Problems {
@@ -132,7 +134,7 @@ func invalidFile(err error) error {
 		lines = append(lines, fmt.Sprintf("and %d more", invalid.More))
 	}
 	n := len(invalid.Problems) + invalid.More
-	return advise(ExitUsage, fmt.Errorf("%d %s, nothing was changed", n, plural(n, "error", "errors")), "%s", strings.Join(lines, "\n"))
+	return advise(ExitUsage, fmt.Errorf("%d %s: what is named here is refused whole", n, plural(n, "error", "errors")), "%s", strings.Join(lines, "\n"))
 }
 
 func plural(n int, one, many string) string {
