@@ -193,7 +193,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 // TestRefusedTexts has a collector refuse a text for one and for several reasons.
 func TestRefusedTexts(t *testing.T) {
 	for message, want := range map[string]string{
-		"line 4: \x1b[31mred": "holdfast: line 4: \\x1b[31mred\n\nNothing was changed.\n",
+		"line 4: \x1b[31mred":  "holdfast: line 4: \\x1b[31mred\n\nNothing was changed.\n",
 		"line 4: a\nline 5: b": "holdfast: the collector refuses this for 2 reasons; nothing was changed\n\nline 4: a\nline 5: b\n",
 	} {
 		address, ca := stranger(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
