@@ -207,13 +207,15 @@ func cyclesOf() int {
 	switch {
 	case os.Getenv("HOLDFAST_LONG") != "":
 		return 200
-	case os.Getenv("HOLDFAST_VM") != "" || testing.Short():
-		// Where a start takes many seconds.
-		return 3
+	case isSlow():
+		return 2
 	default:
 		return 20
 	}
 }
+
+// isSlow is where a start takes many seconds: on an emulated processor, and under the race detector.
+func isSlow() bool { return os.Getenv("HOLDFAST_VM") != "" || testing.Short() }
 
 func touch(path string) error { return os.WriteFile(path, nil, 0o644) }
 

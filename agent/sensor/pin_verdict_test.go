@@ -48,7 +48,7 @@ func TestEnforcedThroughKills(t *testing.T) {
 		}
 	}()
 	want := map[string]int{}
-	cycles := max(3, cyclesOf()/4)
+	cycles := max(2, cyclesOf()/4)
 	for cycle := range cycles {
 		k.kill(t)
 		if h.sh(t, "touch /tmp/listed"); !h.there(t, "tmp/listed") {
