@@ -344,7 +344,9 @@ func (d *deed) arguments(p *process) {
 	}
 	shape, clean := report.Shape(argv)
 	if !clean {
-		l.stats.Secrets++
+		if !d.dry {
+			l.stats.Secrets++
+		}
 		d.anyArguments(p)
 		return
 	}
