@@ -82,7 +82,7 @@ func codeOf(status int, err error) string {
 		return "unsupported_media_type"
 	case http.StatusTooManyRequests:
 		return "too_many"
-	case http.StatusGatewayTimeout:
+	case http.StatusGatewayTimeout, http.StatusRequestTimeout:
 		return "timeout"
 	default:
 		return "internal"
@@ -101,10 +101,11 @@ type errorText struct {
 
 // fail answers with an error. The details of an internal one are logged and not told.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	status, message := statusOf(err), err.Error()
+	// The server takes a body that does not come for a client that has gone.
+	if r.Context().Err() != nil && status != http.StatusRequestTimeout {
 		return // Nobody is there to be told.
 	}
-	status, message := statusOf(err), err.Error()
 	switch status {
 	case http.StatusInternalServerError:
 		s.Log.Error("request", "method", r.Method, "path", r.URL.Path, "error", err)

@@ -56,7 +56,7 @@ func (s *server) allow(w http.ResponseWriter, r *http.Request, p params) error {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	if err := decode(w, r, &body); err != nil {
+	if err := s.decode(w, r, &body); err != nil {
 		return err
 	}
 	row, err := s.Store.Get(ctx, apiv1.Lane_LANE_ALERTS, r.PathValue("id"))

@@ -88,7 +88,7 @@ func (s *server) setMode(w http.ResponseWriter, r *http.Request, p params) error
 	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
 	defer cancel()
 	var body view.ModeRequest
-	if err := decode(w, r, &body); err != nil {
+	if err := s.decode(w, r, &body); err != nil {
 		return err
 	}
 	setting := store.ModeSetting{Workload: body.Workload, Mode: profile.Mode(body.Mode), Until: body.Until}

@@ -335,7 +335,7 @@ func (s *server) decide(approve bool) func(http.ResponseWriter, *http.Request, p
 			All     bool     `json:"all"`
 			Reason  string   `json:"reason"`
 		}
-		if err := decodeWithin(w, r, &body, maxProfileBytes); err != nil {
+		if err := s.decodeWithin(w, r, &body, maxProfileBytes); err != nil {
 			return err
 		}
 		if body.All == (len(body.Entries) > 0) {
@@ -367,7 +367,7 @@ func (s *server) putOverlay(w http.ResponseWriter, r *http.Request, p params) er
 		Text   string `json:"text"`
 		Reason string `json:"reason"`
 	}
-	if err := decodeWithin(w, r, &body, maxProfileBytes); err != nil {
+	if err := s.decodeWithin(w, r, &body, maxProfileBytes); err != nil {
 		return err
 	}
 	edited, err := s.Fleet.PutOverlay(ctx, key, body.Text, base, fleet.Author{Name: p.author, Reason: body.Reason})
@@ -414,7 +414,7 @@ func (s *server) importProfiles(w http.ResponseWriter, r *http.Request, p params
 		Profiles []string `json:"profiles"`
 		Reason   string   `json:"reason"`
 	}
-	if err := decodeWithin(w, r, &body, maxProfileBytes); err != nil {
+	if err := s.decodeWithin(w, r, &body, maxProfileBytes); err != nil {
 		return err
 	}
 	edited, err := s.Fleet.Import(ctx, body.Profiles, fleet.Author{Name: p.author, Reason: body.Reason})

@@ -5,6 +5,7 @@ package query_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -316,6 +317,30 @@ func mustJSON(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// TestSlowBody sends half of a body: the call ends all the same.
+func TestSlowBody(t *testing.T) {
+	api := querytest.Start(t, query.Config{Timeout: 200 * time.Millisecond})
+	conn, err := tls.Dial("tcp", api.Address, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: api.Authority.Roots(), ServerName: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "POST /api/v1/modes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", api.Admin); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("answered %s", response.Status)
+	}
 }
 
 func TestModes(t *testing.T) {

@@ -6,10 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
+	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/view"
@@ -47,7 +50,7 @@ func (s *server) record(w http.ResponseWriter, r *http.Request, _ params) error 
 // setRecord sets the rule of one workload pattern, whether or not it has one.
 func (s *server) setRecord(w http.ResponseWriter, r *http.Request, _ params) error {
 	var rule view.RecordRule
-	if err := decode(w, r, &rule); err != nil {
+	if err := s.decode(w, r, &rule); err != nil {
 		return err
 	}
 	if len(rule.Types) == 0 {
@@ -111,14 +114,18 @@ func (s *server) changeRecord(w http.ResponseWriter, r *http.Request, change fun
 }
 
 // decode reads a body of exactly one JSON object without unknown keys.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	return decodeWithin(w, r, v, maxBodyBytes)
+func (s *server) decode(w http.ResponseWriter, r *http.Request, v any) error {
+	return s.decodeWithin(w, r, v, maxBodyBytes)
 }
 
-// decodeWithin is decode of a body that has at most so many bytes.
-func decodeWithin(w http.ResponseWriter, r *http.Request, v any, most int64) error {
+// decodeWithin is decode of a body that has at most so many bytes. It must come within the timeout of a call.
+func (s *server) decodeWithin(w http.ResponseWriter, r *http.Request, v any, most int64) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return problemf(http.StatusUnsupportedMediaType, "the body must be application/json")
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(s.Timeout)); err != nil {
+		return fmt.Errorf("bound the time for a body: %w", err)
 	}
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	decoder.DisallowUnknownFields()
@@ -132,9 +139,13 @@ func decodeWithin(w http.ResponseWriter, r *http.Request, v any, most int64) err
 	switch {
 	case errors.As(err, &tooLarge):
 		return problemf(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return problemf(http.StatusRequestTimeout, "the body did not come within %s", s.Timeout)
 	case err != nil:
 		return problemf(http.StatusBadRequest, "body: %w", err)
-	default:
-		return nil
 	}
+	if err := control.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("bound the time for a body: %w", err)
+	}
+	return nil
 }
