@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
@@ -89,20 +90,30 @@ func (o *observer) run(ctx context.Context) error {
 		held[keyOf(h.GetKey())] = h.GetVersion()
 	}
 	source.Hold(held)
+	if err := o.announce(ctx, source.Keys()); err != nil {
+		return err
+	}
+	if err := o.sendAll(ctx, source); err != nil {
+		return err
+	}
+	// due is when what has changed meanwhile goes up, together; nil while nothing has.
+	var due <-chan time.Time
 	for {
-		if err := o.announce(ctx, source.Keys()); err != nil {
-			return err
-		}
-		if err := o.sendAll(ctx, source); err != nil {
-			return err
-		}
 		select {
 		case <-source.Changed():
+			// A container that has just come needs its profile now.
+			if err := o.announce(ctx, source.Keys()); err != nil {
+				return err
+			}
+			if due == nil {
+				due = time.After(o.uplink.timing.observe)
+			}
+		case <-due:
+			due = nil
+			if err := o.sendAll(ctx, source); err != nil {
+				return err
+			}
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		// What changes at the same time goes together.
-		if !rest(ctx, o.uplink.timing.observe) {
 			return context.Cause(ctx)
 		}
 	}

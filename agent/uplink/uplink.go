@@ -100,6 +100,8 @@ type Uplink struct {
 	modes  *apiv1.ModeSettings
 	// effective keeps effective profiles.
 	effective *keeper
+	// recalled says that what is kept was handed over.
+	recalled sync.Once
 	// unsaved says that the identity could not be written down yet. It belongs to Run, then to the stream that renews.
 	unsaved bool
 }
@@ -161,9 +163,8 @@ func (c *Config) check() error {
 // never enrolled and the collector will not have it: ErrToken, ErrAuthority, ErrDenied or ErrRequest, with the reason.
 func (u *Uplink) Run(ctx context.Context) error {
 	pause := backoff{first: u.timing.first, last: u.timing.last, slow: u.timing.slow}
-	u.recall()
+	u.Recall()
 	if u.cfg.Profiles != nil {
-		u.effective.load(u.cfg.Profiles.Apply)
 		var keeping sync.WaitGroup
 		stop, done := context.WithCancel(ctx)
 		keeping.Go(func() { u.effective.run(stop) })
@@ -191,6 +192,17 @@ func (u *Uplink) Run(ctx context.Context) error {
 		rest(ctx, wait)
 	}
 	return nil
+}
+
+// Recall hands over what the collector said last, as it is kept on disk: record policy, modes, effective profiles. Run does
+// so first; an agent that must know before it takes up containers calls it earlier. Only the first call counts.
+func (u *Uplink) Recall() {
+	u.recalled.Do(func() {
+		u.recall()
+		if u.cfg.Profiles != nil {
+			u.effective.load(u.cfg.Profiles.Apply)
+		}
+	})
 }
 
 // once enrols if it must, and then holds a stream open until it ends.

@@ -215,7 +215,11 @@ func (f *Fleet) write(ctx context.Context, edits ...edit) ([]Edited, error) {
 			Key: e.before.key, Base: e.before.written.Version, Written: now, Author: e.reasons.Name, Reason: e.reasons.Reason, Action: e.action,
 		}
 		if e.after != nil {
-			if _, err := profile.Effective(e.before.merged, e.after); err != nil {
+			effective, err := profile.Effective(e.before.merged, e.after)
+			if err == nil {
+				_, err = tellable(o.Key, effective)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%w: %s: %w", ErrRefused, o.Key, err)
 			}
 			text, err := bounded(profile.Encode(e.after))

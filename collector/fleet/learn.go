@@ -188,9 +188,6 @@ func (f *Fleet) layers(ctx context.Context, key profile.Key) (*layers, error) {
 		return l, nil
 	}
 	effective, err := profile.Effective(l.merged, l.overlay)
-	if err == nil && effective.Len() > profile.MaxEntries {
-		err = fmt.Errorf("%w: %d, at most %d", profile.ErrLimit, effective.Len(), profile.MaxEntries)
-	}
 	if err != nil {
 		l.trouble = errors.Join(l.trouble, fmt.Errorf("effective profile: %w", err))
 		return l, nil
@@ -230,6 +227,23 @@ func (l *layers) candidates() ([]profile.Entry, error) {
 	return profile.Candidates(l.merged, l.overlay)
 }
 
+// tellable is an effective profile, nil for none, as agents are told it. The error says why they cannot be.
+func tellable(key profile.Key, p *profile.Profile) (store.Effective, error) {
+	e := store.Effective{Key: key}
+	if p == nil {
+		return e, nil
+	}
+	if n := p.Len(); n > profile.MaxEntries {
+		return e, fmt.Errorf("effective profile: %w: %d, at most %d", profile.ErrLimit, n, profile.MaxEntries)
+	}
+	text := profile.EncodeBare(p)
+	if _, _, err := pack(text); err != nil {
+		return e, fmt.Errorf("effective profile: %w", err)
+	}
+	e.Text, e.Entries, e.Digest = text, p.Len(), sha256.Sum256(text)
+	return e, nil
+}
+
 // refresh computes the effective profile of a key anew, and tells the agents that have use for it if it has changed. It
 // returns the version. One at a time computes.
 func (f *Fleet) refresh(ctx context.Context, key profile.Key) (uint64, error) {
@@ -243,20 +257,19 @@ func (f *Fleet) refresh(ctx context.Context, key profile.Key) (uint64, error) {
 	if err != nil {
 		l.trouble = errors.Join(l.trouble, fmt.Errorf("candidates: %w", err))
 	}
+	e, err := tellable(key, l.effective)
+	if err != nil {
+		l.trouble = errors.Join(l.trouble, err)
+	}
+	f.book.note(key, l.trouble, len(waiting))
 	if l.trouble != nil {
 		f.log.Error("a profile is not whole", "profile", key.String(), "error", l.trouble)
 	}
-	f.book.note(key, l.trouble, len(waiting))
-	e := store.Effective{Key: key, Changed: f.now()}
-	if l.effective != nil {
-		if e.Text, err = bounded(profile.EncodeBare(l.effective)); err != nil {
-			return 0, fmt.Errorf("encode the effective profile of %s: %w", key, err)
-		}
-		e.Entries, e.Digest = l.effective.Len(), sha256.Sum256(e.Text)
-	} else if l.merged != nil || len(l.written.Text) > 0 {
-		// It cannot be told, so the one before holds.
+	if e.Text == nil && (l.merged != nil || len(l.written.Text) > 0) {
+		// There is something that cannot be told, so what was told before holds.
 		return f.book.version(key), nil
 	}
+	e.Changed = f.now()
 	if e.Version, err = f.store.PutEffective(ctx, e); err != nil {
 		return 0, err
 	}

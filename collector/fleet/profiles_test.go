@@ -202,6 +202,10 @@ func TestLimits(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	by := fleet.Author{Name: "ann", Reason: "all of it"}
+	if _, err := r.PutOverlay(t.Context(), keyed("web"), string(profile.Encode(programs(keyed("web"), half...))), nil, by); !errors.Is(err, fleet.ErrRefused) {
+		t.Errorf("an overlay that makes too many entries: %v", err)
+	}
 	tooMany := programs(keyed("web"), half...)
 	for i := range profile.MaxEntries {
 		tooMany.Processes = append(tooMany.Processes, profile.Process{Path: fmt.Sprintf("/bin/c%d", i), AnyArguments: true, Seen: profile.Provenance{Origin: profile.Learned}})
@@ -222,6 +226,13 @@ func TestLimits(t *testing.T) {
 	keys := make([]*apiv1.ProfileKey, profile.MaxProfiles+1)
 	for i := range keys {
 		keys[i] = message(keyed(fmt.Sprint(i)))
+	}
+	// A key that names nothing is left out.
+	if err := a.Announce(t.Context(), &apiv1.Announce{Keys: []*apiv1.ProfileKey{message(keyed("web")), {}}}); err != nil {
+		t.Error(err)
+	}
+	if got := a.Announced(); len(got) != 1 || got[0] != keyed("web") {
+		t.Errorf("announced: %v", got)
 	}
 	for _, m := range []*apiv1.Announce{{Keys: keys}, {Keys: keys[:2], Digests: make([][]byte, 1)}} {
 		if err := a.Announce(t.Context(), m); !errors.Is(err, fleet.ErrPolicy) {

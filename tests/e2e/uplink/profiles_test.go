@@ -229,6 +229,9 @@ func TestLearnedElsewhere(t *testing.T) {
 		t.Error("a node was told of a workload that it does not run")
 	}
 	checkOwn(t, c.store, web)
+	// A container comes to a node that has never run the workload.
+	three.run(web)
+	t.Logf("a node that is new to the workload: %s", three.allows(t, 5*time.Second, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
 
 	// Counts and times change, and agents are told nothing.
 	tellings := two.tellings
