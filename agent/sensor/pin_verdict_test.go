@@ -72,3 +72,37 @@ func TestEnforcedThroughKills(t *testing.T) {
 	k.wants(t, want)
 	t.Logf("%d attacks, none of effect, %d of them without an agent, each told once", attacks+cycles, cycles)
 }
+
+// TestModesOfTheDead looks at what is refused while there is no agent.
+func TestModesOfTheDead(t *testing.T) {
+	k := newKept(t)
+	k.start(t, "one")
+	r := k.view(t)
+	h := newHouse(t, r, newImage(t), 7)
+	h.hold(t, map[wire.Signal]wire.Mode{wire.SignalProcess: wire.ModeEnforce})
+	k.kill(t)
+	state := &self{m: r.sensor.loader.maps[agentState]}
+	must(t, state.m.Lookup(uint32(0), &state.state))
+	for _, test := range []struct {
+		what  wire.WhenDead
+		after time.Duration
+		runs  bool
+	}{
+		{wire.WhenDeadKeep, time.Nanosecond, false},
+		{wire.WhenDeadMonitor, time.Hour, false},
+		{wire.WhenDeadMonitor, time.Nanosecond, true},
+		{wire.WhenDeadRelease, time.Hour, false},
+		{wire.WhenDeadRelease, time.Nanosecond, true},
+	} {
+		must(t, state.set(func(a *wire.Agent) { a.WhenDead, a.DeadAfter = uint32(test.what), uint64(test.after) }))
+		if h.do(t, "/bin/touch", "/tmp/made"); h.there(t, "tmp/made") != test.runs {
+			t.Errorf("when dead %d after %s: what is not listed runs: %t, want %t", test.what, test.after, !test.runs, test.runs)
+		}
+	}
+	var tally wire.Tally
+	must(t, r.sensor.Policies().Tally.Lookup(uint32(7), &tally))
+	same(t, "tally", []pair{
+		{"blocked", tally.Blocked[wire.SignalProcess], uint64(3)},
+		{"would block", tally.WouldBlock[wire.SignalProcess], uint64(1)},
+	})
+}
