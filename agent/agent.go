@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container/netlink"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/proc"
@@ -205,7 +206,7 @@ func (a *Agent) buildSources() error {
 
 func (a *Agent) buildPipeline() {
 	p := a.pipeline
-	p.engine = detect.New(detect.Config{})
+	p.engine = detect.New(detect.Config{Explain: func(ev *event.Event) string { return p.guard.Explain(ev) }})
 	p.table = proc.New(proc.Config{MaxProcesses: int(a.cfg.MaxProcesses)})
 	p.cmdline = commandLine
 	p.offset = wallNow() - int64(bootNow())
@@ -237,12 +238,17 @@ func (a *Agent) run(ctx context.Context) error {
 	if err := a.applyInterest(); err != nil {
 		return err
 	}
+	if a.uplink != nil {
+		// Containers that are there are kept to what the collector said last.
+		a.uplink.Recall()
+	}
 	var group run.Group
 	for _, part := range append(a.sources, a.alerts, a.records, a.guard, a.enforcer) {
 		add(ctx, &group, part.Run)
 	}
 	add(ctx, &group, a.sense)
 	add(ctx, &group, a.flows)
+	add(ctx, &group, a.settle)
 	if a.uplink != nil {
 		add(ctx, &group, a.report)
 	}
@@ -297,6 +303,26 @@ func (a *Agent) flows(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// settle forgets the containers of the agent before that are gone, once those that are there have had time to be named.
+func (a *Agent) settle(ctx context.Context) error {
+	named := time.NewTimer(runtimePatience + 2*a.cfg.PendingTimeout)
+	defer named.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-named.C:
+	}
+	err := a.guard.Settled(func(cgroup uint64) bool {
+		_, state := a.registry.Lookup(cgroup)
+		return state != container.StateUnknown
+	})
+	if err != nil {
+		a.log.Error("policies of containers that are gone", "error", err)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // report speaks to the collector, once there is something to say of the kernel.

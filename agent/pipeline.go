@@ -106,7 +106,7 @@ func (p *pipeline) message(raw []byte) {
 func (p *pipeline) take(ev *event.Event) {
 	ev.Time = int64(ev.Head.Time) + p.offset
 	p.follow(ev)
-	if ev.Type == wire.TypeTask {
+	if ev.Type == wire.TypeTask && ev.Process.Origin == 0 {
 		return
 	}
 	if p.identify(ev) {
@@ -261,6 +261,10 @@ func (p *pipeline) publish() {
 // finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
 // watch.
 func (p *pipeline) finish(ev *event.Event) {
+	if ev.Type == wire.TypeTask {
+		p.guard.Existing(ev)
+		return
+	}
 	if n := ev.Net(); n != nil {
 		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
 	}
@@ -280,6 +284,10 @@ func (p *pipeline) finish(ev *event.Event) {
 
 // keep tells the guard what an event teaches of profiles and modes.
 func (p *pipeline) keep(ev *event.Event) {
+	// There was no room to wait until its container is known.
+	if ev.Container == nil {
+		return
+	}
 	if learns(ev) {
 		p.guard.Observe(ev)
 	}
@@ -292,7 +300,11 @@ func (p *pipeline) keep(ev *event.Event) {
 }
 
 func (p *pipeline) alert(match detect.Match, ev *event.Event) {
-	if p.write(p.alerts, &apiv1.Record{Record: &apiv1.Record_Alert{Alert: detect.Alert(match, ev)}}) {
+	alert := detect.Alert(match, ev)
+	if alert.Violation != nil {
+		p.guard.Complete(alert.Violation, ev)
+	}
+	if p.write(p.alerts, &apiv1.Record{Record: &apiv1.Record_Alert{Alert: alert}}) {
 		p.counts.alerts.Add(1)
 	}
 }

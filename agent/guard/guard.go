@@ -82,7 +82,13 @@ type workload struct {
 	states           map[profile.Signal]profile.State
 	// unsent says that the uplink is to take it, unsaved that the disk does not have it, stale that the policy does not.
 	unsent, unsaved, stale bool
-	containers             int
+	// failed says that what is allowed could not be put in force; it is tried again now and then.
+	failed     bool
+	containers int
+	// hits is what the kernel had counted when it was last asked.
+	hits enforce.Hits
+	// matcher holds deeds against what the policy allows; nil until it is asked for.
+	matcher *profile.Matcher
 }
 
 // member is a container that a policy holds for.
@@ -147,8 +153,10 @@ func (g *Guard) Run(ctx context.Context) error {
 		g.refresh()
 		g.tickModes()
 		if now := g.now(); now.Sub(saved) >= saveEvery {
+			g.count()
 			g.save()
 			g.forgetExpected()
+			g.retry()
 			saved = now
 		}
 	}
@@ -203,17 +211,34 @@ func (g *Guard) refresh() {
 	}
 }
 
+// retry makes what could not be put in force due again.
+func (g *Guard) retry() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.workloads {
+		w.stale = w.stale || w.failed
+	}
+}
+
 // apply works out what a workload is allowed and puts it in force. compiling is held.
 func (g *Guard) apply(w *workload) error {
+	err := g.tryApply(w)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w.failed = err != nil
+	return err
+}
+
+func (g *Guard) tryApply(w *workload) error {
 	g.mu.Lock()
 	id := w.policy
-	w.stale = false
+	w.stale, w.matcher = false, nil
 	allowed, err := g.allowed(w)
 	g.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("what is allowed: %w", err)
 	}
-	set, err := policy.Compile(allowed, policy.Options{Hasher: g.cfg.Enforcer.Hasher(), Cluster: g.cfg.Services})
+	set, err := policy.Compile(allowed, g.options())
 	if err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
@@ -253,11 +278,15 @@ func (g *Guard) Observe(ev *event.Event) bool {
 	return g.learner.Observe(ev)
 }
 
-// Existing learns of a process that was there before the agent.
+// Existing learns of a process that was there before the agent, if its container learns.
 func (g *Guard) Existing(ev *event.Event) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.learner.Existing(ev)
+	if ev.Container == nil {
+		return false
+	}
+	e, ok := g.modes.Explain(ev.Container.Cgroup, profile.SignalProcess, g.now())
+	return ok && e.Mode == profile.ModeLearn && g.learner.Existing(ev)
 }
 
 // Lost says that events were lost for a cause as docs/metrics.md has them, so that what is being learned may be partial.

@@ -49,7 +49,7 @@ func (g *Guard) Expect(c *container.Container) error {
 	g.compiling.Lock()
 	defer g.compiling.Unlock()
 	g.mu.Lock()
-	w, err := g.policyOf(key)
+	w, err := g.policyOf(key, enforce.Container{Name: name})
 	var modes profile.Modes
 	if err == nil {
 		g.expected[name] = g.now().Add(expectation)
@@ -73,6 +73,26 @@ func (g *Guard) Expect(c *container.Container) error {
 // expectation is how long a container may be announced before it is there.
 const expectation = 10 * time.Minute
 
+// Settled takes away what the agent before held of containers that went while nobody watched: those that were not taken
+// up, and whose cgroup is not there, as a function tells.
+func (g *Guard) Settled(there func(cgroup uint64) bool) error {
+	g.mu.Lock()
+	known := map[enforce.Container]bool{}
+	for name := range g.expected {
+		known[enforce.Container{Name: name}] = true
+	}
+	for _, m := range g.members {
+		c := enforcerName(m.container)
+		known[enforce.Container{Cgroup: c.Cgroup}], known[enforce.Container{Name: c.Name}] = true, true
+	}
+	g.mu.Unlock()
+	err := g.cfg.Enforcer.Retain(func(c enforce.Container) bool { return known[c] || c.Cgroup != 0 && there(c.Cgroup) })
+	if err != nil {
+		return fmt.Errorf("forget containers that are gone: %w", err)
+	}
+	return nil
+}
+
 // forgetExpected takes away what holds for containers that were announced and did not come.
 func (g *Guard) forgetExpected() {
 	g.mu.Lock()
@@ -92,20 +112,25 @@ func (g *Guard) forgetExpected() {
 	}
 }
 
-// policyOf finds the workload of a key and sees to it that it has a policy. mu is held.
-func (g *Guard) policyOf(key profile.Key) (*workload, error) {
+// policyOf finds the workload of a key and sees to it that it has a policy: the one that a container of it had under the
+// agent before, if there was one. mu is held.
+func (g *Guard) policyOf(key profile.Key, c enforce.Container) (*workload, error) {
 	w := g.workloads[key]
 	if w == nil && len(g.workloads) >= profile.MaxProfiles && !g.forgetOne() {
 		return nil, fmt.Errorf("%d workloads have profiles already", profile.MaxProfiles)
 	}
 	w = g.workloadOf(key)
-	if w.policy == 0 {
-		id, err := g.cfg.Enforcer.Create()
-		if err != nil {
+	if w.policy != 0 {
+		return w, nil
+	}
+	id, ok := g.cfg.Enforcer.Adopt(c)
+	if !ok {
+		var err error
+		if id, err = g.cfg.Enforcer.Create(); err != nil {
 			return nil, err
 		}
-		w.policy, w.stale = id, true
 	}
+	w.policy, w.stale = id, true
 	return w, nil
 }
 
@@ -118,7 +143,7 @@ func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, []mod
 	if m != nil && m.container == c {
 		return nil, nil, nil
 	}
-	w, err := g.policyOf(key)
+	w, err := g.policyOf(key, enforcerName(c))
 	if err != nil {
 		return nil, nil, err
 	}

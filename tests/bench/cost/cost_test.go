@@ -58,13 +58,17 @@ func TestCost(t *testing.T) {
 	must(t, err)
 	s, err := sensor.New(sensor.Config{CgroupRoot: cgroups}, kernel)
 	must(t, err)
-	defer func() { must(t, s.Close()) }()
+	t.Cleanup(func() { must(t, s.Close()) })
 	must(t, s.Start(func() error { return nil }))
 	watches := detect.Watch()
 	must(t, s.SetDefaultInterest(watches.Host, watches.Containers))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx, nobody{}) }()
+	defer func() {
+		cancel()
+		must(t, <-ended)
+	}()
 	add("host", cgroups)
 	container := filepath.Join(cgroups, strings.Repeat("c0", 32))
 	must(t, os.Mkdir(container, 0o755))
@@ -73,8 +77,6 @@ func TestCost(t *testing.T) {
 	must(t, os.Mkdir(learned, 0o755))
 	keep(t, s, learned)
 	add("learned", learned)
-	cancel()
-	must(t, <-ended)
 	show(columns)
 }
 
@@ -90,12 +92,13 @@ func work(t *testing.T, cgroup string) []figure {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestCost$")
 	cmd.Env = append(os.Environ(), worker+"=1")
 	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{to}
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	// Mounts of its own make it a container's process to the kernel side.
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Cloneflags: unix.CLONE_NEWNS}
 	must(t, cmd.Start())
 	must(t, to.Close())
 	var figures []figure
-	must(t, json.NewDecoder(from).Decode(&figures))
-	must(t, cmd.Wait())
+	decoded := json.NewDecoder(from).Decode(&figures)
+	must(t, errors.Join(cmd.Wait(), decoded))
 	return figures
 }
 
