@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -25,7 +26,10 @@ const (
 	unknownAddr  = "10.200.0.1"
 )
 
-const typeA = 1
+// sixAddr is in every answer.
+var sixAddr = netip.MustParseAddr("fd00:9::1")
+
+const typeA, typeAAAA = 1, 28
 
 // askFor makes a question, with the extension that resolvers of today send.
 func askFor(id uint16, name string) []byte {
@@ -39,18 +43,21 @@ func askFor(id uint16, name string) []byte {
 	return append(msg, 0, 0, 41, 0x10, 0, 0, 0, 0, 0, 0, 0)
 }
 
-// answerTo answers a question: the name is another's, compressed, which has the address.
+// answerTo answers a question: the name is another's, compressed, which has the address and sixAddr.
 func answerTo(question []byte, ttl uint32, addr [4]byte) []byte {
 	end := 12
 	for end < len(question) && question[end] != 0 {
 		end += int(question[end]) + 1
 	}
 	msg := append([]byte{}, question[:min(end+5, len(question))]...)
-	msg[2], msg[3], msg[7], msg[11] = 0x81, 0x80, 2, 0
+	msg[2], msg[3], msg[7], msg[11] = 0x81, 0x80, 3, 0
 	alias := len(msg) + 12
 	msg = append(msg, 0xc0, 12, 0, 5, 0, 1)
 	msg = binary.BigEndian.AppendUint32(msg, ttl)
 	msg = append(msg, 0, 7, 4, 'E', 'd', 'g', 'e', 0xc0, 12)
+	msg = append(msg, 0xc0, byte(alias), 0, typeAAAA, 0, 1)
+	msg = binary.BigEndian.AppendUint32(msg, ttl)
+	msg = append(append(msg, 0, 16), sixAddr.AsSlice()...)
 	msg = append(msg, 0xc0, byte(alias), 0, typeA, 0, 1)
 	msg = binary.BigEndian.AppendUint32(msg, ttl)
 	return append(append(msg, 0, 4), addr[:]...)
@@ -211,6 +218,9 @@ func deedNames(s say) error {
 	if err != nil {
 		return err
 	}
+	if err := sixReached(s, "six before", port); err != nil {
+		return err
+	}
 	names := []string{listedName, "a." + listedDomain, "API.Example.COM", "x.y.z." + listedDomain}
 	for i := range attempts() {
 		var addr [4]byte
@@ -239,6 +249,21 @@ func deedNames(s say) error {
 			return err
 		}
 	}
+	return sixReached(s, "six after", port)
+}
+
+// sixReached says with what error sixAddr is contacted.
+func sixReached(s say, what string, port int64) error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var errno unix.Errno
+	if err := unix.Connect(fd, sockaddr(sixAddr.String(), port)); err != nil && !errors.As(err, &errno) {
+		return err
+	}
+	s[what] = int64(errno)
 	return nil
 }
 
@@ -276,7 +301,7 @@ func testEgressNames(t *testing.T, r *netRig) {
 	d := p.deed("names")
 	n := int64(attempts())
 	if d.said["asked"] != n || d.said["refused"] != 0 || d.said["refused questions"] != 0 || d.said["wrongly allowed"] != 0 ||
-		d.said["wrongly asked"] != 0 {
+		d.said["wrongly asked"] != 0 || unix.Errno(d.said["six before"]) != unix.EPERM || d.said["six after"] != 0 {
 		t.Errorf("of %d: %v", n, d.said)
 	}
 	t.Logf("%d connections right after their answer: %v", n, d.said)
@@ -451,8 +476,8 @@ func testEgressExpired(t *testing.T, r *netRig) {
 		}
 		return n
 	}
-	if n := count(); n != 1 {
-		t.Errorf("%d addresses are admitted, want 1", n)
+	if n := count(); n != 2 {
+		t.Errorf("%d addresses are admitted, want 2", n)
 	}
 	if _, err := r.sensor.sweepAdmitted(bootNow() + uint64(sweepAfter)); err != nil {
 		t.Error(err)

@@ -29,37 +29,57 @@ __inline bool is_metadata(const struct peer *peer)
 // Bits of prefix of a whole key: all from policy on but the padding at the end.
 #define EGRESS_BITS 256
 
-__inline __u32 egress_try(const struct hf_policy *policy, struct hf_egress_key *key, __u16 port, __u8 protocol,
-			  __u32 want)
+// An entry of the trie for the address in the key, as hf_egress_bit.
+__inline __u32 egress_try(__u64 id_generation, struct hf_egress_key *key, __u32 want)
 {
-	key->port = port;
-	key->protocol = protocol;
-	return allow_bits(policy, bpf_map_lookup_elem(&allow_egress, key), want);
+	struct hf_policy policy = { .generation = id_generation >> 32 };
+
+	return allow_bits(&policy, bpf_map_lookup_elem(&allow_egress, key), want);
 }
 
-// What the policy lists for an address, as hf_egress_bit. It ends when what is wanted is found.
-static __attribute__((noinline)) __u32 egress_bits(const struct hf_policy *policy, __u64 exe, const struct peer *peer,
-						   __u32 want)
+// What the policy, by its id and generation, lists for an address, by the halves of its key, to the executable: at the
+// port (protocol << 16 | port), at every one of the protocol, and at all, until what is wanted is found. This and what
+// follows are global functions, verified once each, and take numbers.
+__attribute__((noinline)) int egress_bits(__u64 id_generation, __u64 exe, __u64 first, __u64 second, __u32 port_want)
 {
-	struct hf_egress_key key = { .bits = EGRESS_BITS, .policy = policy->id, .subject = exe };
-	__u8 protocol = protocol_key(peer->protocol);
-	__u32 bits = 0;
+	struct hf_egress_key key = { .bits = EGRESS_BITS, .policy = (__u32)id_generation, .subject = exe };
+	__u32 want = port_want >> 24, bits;
 
-	addr_key(key.addr, peer->addr, peer->family);
-	for (__u32 i = 0; i < 2 && !(bits & want); i++) {
-		if (peer->port)
-			bits |= egress_try(policy, &key, peer->port, protocol, want);
-		if (!(bits & want))
-			bits |= egress_try(policy, &key, 0, protocol, want);
-		if (!(bits & want))
-			bits |= egress_try(policy, &key, 0, 0, want);
-		key.subject = HF_EXE_ANY;
-	}
-	return bits;
+	__builtin_memcpy(key.addr, &first, sizeof(first));
+	__builtin_memcpy(key.addr + 8, &second, sizeof(second));
+	key.port = (__u16)port_want;
+	key.protocol = (__u8)(port_want >> 16);
+	bits = egress_try(id_generation, &key, want);
+	if (bits & want)
+		return (int)bits;
+	key.port = 0;
+	bits |= egress_try(id_generation, &key, want);
+	if (bits & want)
+		return (int)bits;
+	key.protocol = 0;
+	return (int)(bits | egress_try(id_generation, &key, want));
+}
+
+__inline __u64 id_generation(const struct hf_policy *policy)
+{
+	return (__u64)policy->generation << 32 | policy->id;
+}
+
+// What is listed for a peer, to the executable or to every one.
+__inline __u32 peer_bits(const struct hf_policy *policy, __u64 exe, const struct peer *peer, __u32 want)
+{
+	__u32 port_want = want << 24 | (__u32)protocol_key(peer->protocol) << 16 | peer->port, bits;
+	__u64 addr[2];
+
+	addr_key((__u8 *)addr, peer->addr, peer->family);
+	bits = (__u32)egress_bits(id_generation(policy), exe, addr[0], addr[1], port_want);
+	if (bits & want)
+		return bits;
+	return bits | (__u32)egress_bits(id_generation(policy), HF_EXE_ANY, addr[0], addr[1], port_want);
 }
 
 // Whether contact with what the name stands for is listed: at the port (protocol << 16 | port), at every one of the
-// protocol, or at all. The policy comes as its id and generation: a global function, verified once, takes numbers.
+// protocol, or at all.
 __attribute__((noinline)) int name_contact(__u64 id_generation, __u64 exe, __u64 name, __u64 port)
 {
 	struct hf_policy policy = { .id = (__u32)id_generation, .generation = id_generation >> 32 };
@@ -87,8 +107,9 @@ static __attribute__((noinline)) bool egress_named(const struct hf_policy *polic
 	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
 		names[i] = found->until[i] > now ? found->name[i] : 0;
 	bpf_spin_unlock(&found->lock);
+#pragma unroll
 	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
-		if (names[i] && name_contact((__u64)policy->generation << 32 | policy->id, actor->exe, names[i],
+		if (names[i] && name_contact(id_generation(policy), actor->exe, names[i],
 					     (__u64)protocol_key(peer->protocol) << 16 | peer->port))
 			return true;
 	return false;
@@ -107,7 +128,7 @@ static __attribute__((noinline)) void judge_contact(struct judgment *to, const s
 	protected = is_metadata(peer) && mode_of(&policy, HF_SIGNAL_PROTECT) != HF_MODE_OFF;
 	if (!protected && mode_of(&policy, HF_SIGNAL_EGRESS) == HF_MODE_OFF)
 		return;
-	bits = egress_bits(&policy, actor->exe, peer, protected ? HF_MAY_CONTACT_ONE : HF_MAY_CONTACT);
+	bits = peer_bits(&policy, actor->exe, peer, protected ? HF_MAY_CONTACT_ONE : HF_MAY_CONTACT);
 	if (mode_of(&policy, HF_SIGNAL_EGRESS) != HF_MODE_OFF)
 		listed = bits & HF_MAY_CONTACT || egress_named(&policy, actor, peer);
 	if (protected && !(bits & HF_MAY_CONTACT_ONE))
