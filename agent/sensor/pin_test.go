@@ -92,7 +92,7 @@ func TestUpgradeUnfinished(t *testing.T) {
 	}
 }
 
-// TestOtherMaps replaces an agent by one whose maps are of another kind: it begins with new ones.
+// TestOtherMaps replaces an agent by one whose maps are of another kind: it begins with new ones, and knows who is who.
 func TestOtherMaps(t *testing.T) {
 	if isSlow() {
 		t.Skip("needs many starts")
@@ -100,9 +100,19 @@ func TestOtherMaps(t *testing.T) {
 	k := newKept(t)
 	k.start(t, "one")
 	want := k.count(t)
+	box := k.view(t).container(t, everything)
 	k.end(t, unix.SIGTERM)
 	k.start(t, "other maps")
 	k.settles(t, want)
+	maps := k.view(t).sensor.loader.maps
+	var container uint64
+	if err := maps["container_by_cgroup"].Lookup(box.id, &container); err != nil || container != box.id {
+		t.Errorf("the container of cgroup %d is %d: %v", box.id, container, err)
+	}
+	var process wire.Process
+	if err := maps["process_by_tgid"].Lookup(uint32(os.Getpid()), &process); err != nil || process.Start == 0 {
+		t.Errorf("this process is %+v: %v", process, err)
+	}
 	k.run(t, "new")
 	k.once(t)
 }
