@@ -264,7 +264,7 @@ int on_mmap(__u64 *ctx)
 // file, its inode never.
 __inline const struct path *mapped_path(struct file *file)
 {
-	if (field_exists(struct backing_file, user_path) && READ1(file, f_mode) & FMODE_BACKING)
+	if (field_exists(struct backing_file, user_path) && READ1(file, f_mode) & FMODE_NOACCOUNT)
 		return &((struct backing_file *)file)->user_path;
 	return &file->f_path;
 }

@@ -15,18 +15,29 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } __core;
 
+// Whether the mount is one of the task's own namespace. The runtime's own program, on its way into a container, is not.
+__inline bool is_own_mount(struct task_struct *task, struct vfsmount *mnt)
+{
+	struct mount *mount = (struct mount *)((char *)mnt - field_offset(struct mount, mnt));
+
+	return READ1(mount, mnt_ns) == READ2(task, nsproxy, mnt_ns);
+}
+
 // Names the executable of a container's process that is there already, if it is one of the container's files: else it may
 // still be the runtime's.
 __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid, __u64 origin)
 {
 	struct hf_exec *record = (struct hf_exec *)s->bytes;
 	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	struct file *exe = READ2(task, mm, exe_file);
 	struct exec_case c = {};
 
 	if (!origin || !process || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
 		return;
 	root_note(origin, task);
-	if (!on_root(origin, record->file.device) || !exec_object(s, origin, READ2(task, mm, exe_file), &c))
+	if (!on_root(origin, record->file.device) && !is_own_mount(task, READ1(exe, f_path.mnt)))
+		return;
+	if (!exec_object(s, origin, exe, &c))
 		return;
 	process->exe = subject_of(c.object[0]);
 	process->flags = source_of(origin, &record->file);

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -201,8 +202,9 @@ func actLoad(s say) error {
 		if err == nil && protection == unix.PROT_READ {
 			err = unix.Mprotect(memory, unix.PROT_READ|unix.PROT_EXEC)
 		}
-		if err != nil {
-			s[name] = 1
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			s[name] = int64(errno)
 		}
 	}
 	return nil
@@ -233,7 +235,8 @@ func testLibraryVerdict(t *testing.T, r *rig, image string) {
 	h.runs(t, "/deed")
 	h.hold(t, enforceProcess)
 	load := func() say { return h.act(t, "verdict load", "/", h.inside).said }
-	if said := load(); said["/tmp/at once"] != 1 || said["/tmp/later"] != 1 {
+	const refused = int64(unix.EPERM)
+	if said := load(); said["/tmp/at once"] != refused || said["/tmp/later"] != refused {
 		t.Errorf("refused: %v, want both", said)
 	}
 	got := map[string]bool{}
@@ -247,7 +250,7 @@ func testLibraryVerdict(t *testing.T, r *rig, image string) {
 		h.list(t, wire.AllowLibrary, "/deed", h.text(name), uint16(wire.SourceUpper))
 	}
 	if said := load(); len(said) != 0 {
-		t.Errorf("refused what is listed: %v", said)
+		t.Errorf("refused what is listed: %v; verdicts: %q", said, h.verdicts(t))
 	}
 }
 

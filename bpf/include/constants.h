@@ -6,7 +6,6 @@
 
 // include/linux/fs.h. FMODE_* are bits of f_mode, __FMODE_EXEC one of f_flags.
 #define FMODE_WRITE 0x2
-#define FMODE_BACKING 0x2000000
 #define FMODE_NOACCOUNT 0x20000000
 #define __FMODE_EXEC 0x20
 
