@@ -6,12 +6,15 @@ import (
 	"bytes"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // When what was learned becomes a template.
 const (
+	// datedAfter is how many paths with a date there are before their shape stands for them: tomorrow's is another one.
+	datedAfter = 1
 	// shapeAfter is how many paths of one shape there are before the shape stands for them.
 	shapeAfter = 3
 	// spreadAfter is how many direct entries of a folder there are before the folder stands for them, and how many folders
@@ -154,6 +157,7 @@ func generaliseFiles(list []File) []File {
 		}
 		set[f.Path] = &template{Template: t, access: f.Access, seen: f.Seen}
 	}
+	set.raise(datedAfter, Read|Write|Create|Delete, datedShape)
 	set.raise(shapeAfter, Read|Write|Create|Delete, shapeOf)
 	set.raise(spreadAfter, Write|Create|Delete, folderTemplate)
 	set.trees()
@@ -171,6 +175,17 @@ func shapeOf(t *template) (Template, bool) {
 	}
 	shape := Shape(t.Raw)
 	return Template{KindShaped, shape}, bytes.IndexByte(shape, number) >= 0
+}
+
+// date is a day of our time, in digits, as programs put it into the names of their files.
+var date = regexp.MustCompile(`(^|[^0-9A-Za-z])20[0-9]{2}([-_.]?)(0[1-9]|1[0-2])([-_.]?)(0[1-9]|[12][0-9]|3[01])($|[^0-9A-Za-z]|[Tt][0-9])`)
+
+// datedShape is the shape that may stand for a path in which there is a date.
+func datedShape(t *template) (Template, bool) {
+	if t.Kind != KindExact || !date.Match(t.Raw) {
+		return Template{}, false
+	}
+	return shapeOf(t)
 }
 
 // folderTemplate is the template that may stand for the direct entries of a folder.
