@@ -77,15 +77,13 @@ func (a *self) pass(generation uint32) error {
 // beat gives a sign of life, when it is time for one.
 func (a *self) beat() error {
 	now := bootNow()
-	if now-a.state.Alive < uint64(heartbeat) {
+	a.mu.Lock()
+	late := now-a.state.Alive >= uint64(heartbeat)
+	a.mu.Unlock()
+	if !late {
 		return nil
 	}
 	return a.set(func(a *wire.Agent) { a.Alive = now })
-}
-
-// WhenDead sets what becomes of the modes when the agent has given no sign of life for a time; see wire.WhenDead.
-func (s *Sensor) WhenDead(what wire.WhenDead, after time.Duration) error {
-	return s.self.set(func(a *wire.Agent) { a.WhenDead, a.DeadAfter = uint32(what), uint64(after) })
 }
 
 // closeEra takes the work from the programs of an era.

@@ -195,6 +195,10 @@ func (s *Sensor) Start(seed func() error) error {
 
 // attachSignal takes the first way that works and notes the capability.
 func (s *Sensor) attachSignal(sig signal) error {
+	// To attach everything may take longer than an agent may be silent.
+	if err := s.self.beat(); err != nil {
+		return err
+	}
 	var reasons []error
 	for _, w := range sig.ways {
 		err := s.attachWay(w)
