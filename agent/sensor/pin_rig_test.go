@@ -71,9 +71,7 @@ func newKept(t *testing.T) *kept {
 // start starts an agent of a build, see builds, and waits until it has settled.
 func (k *kept) start(t *testing.T, build string) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestPinnedAgent$")
-	cmd.Env = append(os.Environ(), "HOLDFAST_PINS="+k.dir, "HOLDFAST_BUILD="+build)
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd := k.command(build)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.StdoutPipe()
@@ -105,6 +103,14 @@ func (k *kept) start(t *testing.T, build string) {
 		t.Fatal("the agent does not come up")
 	}
 	k.noteMaps(t)
+}
+
+// command is an agent of a build.
+func (k *kept) command(build string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestPinnedAgent$")
+	cmd.Env = append(os.Environ(), "HOLDFAST_PINS="+k.dir, "HOLDFAST_BUILD="+build)
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	return cmd
 }
 
 func (k *kept) end(t *testing.T, how unix.Signal) {
@@ -412,6 +418,12 @@ func builds() map[string]build {
 	return map[string]build{
 		"one": builtin(),
 		"two": two, "two, unfinished": two,
+		"broken": altered("broken", func(spec *ebpf.CollectionSpec) {
+			if p := spec.Programs["on_exit"]; p != nil {
+				// A register that nothing was written to.
+				p.Instructions[0].OpCode, p.Instructions[0].Src = asm.Mov.Op(asm.RegSource), asm.R9
+			}
+		}),
 		"other maps": altered("other", func(spec *ebpf.CollectionSpec) {
 			if m := spec.Maps["counted"]; m != nil {
 				m.ValueSize, m.Key, m.Value = 16, nil, nil

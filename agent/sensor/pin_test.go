@@ -92,6 +92,25 @@ func TestUpgradeUnfinished(t *testing.T) {
 	}
 }
 
+// TestUpgradeRefused starts an agent that the kernel will not have: it ends, and the programs of before go on.
+func TestUpgradeRefused(t *testing.T) {
+	k := newKept(t)
+	k.start(t, "one")
+	want, tags := k.count(t), k.names(t)
+	k.end(t, unix.SIGTERM)
+	out, err := k.command("broken").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "on_exit") {
+		t.Errorf("the agent ended with %v: %s", err, out)
+	}
+	k.run(t, "after")
+	k.start(t, "one")
+	k.once(t)
+	k.settles(t, want)
+	if got := k.names(t); got != tags {
+		t.Errorf("the programs are %s, want %s", got, tags)
+	}
+}
+
 // TestOtherMaps replaces an agent by one whose maps are of another kind: it begins with new ones, and knows who is who.
 func TestOtherMaps(t *testing.T) {
 	if isSlow() {
