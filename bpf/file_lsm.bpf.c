@@ -13,18 +13,6 @@ __inline bool hook_begin(struct file_op *op, __u32 type, int *refuse)
 	return op_begin_for(op, type, HF_F_BLOCKED, refuse);
 }
 
-// Whether an open for reading is looked at: under a watched or protected name, or of a class that is recorded whole.
-__inline bool read_passes(struct dentry *dentry)
-{
-	enum wanted want = wanted(HF_OPEN);
-	__u32 bits = want == WANT_ALL ? HF_WATCH_READ : dentry_watch(address_of(dentry));
-
-	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & HF_WATCH_READ))
-		return true;
-	count_normal(HF_OPEN);
-	return false;
-}
-
 // Opens that an exec makes are not opens, nor are those by which a stacked file system reaches the layer below.
 SEC("lsm/file_open")
 int on_open(__u64 *ctx)
@@ -38,7 +26,7 @@ int on_open(__u64 *ctx)
 
 	if (mode & FMODE_NOACCOUNT || READ1(file, f_flags) & __FMODE_EXEC || is_internal(mnt))
 		return 0;
-	if (how == HF_WATCH_READ && !read_passes(dentry))
+	if (how == HF_WATCH_READ && !read_passes(HF_OPEN, dentry))
 		return 0;
 	if (!hook_begin(&op, HF_OPEN, &refuse))
 		return refuse;

@@ -34,7 +34,8 @@ type Config struct {
 	// 65536.
 	MaxFlows uint32
 	// How many entries all policies together, how many policies and how many addresses that names stand for the kernel
-	// side can hold. Defaults 262144, 4096 and 65536. Memory is taken as they come.
+	// side can hold; a quarter of the entries can be folders with all below them, and another prefixes of addresses. Defaults
+	// 262144, 4096 and 65536. Memory is taken as they come.
 	MaxAllow    uint32
 	MaxPolicies uint32
 	MaxAdmitted uint32
@@ -105,8 +106,8 @@ func (c Config) mapSizes() map[string]uint32 {
 		"root_by_container":     c.MaxCgroups,
 		"tally_by_policy":       c.MaxPolicies,
 		"allow":                 c.MaxAllow,
-		"allow_tree":            c.MaxAllow,
-		"allow_egress":          c.MaxAllow,
+		"allow_tree":            c.MaxAllow / 4,
+		"allow_egress":          c.MaxAllow / 4,
 		"admitted":              c.MaxAdmitted,
 	}
 }

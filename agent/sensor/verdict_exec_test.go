@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -152,6 +153,7 @@ func testExecVerdicts(t *testing.T, r *rig) {
 	t.Run("generation", func(t *testing.T) { testGeneration(t, r, image) })
 	t.Run("announced", func(t *testing.T) { testAnnounced(t, r) })
 	t.Run("counts", func(t *testing.T) { testCounts(t, r, image) })
+	t.Run("there already", func(t *testing.T) { testThereAlready(t, r, image) })
 }
 
 // actRunMemory runs the shell from memory.
@@ -288,5 +290,32 @@ func testCounts(t *testing.T, r *rig, image string) {
 		{"known", tally.Known[wire.SignalProcess], uint64(3)},
 		{"blocked", tally.Blocked[wire.SignalProcess], uint64(1)},
 		{"hits", entry.Hits >= 2, true},
+	})
+}
+
+// testThereAlready wants a program that runs already when a sensor starts to be named as if its exec had been seen.
+func testThereAlready(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 206)
+	cmd := h.command("/bin/sh", "-c", "read line")
+	line, err := cmd.StdinPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	defer func() {
+		must(t, line.Close())
+		_ = cmd.Wait()
+	}()
+	kernel, err := probe.Run()
+	must(t, err)
+	late, err := New(Config{CgroupRoot: r.root, Family: r.family, LimitFamily: true}, kernel)
+	must(t, err)
+	defer func() { must(t, late.Close()) }()
+	must(t, late.Start(func() error { return late.PlaceCgroup(h.id, h.id) }))
+	var key wire.HashKey
+	must(t, late.Policies().HashKey.Lookup(uint32(0), &key))
+	var process wire.Process
+	must(t, late.Policies().Processes.Lookup(uint32(cmd.Process.Pid), &process))
+	same(t, "process", []pair{
+		{"origin", process.Origin, h.id}, {"executable", process.Exe, nhOf(&key, []byte("/bin/sh"))[0]},
+		{"source", wire.Source(process.Flags), wire.SourceImage},
 	})
 }

@@ -19,6 +19,24 @@ struct file_op {
 	bool judged;
 };
 
+// Whether a deed that only reads is looked at: of a class that is recorded whole, under a watched name or, where something
+// holds for the container, a protected one.
+__inline bool read_passes(__u32 type, struct dentry *dentry)
+{
+	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
+	enum wanted want = wanted_of(type, origin);
+	__u32 names = want == WANT_NOT ? 0 : HF_WATCH_READ;
+
+	if (want == WANT_ALL)
+		return true;
+	if (origin && bpf_map_lookup_elem(&policy_by_container, &origin))
+		names |= HF_WATCH_PROTECT;
+	if (names && dentry_watch(address_of(dentry)) & names)
+		return true;
+	count_normal(type);
+	return false;
+}
+
 // Whether a policy speaks of a class of deeds, and to whom.
 __inline bool op_concerns(__u32 type, __u64 origin, struct hf_policy *policy, __u64 *subject)
 {

@@ -102,20 +102,10 @@ __inline void created_send(struct file *file)
 	op_end(&op, false);
 }
 
-// Whether a file is worth a record under the watched names alone. Only reads are many enough to ask.
+// Whether a file is worth a record. Only reads are many enough to ask.
 __inline bool file_passes(__u32 type, struct file *file, __u32 watch)
 {
-	enum wanted want;
-	__u32 bits;
-
-	if (watch == HF_WATCH_WRITE)
-		return true;
-	want = wanted(type);
-	bits = want == WANT_ALL ? watch : dentry_watch((__u64)READ1(file, f_path.dentry));
-	if (bits & HF_WATCH_PROTECT || (want != WANT_NOT && bits & watch))
-		return true;
-	count_normal(type);
-	return false;
+	return watch == HF_WATCH_WRITE || read_passes(type, READ1(file, f_path.dentry));
 }
 
 __inline void file_call(const struct call *call, struct file *file)
