@@ -63,32 +63,48 @@ func (j *janitor) sweep(ctx context.Context) {
 }
 
 // descriptions are those of the metrics that the janitor gives.
-func (*janitor) descriptions() (bytes, rows, shed, connected *prometheus.Desc) {
-	name := func(n string) string { return prometheus.BuildFQName("holdfast", "collector", n) }
-	lane := []string{"lane"}
-	return prometheus.NewDesc(name("store_bytes"), "Disk space that a lane takes.", lane, nil),
-		prometheus.NewDesc(name("store_rows"), "Rows that a lane keeps.", lane, nil),
-		prometheus.NewDesc(name("store_shed_rows_total"), "Rows that were dropped to keep a lane within its bounds.", lane, nil),
-		prometheus.NewDesc(name("agents_connected"), "Agents whose stream is open.", nil, nil)
+type descriptions struct {
+	bytes, rows, shed, connected, profiles, candidates, troubled, refused *prometheus.Desc
+}
+
+func describe() descriptions {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName("holdfast", "collector", name), help, labels, nil)
+	}
+	return descriptions{
+		bytes:      desc("store_bytes", "Disk space that a lane takes.", "lane"),
+		rows:       desc("store_rows", "Rows that a lane keeps.", "lane"),
+		shed:       desc("store_shed_rows_total", "Rows that were dropped to keep a lane within its bounds.", "lane"),
+		connected:  desc("agents_connected", "Agents whose stream is open."),
+		profiles:   desc("profiles", "Workloads that have an effective profile."),
+		candidates: desc("profile_candidates", "Entries that wait for a person."),
+		troubled:   desc("profiles_troubled", "Profiles that leave something out, such as what is too much."),
+		refused:    desc("profiles_refused_total", "Observed profiles that agents sent and that were refused."),
+	}
 }
 
 // Describe is prometheus.Collector.Describe.
 func (j *janitor) Describe(out chan<- *prometheus.Desc) {
-	bytes, rows, shed, connected := j.descriptions()
-	for _, d := range []*prometheus.Desc{bytes, rows, shed, connected} {
-		out <- d
+	d := describe()
+	for _, desc := range []*prometheus.Desc{d.bytes, d.rows, d.shed, d.connected, d.profiles, d.candidates, d.troubled, d.refused} {
+		out <- desc
 	}
 }
 
 // Collect is prometheus.Collector.Collect.
 func (j *janitor) Collect(out chan<- prometheus.Metric) {
-	bytes, rows, shed, connected := j.descriptions()
-	out <- prometheus.MustNewConstMetric(connected, prometheus.GaugeValue, float64(j.fleet.Connected()))
+	d := describe()
+	out <- prometheus.MustNewConstMetric(d.connected, prometheus.GaugeValue, float64(j.fleet.Connected()))
+	c := j.fleet.ProfileCounts()
+	out <- prometheus.MustNewConstMetric(d.profiles, prometheus.GaugeValue, float64(c.Profiles))
+	out <- prometheus.MustNewConstMetric(d.candidates, prometheus.GaugeValue, float64(c.Candidates))
+	out <- prometheus.MustNewConstMetric(d.troubled, prometheus.GaugeValue, float64(c.Troubled))
+	out <- prometheus.MustNewConstMetric(d.refused, prometheus.CounterValue, float64(c.Refused))
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for name, u := range j.usage {
-		out <- prometheus.MustNewConstMetric(bytes, prometheus.GaugeValue, float64(u.Bytes), name)
-		out <- prometheus.MustNewConstMetric(rows, prometheus.GaugeValue, float64(u.Rows), name)
-		out <- prometheus.MustNewConstMetric(shed, prometheus.CounterValue, float64(u.Shed), name)
+		out <- prometheus.MustNewConstMetric(d.bytes, prometheus.GaugeValue, float64(u.Bytes), name)
+		out <- prometheus.MustNewConstMetric(d.rows, prometheus.GaugeValue, float64(u.Rows), name)
+		out <- prometheus.MustNewConstMetric(d.shed, prometheus.CounterValue, float64(u.Shed), name)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // Bounds of a profile's text, in bytes.
 const (
 	// maxText is the largest text.
-	maxText = 32 << 20
+	maxText = 16 << 20
 	// maxPlain is the largest text that travels as it is, maxPacked how much a message has room for.
 	maxPlain  = 4 << 10
 	maxPacked = maxMessage - 64<<10

@@ -19,6 +19,8 @@ type book struct {
 	// troubles is what could not be taken into account, candidates how many entries wait for a person.
 	troubles   map[profile.Key]string
 	candidates map[profile.Key]int
+	// refused counts the observed profiles that were refused.
+	refused uint64
 	// wake holds a token when there is something to compute.
 	wake chan struct{}
 }
@@ -116,4 +118,32 @@ func (b *book) note(key profile.Key, trouble error, candidates int) {
 	if candidates > 0 {
 		b.candidates[key] = candidates
 	}
+}
+
+// refuse counts an observed profile that was refused.
+func (b *book) refuse() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused++
+}
+
+// ProfileCounts are figures about profiles, for metrics.
+type ProfileCounts struct {
+	// Profiles counts the keys that have an effective profile, Troubled those that leave something out, Candidates the
+	// entries that wait for a person.
+	Profiles, Troubled, Candidates int
+	// Refused counts the observed profiles that were refused since New.
+	Refused uint64
+}
+
+// ProfileCounts counts.
+func (f *Fleet) ProfileCounts() ProfileCounts {
+	b := f.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := ProfileCounts{Profiles: len(b.known), Troubled: len(b.troubles), Refused: b.refused}
+	for _, n := range b.candidates {
+		c.Candidates += n
+	}
+	return c
 }

@@ -136,6 +136,9 @@ func (s *Session) tellModes(m *apiv1.ModeSettings) {
 
 // answer queues the answer to an observed profile.
 func (s *Session) answer(m *apiv1.ObservedProfile, refused string) error {
+	if refused != "" {
+		s.fleet.book.refuse()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.share.answers) >= maxAnswers {

@@ -83,8 +83,8 @@ type Fleet struct {
 	setting sync.Mutex
 
 	book *book
-	// computing serialises what computes effective profiles, editing what changes overlays.
-	computing, editing sync.Mutex
+	// computing serialises what computes effective profiles, editing what changes overlays, decoding what agents send.
+	computing, editing, decoding sync.Mutex
 }
 
 // New makes a fleet, with the record policy that is stored.

@@ -29,13 +29,10 @@ func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error 
 	if err := o.Key.Validate(); err != nil {
 		return s.answer(m, cut("the key: "+err.Error(), maxReason))
 	}
-	p, err := readObserved(o.Key, m)
-	if err == nil {
-		own := p.Attributed(s.node)
-		o.Entries, o.States = own.Len(), states(m)
-		o.Text, err = bounded(profile.Encode(own))
-	}
-	if err != nil {
+	var err error
+	if o.Text, o.Entries, err = f.own(s.node, o.Key, m); err == nil {
+		o.States = states(m)
+	} else {
 		o.Refused, o.Raw = cut(err.Error(), maxReason), m.GetProfile()
 		f.log.Warn("observed profile refused", "node", s.node, "profile", o.Key.String(), "version", o.Version, "reason", o.Refused)
 	}
@@ -49,6 +46,20 @@ func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error 
 		f.book.stale(o.Key)
 	}
 	return s.answer(m, o.Refused)
+}
+
+// own reads what an agent has observed, and writes it as the node's own. A text takes fifty times its size while it is
+// decoded, so they are read one at a time.
+func (f *Fleet) own(node string, key profile.Key, m *apiv1.ObservedProfile) (text []byte, entries int, err error) {
+	f.decoding.Lock()
+	defer f.decoding.Unlock()
+	p, err := readObserved(key, m)
+	if err != nil {
+		return nil, 0, err
+	}
+	p = p.Attributed(node)
+	text, err = bounded(profile.Encode(p))
+	return text, p.Len(), err
 }
 
 // readObserved decodes what an agent has observed, and checks that it is what an agent may say.

@@ -15,7 +15,7 @@ import (
 // Bounds of a profile's text, in bytes.
 const (
 	// maxText is the largest text, as its writer sees it.
-	maxText = 32 << 20
+	maxText = 16 << 20
 	// maxPlain is the largest text that travels as it is.
 	maxPlain = 4 << 10
 	// maxPacked is how much a message has room for, and maxTogether how much is put together into one.

@@ -227,6 +227,9 @@ func TestLimits(t *testing.T) {
 	for i := range keys {
 		keys[i] = message(keyed(fmt.Sprint(i)))
 	}
+	if c := r.ProfileCounts(); c.Profiles != 1 || c.Troubled != 1 || c.Refused < 2 {
+		t.Errorf("counts: %+v", c)
+	}
 	// A key that names nothing is left out.
 	if err := a.Announce(t.Context(), &apiv1.Announce{Keys: []*apiv1.ProfileKey{message(keyed("web")), {}}}); err != nil {
 		t.Error(err)
