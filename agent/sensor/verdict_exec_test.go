@@ -73,6 +73,13 @@ func execDeeds() []execDeed {
 		{"mounted on what is listed", enforceProcess, nil,
 			"/bin/mount -o bind /bin/touch /bin/true && exec -a touch /bin/true " + proof, false,
 			refused("/bin/true", process, wire.ReasonExecutable)},
+		{"in another root", enforceProcess, listRoots,
+			"/bin/mkdir /tmp/r && /bin/mount -o bind / /tmp/r && /bin/chroot /tmp/r /bin/cp /etc/secret " + proof, true, nothing},
+		{"unlisted in another root", enforceProcess, listRoots,
+			"/bin/mkdir /tmp/r && /bin/mount -o bind / /tmp/r && /bin/chroot /tmp/r /bin/touch " + proof, false,
+			refused("/tmp/r/bin/touch", process, wire.ReasonExecutable)},
+		{"in other mounts", enforceProcess, listRoots, "/bin/unshare -m " + unlisted, false,
+			refused("/bin/touch", process, wire.ReasonExecutable)},
 		{"moved to what is listed", enforceProcess, nil,
 			"/bin/cp /bin/touch /tmp/x && /bin/mv /tmp/x /bin/true && exec -a touch /bin/true " + proof, false,
 			refused("/bin/true", process, wire.ReasonDrift)},
@@ -100,6 +107,10 @@ func execDeeds() []execDeed {
 			told("/bin/sh", "killed", process, wire.ReasonArguments)},
 		{"another program's deed", enforceProcess, nil, "/deed -test.list=none", false, refused("/deed", process, wire.ReasonExecutable)},
 	}
+}
+
+func listRoots(t *testing.T, h *house) {
+	h.runs(t, "/bin/mkdir", "/bin/chroot", "/bin/unshare")
 }
 
 func listDropped(t *testing.T, h *house) {

@@ -37,7 +37,7 @@ type house struct {
 }
 
 // applets are programs of the house that are one file each, in the image.
-var applets = []string{"sh", "touch", "true", "cp", "mv", "ln", "mount", "cat", "rm", "mkdir", "chmod"}
+var applets = []string{"sh", "touch", "true", "cp", "mv", "ln", "mount", "cat", "rm", "mkdir", "chmod", "chroot", "unshare"}
 
 // newImage makes the image of the houses: the applets in /bin, this test as /deed and files in /etc.
 func newImage(t *testing.T) string {
