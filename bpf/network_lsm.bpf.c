@@ -20,7 +20,7 @@ int on_socket_create(__u64 *ctx)
 
 	if (by_kernel)
 		return 0;
-	return family_made(ARG(ctx, 0, int), ARG(ctx, 1, int), ARG(ctx, 2, int), 0, FAMILY_BEFORE) ? -EPERM : 0;
+	return refusal(family_made(ARG(ctx, 0, int), ARG(ctx, 1, int), ARG(ctx, 2, int), 0, FAMILY_BEFORE));
 }
 
 // Refuses to listen. What is not refused is reported as it begins to listen (network.bpf.c).
@@ -52,7 +52,7 @@ int on_sendmsg(__u64 *ctx)
 	home = sock_cgroup(sk);
 	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
 		return 0;
-	return passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here, true) ? -EPERM : 0;
+	return refusal(passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here, true));
 }
 
 // sendfile and splice into a socket, which before 6.5 went around the hook above. The function is called through the

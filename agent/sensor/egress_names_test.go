@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +29,9 @@ const (
 var sixAddr = netip.MustParseAddr("fd00:9::1")
 
 const typeA, typeAAAA = 1, 28
+
+// admitNames is HF_ADMIT_NAMES.
+const admitNames = len(wire.Admitted{}.Name)
 
 // askFor makes a question, with the extension that resolvers of today send.
 func askFor(id uint16, name string) []byte {
@@ -419,71 +421,6 @@ func testEgressForged(t *testing.T, r *netRig) {
 	p.forget(wire.AllowResolver, anyExe, resolverObject()...)
 	if d := p.deed("forged"); unix.Errno(d.said["true"]) != unix.EPERM {
 		t.Errorf("the answer of a resolver that is not listed is believed: %v", unix.Errno(d.said["true"]))
-	}
-}
-
-// deedExpired contacts an address that lives for no time until it is refused.
-func deedExpired(s say) error {
-	if err := addresses(); err != nil {
-		return err
-	}
-	r, err := newResolver(0)
-	if err != nil {
-		return err
-	}
-	_, port, err := sinkOf(unix.SOCK_DGRAM)
-	if err != nil {
-		return err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	addr, err := r.ask(1, listedName, true)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	for time.Since(began) < 20*time.Second {
-		err := unix.Sendto(fd, word, 0, &unix.SockaddrInet4{Addr: addr, Port: int(port)})
-		if errors.Is(err, unix.EPERM) {
-			s["after ms"] = time.Since(began).Milliseconds()
-			return nil
-		}
-		if err != nil && !errors.Is(err, unix.EAGAIN) {
-			return err
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return errors.New("it was never refused")
-}
-
-// testEgressExpired has an address refused when its time is over, and taken out long after.
-func testEgressExpired(t *testing.T, r *netRig) {
-	p := r.named(wire.ModeEnforce)
-	d := p.deed("expired")
-	if after := d.said["after ms"]; after < 4500 || after > 15000 {
-		t.Errorf("refused after %d ms, want 5 s", after)
-	}
-	m := r.sensor.Policies().Admitted
-	count := func() (n int) {
-		var key wire.AdmitKey
-		var value wire.Admitted
-		for entries := m.Iterate(); entries.Next(&key, &value); {
-			if key.Container == p.id {
-				n++
-			}
-		}
-		return n
-	}
-	if n := count(); n != 2 {
-		t.Errorf("%d addresses are admitted, want 2", n)
-	}
-	if _, err := r.sensor.sweepAdmitted(bootNow() + uint64(sweepAfter)); err != nil {
-		t.Error(err)
-	}
-	if n := count(); n != 0 {
-		t.Errorf("%d addresses are left, want 0", n)
 	}
 }
 

@@ -244,6 +244,7 @@ func TestEgress(t *testing.T) {
 		{"Answers", testEgressAnswers},
 		{"Names", testEgressNames},
 		{"Forged", testEgressForged},
+		{"Crowd", testEgressCrowd},
 		{"Expired", testEgressExpired},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, &netRig{all.netLog, t}) })

@@ -58,7 +58,7 @@ func TestNetworkDeed(t *testing.T) {
 
 		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
 		"socket": deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,
-		"expired": deedExpired, "questions": deedQuestions, "answers": deedAnswers,
+		"expired": deedExpired, "crowd": deedCrowd, "questions": deedQuestions, "answers": deedAnswers,
 	}
 	s := say{}
 	must(t, loopbackUp())
