@@ -98,11 +98,13 @@ func (r *resolver) next() [4]byte {
 
 // one takes a question by UDP and answers it. False: none came.
 func (r *resolver) one() (bool, error) {
-	buf := make([]byte, 512)
-	n, from, err := unix.Recvfrom(r.udp, buf, unix.MSG_DONTWAIT)
-	if errors.Is(err, unix.EAGAIN) {
-		return false, nil
+	// A busy machine delivers late.
+	ready := []unix.PollFd{{Fd: int32(r.udp), Events: unix.POLLIN}}
+	if n, err := unix.Poll(ready, 5000); err != nil || n == 0 {
+		return false, err
 	}
+	buf := make([]byte, 512)
+	n, from, err := unix.Recvfrom(r.udp, buf, 0)
 	if err != nil {
 		return false, err
 	}
@@ -175,8 +177,8 @@ func (r *resolver) askTCP(names ...string) (addr [4]byte, err error) {
 		return addr, err
 	}
 	ready := []unix.PollFd{{Fd: int32(server), Events: unix.POLLIN}}
-	// What was refused does not come; what was not is there already.
-	if n, err := unix.Poll(ready, 50); err != nil || n == 0 {
+	// What was refused does not come.
+	if n, err := unix.Poll(ready, 1000); err != nil || n == 0 {
 		return addr, errors.Join(errRefused, err)
 	}
 	if _, err := unix.Read(server, make([]byte, 1000)); err != nil {
