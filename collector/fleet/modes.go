@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/rules/profile"
@@ -41,18 +43,42 @@ func (f *Fleet) loadModes(ctx context.Context) (*apiv1.ModeSettings, error) {
 	}
 	m := &apiv1.ModeSettings{Version: version}
 	for _, s := range holding(settings, f.now()) {
-		told := &apiv1.ModeSetting{
-			Id: s.ID, Workload: s.Workload, Mode: string(s.Mode), Author: s.Author, Reason: s.Reason, SetNs: s.Set.UnixNano(),
-		}
-		for _, signal := range s.Signals {
-			told.Signals = append(told.Signals, string(signal))
-		}
-		if !s.Until.IsZero() {
-			told.UntilNs = s.Until.UnixNano()
-		}
-		m.Settings = append(m.Settings, told)
+		m.Settings = append(m.Settings, modeMessage(s))
 	}
 	return m, nil
+}
+
+func modeMessage(s store.ModeSetting) *apiv1.ModeSetting {
+	m := &apiv1.ModeSetting{
+		Id: s.ID, Workload: s.Workload, Mode: string(s.Mode), Author: s.Author, Reason: s.Reason, SetNs: s.Set.UnixNano(),
+	}
+	for _, signal := range s.Signals {
+		m.Signals = append(m.Signals, string(signal))
+	}
+	if !s.Until.IsZero() {
+		m.UntilNs = s.Until.UnixNano()
+	}
+	return m
+}
+
+// maxModeBytes is how many bytes all modes may take together: they travel in one message.
+const maxModeBytes = 2 << 20
+
+// roomFor checks that agents can be told the modes with one more, when some have ended. The caller holds setting.
+func (f *Fleet) roomFor(s store.ModeSetting, ended []uint64) error {
+	f.mu.Lock()
+	told := f.modes
+	f.mu.Unlock()
+	size := proto.Size(modeMessage(s))
+	for _, m := range told.GetSettings() {
+		if !slices.Contains(ended, m.GetId()) {
+			size += proto.Size(m)
+		}
+	}
+	if size > maxModeBytes {
+		return fmt.Errorf("mode settings of %d bytes together are more than %d: %w", size, maxModeBytes, store.ErrTooMany)
+	}
+	return nil
 }
 
 // holding are the settings whose time is not over.
@@ -91,7 +117,7 @@ func (f *Fleet) SetMode(ctx context.Context, s store.ModeSetting, by Author) (se
 	if err != nil {
 		return s, nil, 0, err
 	}
-	change := store.ModeChange{Add: &s, At: now, Author: by.Name, Reason: "replaced: " + by.Reason}
+	change := store.ModeChange{Add: []store.ModeSetting{s}, At: now, Author: by.Name, Reason: "replaced: " + by.Reason}
 	for _, old := range all {
 		switch {
 		case over(old, now):
@@ -101,9 +127,14 @@ func (f *Fleet) SetMode(ctx context.Context, s store.ModeSetting, by Author) (se
 			replaced = append(replaced, old)
 		}
 	}
-	if version, s.ID, err = f.store.ChangeModes(ctx, change); err != nil {
+	if err := f.roomFor(s, change.End); err != nil {
 		return s, nil, 0, err
 	}
+	version, ids, err := f.store.ChangeModes(ctx, change)
+	if err != nil {
+		return s, nil, 0, err
+	}
+	s.ID = ids[0]
 	return s, replaced, version, f.spreadModes(ctx)
 }
 

@@ -396,3 +396,33 @@ func TestForgottenProfile(t *testing.T) {
 		t.Errorf("what a node runs is forgotten: %v", err)
 	}
 }
+
+// TestModesFitAMessage has settings that fill a message: no more are taken until others end.
+func TestModesFitAMessage(t *testing.T) {
+	r := start(t, t.TempDir())
+	var many []store.ModeSetting
+	for i := range 2000 {
+		many = append(many, store.ModeSetting{
+			Workload: fmt.Sprint("shop/w", i), Mode: profile.ModeMonitor, Author: "ann", Reason: strings.Repeat("x", 1000), Set: time.Now(),
+		})
+	}
+	if _, _, err := r.store.ChangeModes(t.Context(), store.ModeChange{Add: many}); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	r = start(t, r.dir)
+	by := fleet.Author{Name: "ann", Reason: strings.Repeat("y", 1000)}
+	n, err := 0, error(nil)
+	for ; err == nil && n < 100; n++ {
+		_, _, _, err = r.SetMode(t.Context(), store.ModeSetting{Workload: fmt.Sprint("bank/w", n), Mode: profile.ModeEnforce}, by)
+	}
+	if !errors.Is(err, store.ErrTooMany) {
+		t.Fatalf("%d settings more than fit a message: %v", n, err)
+	}
+	if _, replaced, _, err := r.SetMode(t.Context(), store.ModeSetting{Workload: "shop/w7", Mode: profile.ModeEnforce}, by); err != nil || len(replaced) != 1 {
+		t.Errorf("one in place of another: %v, %v", replaced, err)
+	}
+	if size := proto.Size(r.join("a").CurrentModes()); size > 3<<20 {
+		t.Errorf("agents are told %d bytes", size)
+	}
+}

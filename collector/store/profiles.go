@@ -25,16 +25,16 @@ const (
 	// MaxOverlayVersions is how many versions of an overlay are kept; the oldest go first.
 	MaxOverlayVersions = 100
 	// MaxModes is how many mode settings may hold at once, MaxModeHistory how many are kept that have ended.
-	MaxModes       = 1000
+	MaxModes       = 10000
 	MaxModeHistory = 10000
 )
 
 // Profiles keeps what nodes have observed, what people have written over it, and what both come to. Texts are in the file
 // format of rules/profile; the store does not look into them.
 type Profiles interface {
-	// PutObserved replaces what a node has observed of a key. When Refused is set, the text that was there stays and the
-	// refusal is kept beside it. ErrTooMany says that the node has profile.MaxProfiles other keys.
-	PutObserved(ctx context.Context, o Observed) error
+	// PutObserved replaces what nodes have observed of keys, all or none. When Refused is set, the text that was there stays
+	// and the refusal is kept beside it. ErrTooMany says that a node has profile.MaxProfiles other keys.
+	PutObserved(ctx context.Context, observed ...Observed) error
 	// Observed returns what every node has observed of a key, by node, with texts.
 	Observed(ctx context.Context, key profile.Key) ([]Observed, error)
 	// ListObserved returns everything observed, by key and node, without texts. A node that is given selects its own.
@@ -118,9 +118,9 @@ type Modes interface {
 	// Modes returns the settings that have not been ended, by ID, and the version, which every change raises. Settings
 	// whose time is over are among them until the next change ends them.
 	Modes(ctx context.Context) ([]ModeSetting, uint64, error)
-	// ChangeModes adds a setting, if one is given, and ends others, all in one step. It returns the new version and the ID
-	// of what was added. An ID to end that does not hold is ErrNotFound; ErrTooMany says that MaxModes would hold.
-	ChangeModes(ctx context.Context, c ModeChange) (version, id uint64, err error)
+	// ChangeModes adds settings and ends others, all in one step. It returns the new version and the IDs of what was added.
+	// An ID to end that does not hold is ErrNotFound; ErrTooMany says that more than MaxModes would hold.
+	ChangeModes(ctx context.Context, c ModeChange) (version uint64, ids []uint64, err error)
 	// ModeHistory returns the newest settings, ended or not, the newest first, at most limit.
 	ModeHistory(ctx context.Context, limit int) ([]ModeSetting, error)
 }
@@ -147,8 +147,8 @@ type ModeSetting struct {
 
 // ModeChange is one change of the modes.
 type ModeChange struct {
-	// Add is the new setting, whose ID is not set yet; nil for none.
-	Add *ModeSetting
+	// Add are the new settings, whose IDs are not set yet.
+	Add []ModeSetting
 	// End are the IDs of settings that end; At, Author and Reason say when, by whom and why.
 	End    []uint64
 	At     time.Time

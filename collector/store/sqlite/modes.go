@@ -55,7 +55,7 @@ func (s *Store) ModeHistory(ctx context.Context, limit int) ([]store.ModeSetting
 }
 
 // ChangeModes is store.Modes.ChangeModes.
-func (s *Store) ChangeModes(ctx context.Context, c store.ModeChange) (version, id uint64, err error) {
+func (s *Store) ChangeModes(ctx context.Context, c store.ModeChange) (version uint64, ids []uint64, err error) {
 	err = s.within(ctx, "change modes", func(tx *sql.Tx) error {
 		for _, end := range c.End {
 			done, err := tx.ExecContext(ctx, `UPDATE modes SET ended = ?, ended_by = ?, end_reason = ? WHERE id = ? AND ended = 0`,
@@ -64,10 +64,12 @@ func (s *Store) ChangeModes(ctx context.Context, c store.ModeChange) (version, i
 				return err
 			}
 		}
-		if c.Add != nil {
-			if id, err = addMode(ctx, tx, *c.Add); err != nil {
+		for _, m := range c.Add {
+			id, err := addMode(ctx, tx, m)
+			if err != nil {
 				return err
 			}
+			ids = append(ids, id)
 		}
 		if err := trimModes(ctx, tx); err != nil {
 			return err
@@ -77,7 +79,7 @@ func (s *Store) ChangeModes(ctx context.Context, c store.ModeChange) (version, i
 		version = uint64(v)
 		return err
 	})
-	return version, id, err
+	return version, ids, err
 }
 
 func addMode(ctx context.Context, tx *sql.Tx, m store.ModeSetting) (uint64, error) {

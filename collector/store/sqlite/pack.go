@@ -10,10 +10,19 @@ import (
 	"io"
 )
 
-// pack is a text as it is kept: gzip, or NULL for none.
+// Texts shorter than minPacked are kept as they are: they do not begin like gzip does.
+const (
+	minPacked = 1 << 10
+	gzipMagic = "\x1f\x8b"
+)
+
+// pack is a text as it is kept: gzip if it is worth it, or NULL for none.
 func pack(text []byte) (any, error) {
 	if text == nil {
 		return nil, nil
+	}
+	if len(text) < minPacked && !bytes.HasPrefix(text, []byte(gzipMagic)) {
+		return text, nil
 	}
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -26,8 +35,8 @@ func pack(text []byte) (any, error) {
 
 // unpack is the text that pack kept.
 func unpack(blob []byte) ([]byte, error) {
-	if blob == nil {
-		return nil, nil
+	if !bytes.HasPrefix(blob, []byte(gzipMagic)) {
+		return blob, nil
 	}
 	r, err := gzip.NewReader(bytes.NewReader(blob))
 	if err != nil {

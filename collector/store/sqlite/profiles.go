@@ -39,37 +39,46 @@ func (s *Store) within(ctx context.Context, doing string, do func(*sql.Tx) error
 }
 
 // PutObserved is store.Profiles.PutObserved.
-func (s *Store) PutObserved(ctx context.Context, o store.Observed) error {
+func (s *Store) PutObserved(ctx context.Context, observed ...store.Observed) error {
+	return s.within(ctx, "store what nodes have observed", func(tx *sql.Tx) error {
+		for _, o := range observed {
+			if err := putObserved(ctx, tx, o); err != nil {
+				return fmt.Errorf("%v of node %q: %w", o.Key, o.Node, err)
+			}
+		}
+		return nil
+	})
+}
+
+func putObserved(ctx context.Context, tx *sql.Tx, o store.Observed) error {
 	states, err := json.Marshal(o.States)
 	if err != nil {
-		return fmt.Errorf("encode the learning states of %v: %w", o.Key, err)
+		return fmt.Errorf("encode the learning states: %w", err)
 	}
 	text, err := pack(o.Text)
 	if err != nil {
 		return err
 	}
-	return s.within(ctx, fmt.Sprintf("store what node %q has observed of %v", o.Node, o.Key), func(tx *sql.Tx) error {
-		k := o.Key
-		var others int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM observed WHERE node = ?5
-			AND NOT (namespace = ?1 AND kind = ?2 AND name = ?3 AND container = ?4)`,
-			k.Namespace, k.Kind, k.Name, k.Container, o.Node).Scan(&others); err != nil {
-			return err
-		}
-		if others >= profile.MaxProfiles {
-			return fmt.Errorf("%d other profiles: %w", others, store.ErrTooMany)
-		}
-		keep := `entries = excluded.entries, states = excluded.states, text = excluded.text, `
-		if o.Refused != "" {
-			keep = ""
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO observed (`+keyColumns+`, node, version, received, seen, entries, states, refused, raw, text)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO UPDATE SET `+keep+`
-			version = excluded.version, received = excluded.received, seen = excluded.seen, refused = excluded.refused, raw = excluded.raw`,
-			k.Namespace, k.Kind, k.Name, k.Container, o.Node, int64(o.Version), nanos(o.Received), nanos(o.Seen), o.Entries,
-			string(states), o.Refused, o.Raw[:min(len(o.Raw), maxRefusedText)], text)
+	k := o.Key
+	var others int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM observed WHERE node = ?5
+		AND NOT (namespace = ?1 AND kind = ?2 AND name = ?3 AND container = ?4)`,
+		k.Namespace, k.Kind, k.Name, k.Container, o.Node).Scan(&others); err != nil {
 		return err
-	})
+	}
+	if others >= profile.MaxProfiles {
+		return fmt.Errorf("%d other profiles: %w", others, store.ErrTooMany)
+	}
+	keep := `entries = excluded.entries, states = excluded.states, text = excluded.text, `
+	if o.Refused != "" {
+		keep = ""
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO observed (`+keyColumns+`, node, version, received, seen, entries, states, refused, raw, text)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO UPDATE SET `+keep+`
+		version = excluded.version, received = excluded.received, seen = excluded.seen, refused = excluded.refused, raw = excluded.raw`,
+		k.Namespace, k.Kind, k.Name, k.Container, o.Node, int64(o.Version), nanos(o.Received), nanos(o.Seen), o.Entries,
+		string(states), o.Refused, o.Raw[:min(len(o.Raw), maxRefusedText)], text)
+	return err
 }
 
 const observedQuery = `SELECT ` + keyColumns + `, node, version, received, seen, entries, states, refused`

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,13 +85,19 @@ func testForgotten(t *testing.T, s store.Store) {
 
 func testObservedLimit(t *testing.T, open Opener) {
 	s := opened(t, open)
+	var all []store.Observed
 	for i := range profile.MaxProfiles {
-		check(t, s.PutObserved(t.Context(), observed("a", fmt.Sprint("w", i), 1, "x")))
+		all = append(all, observed("a", fmt.Sprint("w", i), 1, "x"))
 	}
+	is(t, s.PutObserved(t.Context(), append(all, observed("a", "one more", 1, "x"))...), store.ErrTooMany)
+	list, err := s.ListObserved(t.Context(), "")
+	check(t, err)
+	equal(t, "profiles after too many", len(list), 0)
+	check(t, s.PutObserved(t.Context(), all...))
 	is(t, s.PutObserved(t.Context(), observed("a", "more", 1, "x")), store.ErrTooMany)
 	check(t, s.PutObserved(t.Context(), observed("a", "w7", 2, "y")))
 	check(t, s.PutObserved(t.Context(), observed("b", "more", 1, "x")))
-	list, err := s.ListObserved(t.Context(), "a")
+	list, err = s.ListObserved(t.Context(), "a")
 	check(t, err)
 	equal(t, "profiles of the node", len(list), profile.MaxProfiles)
 }
@@ -129,6 +136,12 @@ func testEffective(t *testing.T, open Opener) {
 	equal(t, "list", len(list), 1)
 	equal(t, "list", list[0].Key, Key("db"))
 	put(effective("web", "two"), 4)
+	for i, text := range []string{strings.Repeat("long ", 10000), "\x1f\x8b no gzip", ""} {
+		put(effective("web", text), uint64(5+i))
+		e, err = s.Effective(t.Context(), Key("web"))
+		check(t, err)
+		equal(t, "text", string(e.Text), text)
+	}
 	check(t, s.Close())
 }
 
@@ -194,23 +207,23 @@ func testOverlays(t *testing.T, open Opener) {
 
 func testModes(t *testing.T, open Opener) {
 	s := open(t)
-	change := func(c store.ModeChange) (uint64, uint64) {
+	change := func(c store.ModeChange) (uint64, []uint64) {
 		t.Helper()
-		version, id, err := s.ChangeModes(t.Context(), c)
+		version, ids, err := s.ChangeModes(t.Context(), c)
 		check(t, err)
-		return version, id
+		return version, ids
 	}
-	setting := func(workload string, signals ...profile.Signal) *store.ModeSetting {
-		return &store.ModeSetting{Workload: workload, Signals: signals, Mode: profile.ModeEnforce, Author: "ann", Reason: "ready", Set: At(1), Until: At(9)}
+	setting := func(workload string, signals ...profile.Signal) []store.ModeSetting {
+		return []store.ModeSetting{{Workload: workload, Signals: signals, Mode: profile.ModeEnforce, Author: "ann", Reason: "ready", Set: At(1), Until: At(9)}}
 	}
 	all, version, err := s.Modes(t.Context())
 	check(t, err)
 	equal(t, "before any", fmt.Sprint(all, version), "[] 0")
 	change(store.ModeChange{Add: setting("shop/*")})
-	version, id := change(store.ModeChange{Add: setting("shop/web", profile.SignalProcess, profile.SignalEgress)})
-	equal(t, "second", fmt.Sprint(version, id), "2 2")
-	version, id = change(store.ModeChange{Add: setting("bank/*"), End: []uint64{1}, At: At(2), Author: "bob", Reason: "replaced"})
-	equal(t, "third", fmt.Sprint(version, id), "3 3")
+	version, ids := change(store.ModeChange{Add: setting("shop/web", profile.SignalProcess, profile.SignalEgress)})
+	equal(t, "second", fmt.Sprint(version, ids), "2 [2]")
+	version, ids = change(store.ModeChange{Add: setting("bank/*"), End: []uint64{1}, At: At(2), Author: "bob", Reason: "replaced"})
+	equal(t, "third", fmt.Sprint(version, ids), "3 [3]")
 	_, _, err = s.ChangeModes(t.Context(), store.ModeChange{Add: setting("x"), End: []uint64{1}, At: At(3)})
 	is(t, err, store.ErrNotFound)
 	check(t, s.Close())
@@ -231,9 +244,11 @@ func testModes(t *testing.T, open Opener) {
 	check(t, err)
 	equal(t, "ended", fmt.Sprint(history[2].ID, history[2].Ended, history[2].EndedBy, history[2].EndReason), fmt.Sprint(1, At(2), "bob", "replaced"))
 	equal(t, "signals of all", len(history[2].Signals), 0)
+	var many []store.ModeSetting
 	for range store.MaxModes - 2 {
-		change(store.ModeChange{Add: setting("shop/*")})
+		many = append(many, setting("shop/*")...)
 	}
+	change(store.ModeChange{Add: many})
 	_, _, err = s.ChangeModes(t.Context(), store.ModeChange{Add: setting("shop/*")})
 	is(t, err, store.ErrTooMany)
 }

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 -- What nodes have observed, what people have written over it, what both come to, and modes. A key is namespace, kind, name
--- and container. Texts are gzip. Times are nanoseconds since 1970, 0 where there is none.
+-- and container. Texts are gzip, or as they are if they are short. Times are nanoseconds since 1970, 0 where there is none.
 
 -- +goose Up
 CREATE TABLE observed (
