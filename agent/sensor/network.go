@@ -35,6 +35,7 @@ const (
 	notRefusedListen = "not refused: listening on a port that the kernel chose, or with a socket bound before the policy"
 	notRefusedSplit  = "refused too are questions that TCP brings in several parts"
 	killedFamily     = "a process that makes a socket of another family is killed before it can use it, not refused"
+	notRefusedOther  = "SCTP, VSOCK and raw sockets are refused when they are made, not by address"
 	notRefusedSplice = "not refused: sendfile and splice into a socket of another container"
 )
 
@@ -47,7 +48,8 @@ var networkSignals = []signal{
 	{"connect", []way{
 		{
 			programs:  []string{"network/on_connect4", "network/on_connect6", "network_lsm/on_socket_connect"},
-			mechanism: "cgroup connect4, connect6; lsm socket_connect for other protocols", block: probe.Yes,
+			mechanism: "cgroup connect4, connect6; lsm socket_connect for other protocols", unseen: notRefusedOther,
+			block: probe.Yes,
 		},
 		{
 			programs:  []string{"network/on_connect4", "network/on_connect6"},
