@@ -13,18 +13,21 @@ int on_sys_exit(__u64 *ctx)
 	__s64 result = ARG(ctx, 1, __s64);
 	__u32 number = syscall_number(saved), compat;
 	struct hf_syscall_row *row = bpf_map_lookup_elem(&syscalls, &number);
-	__u32 type;
+	__u32 type, fd;
 	__u64 regs;
 
 	if (!row || !(row->native.type | row->compat.type))
 		return 0;
 	compat = is_compat();
 	type = compat ? row->compat.type : row->native.type;
+	fd = compat ? row->compat.fd : row->native.fd;
 	// Addresses of mmap may look negative to a 32-bit caller; errors are the last 4095 numbers.
 	if (!type || (__u64)result >= (__u64)-4095)
 		return 0;
 	regs = address_of(saved);
-	if (type < HF_PTRACE)
+	if (type < HF_PTRACE && !fd)
+		sys_text(number, compat, regs, result);
+	else if (type < HF_PTRACE)
 		sys_file(number, compat, regs, result);
 	else
 		sys_security(number, compat, regs, result);

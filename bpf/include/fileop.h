@@ -159,15 +159,20 @@ __inline void op_judge(struct file_op *op, struct vfsmount *mnt, struct dentry *
 	file_judge(op->s->slot, address_of(mnt), address_of(dentry), deed);
 }
 
-// Whether a verdict is to be told: the same one once a second.
-__inline bool op_tells(const struct file_op *op)
+// Whether the verdict in the head of the slot's record is to be told: the same one once a second. Global, for its key's
+// place on the stack.
+__attribute__((noinline)) int case_tells(__u32 slot)
 {
-	const struct hf_head *head = &op->record->head;
-	struct file_case *c = case_of(op->s->slot);
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
+	struct file_case *c = case_of(slot);
 	struct told_key key = {};
+	struct hf_head *head;
 
-	if (!c || !(head->flags & HF_F_VERDICT))
-		return false;
+	if (!s || !c)
+		return 0;
+	head = (struct hf_head *)s->bytes;
+	if (!(head->flags & HF_F_VERDICT))
+		return 0;
 	key.origin = c->origin;
 	key.subject = c->subject;
 	key.object = c->object;
@@ -183,7 +188,7 @@ __inline bool op_tells(const struct file_op *op)
 __inline int op_end(struct file_op *op, bool urgent)
 {
 	__u32 flags = op->record->head.flags & HF_F_VERDICT;
-	bool tells = op_tells(op);
+	bool tells = flags && case_tells(op->s->slot);
 
 	if (op->watched)
 		op->record->head.flags |= HF_F_WATCHED;

@@ -78,7 +78,7 @@ __attribute__((noinline)) int hash_pairs(__u32 slot, __u32 from, __u32 pairs)
 }
 
 // Hashes the text in the text buffer. 0 when there is no such slot.
-__attribute__((noinline)) int hash_run(__u32 slot)
+__inline int hash_run(__u32 slot)
 {
 	struct hashed *text = hashed_of(slot);
 	struct hf_hash_key *key = bpf_map_lookup_elem(&hash_key, &(__u32){ 0 });

@@ -261,7 +261,18 @@ __inline const struct hf_syscall *call_row(__u32 number, bool compat)
 	return compat ? &row->compat : &row->native;
 }
 
-// Global, so that it is verified for itself.
+// What a call did to files that it names by text. This and the next are global, so that each is verified for itself and
+// has no more of the stack than it needs.
+__attribute__((noinline)) int sys_text(__u32 number, __u32 compat, __u64 regs, __s64 result)
+{
+	struct call call = { .how = call_row(number, compat), .regs = regs, .result = result, .compat = compat };
+
+	if (call.how)
+		text_call(&call);
+	return 0;
+}
+
+// What a call did to a file that it has a descriptor of.
 __attribute__((noinline)) int sys_file(__u32 number, __u32 compat, __u64 regs, __s64 result)
 {
 	struct call call = { .how = call_row(number, compat), .regs = regs, .result = result, .compat = compat };
@@ -272,10 +283,6 @@ __attribute__((noinline)) int sys_file(__u32 number, __u32 compat, __u64 regs, _
 		return 0;
 	if (call.how->type == HF_MMAP_EXEC && !(call_argument(&call, call.how->flags) & PROT_EXEC))
 		return 0;
-	if (!call.how->fd) {
-		text_call(&call);
-		return 0;
-	}
 	fd = call.how->fd == HF_ARG_RESULT ? (__u32)result : (__u32)call_argument(&call, call.how->fd);
 	file = file_of(fd);
 	if (file)
