@@ -24,9 +24,11 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
+	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/policy"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor"
+	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -46,12 +48,13 @@ func TestCost(t *testing.T) {
 		return
 	}
 	must(t, os.WriteFile("/etc/cost", []byte("known\n"), 0o644))
+	root := overlay(t)
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	must(t, err)
 	defer stats.Close()
 	var columns []column
 	add := func(name, cgroup string) {
-		columns = append(columns, column{name, work(t, cgroup)})
+		columns = append(columns, column{name, work(t, root, cgroup)})
 	}
 	add("without", cgroups)
 	kernel, err := probe.Run()
@@ -80,8 +83,22 @@ func TestCost(t *testing.T) {
 	show(columns)
 }
 
-// work has a process in the cgroup do the deeds, and gives its figures.
-func work(t *testing.T, cgroup string) []figure {
+// overlay makes a root as containers have one, with what the machine's has in it.
+func overlay(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/run", "cost-")
+	must(t, err)
+	for _, name := range []string{"upper", "work", "root"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	root := filepath.Join(dir, "root")
+	must(t, unix.Mount("overlay", root, "overlay", 0, "lowerdir=/,upperdir="+dir+"/upper,workdir="+dir+"/work"))
+	t.Cleanup(func() { must(t, unix.Unmount(root, unix.MNT_DETACH)) })
+	return root
+}
+
+// work has a process in the cgroup, with a root and mounts of its own, do the deeds, and gives its figures.
+func work(t *testing.T, root, cgroup string) []figure {
 	t.Helper()
 	dir, err := os.Open(cgroup)
 	must(t, err)
@@ -89,11 +106,15 @@ func work(t *testing.T, cgroup string) []figure {
 	from, to, err := os.Pipe()
 	must(t, err)
 	defer from.Close()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestCost$")
+	self, err := os.Readlink("/proc/self/exe")
+	must(t, err)
+	cmd := exec.Command(self, "-test.run=^TestCost$")
+	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), worker+"=1")
-	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{to}
-	// Mounts of its own make it a container's process to the kernel side.
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Cloneflags: unix.CLONE_NEWNS}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = os.Stderr, os.Stderr, []*os.File{to}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		UseCgroupFD: true, CgroupFD: int(dir.Fd()), Cloneflags: unix.CLONE_NEWNS, Chroot: root,
+	}
 	must(t, cmd.Start())
 	must(t, to.Close())
 	var figures []figure
@@ -115,6 +136,7 @@ func keep(t *testing.T, s *sensor.Sensor, dir string) {
 		known.Processes = append(known.Processes, profile.Process{
 			Path: path, Sources: []profile.Source{profile.FromImage, profile.FromVolume}, AnyArguments: true,
 			Parents: []profile.Parent{{Path: profile.Any}},
+			Listen:  []profile.Port{{Protocol: "tcp"}, {Protocol: "udp"}},
 		})
 	}
 	set, err := policy.Compile(known, policy.Options{Hasher: enforcer.Hasher()})
@@ -132,11 +154,17 @@ func keep(t *testing.T, s *sensor.Sensor, dir string) {
 	must(t, enforcer.Assign(enforce.Container{Cgroup: info.Ino}, id, modes))
 }
 
-// nobody takes records and does nothing with them.
+// nobody takes records and does nothing with them, but for those of what was refused: then nothing is measured.
 type nobody struct{}
 
-func (nobody) Record([]byte) {}
-func (nobody) Settle()       {}
+func (nobody) Record(raw []byte) {
+	var ev event.Event
+	if err := ev.Decode(raw); err != nil || !ev.Has(wire.FlagBlocked) && !ev.Has(wire.FlagKilled) {
+		return
+	}
+	fmt.Printf("refused: %s, signal %d, reason %d: %+v\n", event.Name(ev.Type), ev.Head.Signal, ev.Head.Reason, ev.Net())
+}
+func (nobody) Settle() {}
 
 // programsTime is what all programs in the kernel have run so far, in instructions.
 func programsTime(t *testing.T) int64 {
