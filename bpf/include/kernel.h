@@ -31,8 +31,6 @@ struct file_system_type {
 	const char *name;
 } __core;
 
-struct dentry;
-
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
