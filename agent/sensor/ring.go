@@ -18,11 +18,13 @@ import (
 // ring reads a BPF ring buffer in place. The space of what it has read is given back to the kernel by commit alone: what
 // a reader that is killed has not dealt with is there for the next one. The layout is of kernel/bpf/ringbuf.c.
 type ring struct {
-	// control has the consumer's position, shared has the producer's and, from the second page on, the data, twice, so that
-	// no record is cut by the end.
+	// control has the consumer's position, shared has the producer's and, from the second page on, the data. The kernel would
+	// show them twice, so that no record is cut by the end; but then each page would count twice in the resident set.
 	control, shared []byte
-	page            int
-	mask            uint64
+	// cut holds the record that is cut by the end: one a round, so that it is given back before the next.
+	cut  []uint64
+	page int
+	mask uint64
 	// at is the position of the next record to read, in all bytes since the ring was made.
 	at   uint64
 	poll int
@@ -41,7 +43,7 @@ func newRing(m *ebpf.Map) (*ring, error) {
 	if r.control, err = unix.Mmap(m.FD(), 0, r.page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("map the consumer's position: %w", err)
 	}
-	r.shared, err = unix.Mmap(m.FD(), int64(r.page), r.page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	r.shared, err = unix.Mmap(m.FD(), int64(r.page), r.page+size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the data: %w", err), r.close())
 	}
@@ -76,10 +78,26 @@ func (r *ring) next() (raw []byte, start uint64) {
 		start = r.at
 		r.at += uint64(ringHead+size+7) &^ 7
 		if length&ringDiscard == 0 {
-			return data[at+ringHead : at+ringHead+size : at+ringHead+size], start
+			return r.record(data, at+ringHead, size), start
 		}
 	}
 	return nil, 0
+}
+
+// record gives the bytes at an offset of the data, which may go on at the beginning.
+func (r *ring) record(data []byte, at, size int) []byte {
+	if at == len(data) {
+		at = 0
+	}
+	if at+size <= len(data) {
+		return data[at : at+size : at+size]
+	}
+	if words := (size + 7) / 8; len(r.cut) < words {
+		r.cut = make([]uint64, words)
+	}
+	whole := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(r.cut))), 8*len(r.cut))[:size:size]
+	copy(whole[copy(whole, data[at:]):], data)
+	return whole
 }
 
 // waiting is how many bytes are yet to be read.

@@ -19,7 +19,7 @@ import (
 
 // garbagePercent lets the heap grow by half of what lives before garbage is collected, where Go's default is as much
 // again: a node's memory is dearer than the time, since the way of an event allocates nothing. GOGC overrides it.
-const garbagePercent = 50
+const garbagePercent = 40
 
 func main() {
 	if os.Getenv("GOGC") == "" {
