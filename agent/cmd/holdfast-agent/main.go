@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/config"
 )
 
-// garbagePercent lets the heap grow by half of what lives before garbage is collected, where Go's default is as much
+// garbagePercent lets the heap grow by two fifths of what lives before garbage is collected, where Go's default is as much
 // again: a node's memory is dearer than the time, since the way of an event allocates nothing. GOGC overrides it.
 const garbagePercent = 40
 
