@@ -37,11 +37,11 @@ func TestAppendReadAckReopen(t *testing.T) {
 			t.Fatalf("record %d is %q", i, have)
 		}
 	}
-	if err := s.Ack(s.Epoch(), 200); err != nil {
-		t.Fatal(err)
-	}
 	epoch := s.Epoch()
 	before := len(segmentFiles(t, dir))
+	if err := s.Ack(epoch, 200); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "acknowledged segments are removed", func() bool { return len(segmentFiles(t, dir)) < before })
 	stop()
 	mustClose(t, s)
