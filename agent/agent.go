@@ -162,7 +162,7 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 			a.keep(c)
 			a.pipeline.post(cgroup)
 		},
-		OnExpected: a.expect,
+		OnExpected: func(c *container.Container) { a.guard.Expect(c) },
 		OnPlaced: func(cgroup, of uint64) {
 			if err := a.sensor.PlaceCgroup(cgroup, of); err != nil {
 				a.log.Error("cgroup not placed", "error", err)

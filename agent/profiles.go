@@ -33,6 +33,7 @@ func (a *Agent) buildGuard() error {
 	}
 	a.guard, err = guard.New(guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
+		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
 		Written: written, Logger: a.log.With("part", "guard"),
 	})
 	if err != nil {
@@ -60,18 +61,8 @@ func readPolicies(path string) ([]profile.Document, error) {
 
 // keep gives a container that has its name the policy of its workload.
 func (a *Agent) keep(c *container.Container) {
-	if c == nil || c.State != container.StateResolved {
-		return
-	}
-	if err := a.guard.Container(c); err != nil {
-		a.log.Error("container without its policy", "container", c.ID, "error", err)
-	}
-}
-
-// expect does so for a container that has been announced.
-func (a *Agent) expect(c *container.Container) {
-	if err := a.guard.Expect(c); err != nil {
-		a.log.Error("announced container without its policy", "container", c.ID, "error", err)
+	if c != nil && c.State == container.StateResolved {
+		a.guard.Container(c)
 	}
 }
 

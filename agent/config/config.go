@@ -41,6 +41,10 @@ type Config struct {
 	Mode        string
 	ProtectMode string
 	PolicyFile  string
+	// BrakeWorkloads, BrakeCanary and Promote are agent/mode.Brakes.
+	BrakeWorkloads int
+	BrakeCanary    time.Duration
+	Promote        bool
 
 	// Record lists event classes that are recorded of every workload.
 	Record []string
@@ -84,6 +88,9 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
 	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
+	flags.IntVar(&c.BrakeWorkloads, "brake-workloads", 5, "most `WORKLOADS` that may have deeds blocked within a minute; beyond, those newly enforced fall back to monitor; 0: any number")
+	flags.DurationVar(&c.BrakeCanary, "brake-canary", 0, "how long one replica on the node enforces before the others follow")
+	flags.BoolVar(&c.Promote, "promote", false, "let signals that nobody set a mode for rise to monitor when they are stable, and to enforce after a day without anything that would have been blocked")
 	flags.StringSliceVar(&c.Record, "record", nil, "event `CLASSES` to record of every workload, such as exec,open,connect")
 	flags.Int64Var(&c.AlertSpoolBytes, "alert-spool-bytes", 256<<20, "most `BYTES` of alerts kept on disk while the collector is away")
 	flags.Int64Var(&c.RecordSpoolBytes, "record-spool-bytes", 512<<20, "most `BYTES` of recorded events kept on disk")
@@ -125,6 +132,9 @@ func (c *Config) Validate() error {
 	}
 	if mode, err := profile.ParseMode(c.ProtectMode); err != nil || mode == profile.ModeLearn {
 		bad("protect-mode", "%q is none of off, monitor, enforce", c.ProtectMode)
+	}
+	if c.BrakeWorkloads < 0 || c.BrakeCanary < 0 {
+		bad("brake-workloads, brake-canary", "must not be negative")
 	}
 	for _, class := range c.Record {
 		if _, ok := event.Parse(class); !ok {

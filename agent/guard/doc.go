@@ -9,5 +9,5 @@
 // heard of it last; without a collector, all that the node has observed; and in both cases what the policy file says on
 // top. So an agent goes on learning and enforcing while the collector is away.
 //
-// A Guard may be used concurrently. Run owns no goroutine but its caller's.
+// A Guard may be used concurrently. Run owns one goroutine beside its caller's and joins it.
 package guard

@@ -47,6 +47,9 @@ type Guard struct {
 	now func() time.Time
 	// changed holds a token when there is something for the uplink.
 	changed chan struct{}
+	// news are what Run has yet to take in, in order; ended is closed when it takes in no more.
+	news  chan func() error
+	ended chan struct{}
 	// compiling is held while what a workload is allowed is worked out and put in force; it is taken before mu.
 	compiling sync.Mutex
 
@@ -101,7 +104,7 @@ type member struct {
 // aside: the workload is learned anew.
 func New(cfg Config) (*Guard, error) {
 	g := &Guard{
-		cfg: cfg, log: cfg.Logger, now: cfg.Now, changed: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger, now: cfg.Now, changed: make(chan struct{}, 1), news: make(chan func() error, maxNews), ended: make(chan struct{}),
 		workloads: map[profile.Key]*workload{}, members: map[uint64]*member{}, expected: map[string]time.Time{},
 	}
 	if g.log == nil {
@@ -136,8 +139,43 @@ const (
 	saveEvery = 10 * time.Second
 )
 
-// Run puts in force and keeps what is learned until the context ends, then writes down the rest. It returns nil.
+// maxNews is how much may wait for Run before those who tell it have to wait.
+const maxNews = 16384
+
+// tell leaves something for Run to take in: to change what is in force may take tens of milliseconds, which nobody else
+// should wait for. What has been told when Run ends is not taken in any more.
+func (g *Guard) tell(news func() error) {
+	select {
+	case g.news <- news:
+	case <-g.ended:
+	}
+}
+
+// Run takes in which containers come and go, puts in force and keeps what is learned, until the context ends; then it
+// writes down the rest. It returns nil.
 func (g *Guard) Run(ctx context.Context) error {
+	defer close(g.ended)
+	var listening sync.WaitGroup
+	listening.Go(func() { g.listen(ctx) })
+	defer listening.Wait()
+	return g.keep(ctx)
+}
+
+// listen takes in what is told.
+func (g *Guard) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case news := <-g.news:
+			if err := news(); err != nil {
+				g.log.Error("what holds for a container was not changed", "error", err)
+			}
+		}
+	}
+}
+
+func (g *Guard) keep(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	saved := g.now()

@@ -14,9 +14,13 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// Container gives a container its workload's policy and modes: one that has got its name, or of which more is known than
-// before. The host and the containers that hold pods' namespaces have none.
-func (g *Guard) Container(c *container.Container) error {
+// Container has Run give a container its workload's policy and modes: one that has got its name, or of which more is known
+// than before. The host and the containers that hold pods' namespaces have none.
+func (g *Guard) Container(c *container.Container) {
+	g.tell(func() error { return g.arrived(c) })
+}
+
+func (g *Guard) arrived(c *container.Container) error {
 	key, ok := report.Key(c)
 	if !ok || c.Kind != container.KindContainer || key.Validate() != nil {
 		return nil
@@ -38,9 +42,13 @@ func (g *Guard) Container(c *container.Container) error {
 	return errors.Join(g.assignMember(c.Cgroup), g.switched(switches))
 }
 
-// Expect gives a container that the runtime has announced its policy and modes by name, so that they hold from its first
-// process on. One that never comes is forgotten after a while.
-func (g *Guard) Expect(c *container.Container) error {
+// Expect has Run give a container that the runtime has announced its policy and modes by name, so that they hold from its
+// first process on. One that never comes is forgotten after a while.
+func (g *Guard) Expect(c *container.Container) {
+	g.tell(func() error { return g.expect(c) })
+}
+
+func (g *Guard) expect(c *container.Container) error {
 	key, ok := report.Key(c)
 	name := enforcerName(c).Name
 	if !ok || c.Kind != container.KindContainer || key.Validate() != nil || name == "" {
@@ -218,8 +226,12 @@ func enforcerName(c *container.Container) enforce.Container {
 	return named
 }
 
-// Gone forgets a container whose cgroup is gone. What was learned from it stays.
+// Gone has Run forget a container whose cgroup is gone. What was learned from it stays.
 func (g *Guard) Gone(cgroup uint64) {
+	g.tell(func() error { return g.left(cgroup) })
+}
+
+func (g *Guard) left(cgroup uint64) error {
 	g.compiling.Lock()
 	defer g.compiling.Unlock()
 	g.mu.Lock()
@@ -234,10 +246,7 @@ func (g *Guard) Gone(cgroup uint64) {
 	}
 	g.mu.Unlock()
 	if m == nil {
-		return
+		return nil
 	}
-	err := errors.Join(g.cfg.Enforcer.Unassign(enforcerName(m.container)), g.switched(switches))
-	if err != nil {
-		g.log.Error("the end of a container was not taken in", "container", m.container.ID, "error", err)
-	}
+	return errors.Join(g.cfg.Enforcer.Unassign(enforcerName(m.container)), g.switched(switches))
 }

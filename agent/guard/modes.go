@@ -31,14 +31,16 @@ func (g *Guard) SetModes(settings []mode.Setting) error {
 	return errors.Join(err, g.switched(switches))
 }
 
-// Blocked takes note that a deed of a container was blocked; the brakes may take workloads out of enforcement then.
+// Blocked has Run take note that a deed of a container was blocked; the brakes may take workloads out of enforcement then.
 func (g *Guard) Blocked(cgroup uint64, signal profile.Signal) {
-	g.compiling.Lock()
-	defer g.compiling.Unlock()
-	g.mu.Lock()
-	switches := g.modes.Blocked(cgroup, signal, g.now())
-	g.mu.Unlock()
-	g.report(g.switched(switches))
+	g.tell(func() error {
+		g.compiling.Lock()
+		defer g.compiling.Unlock()
+		g.mu.Lock()
+		switches := g.modes.Blocked(cgroup, signal, g.now())
+		g.mu.Unlock()
+		return g.switched(switches)
+	})
 }
 
 // WouldBlock takes note that a deed of a container would have been blocked.
