@@ -128,13 +128,11 @@ func (k *kept) end(t *testing.T, how unix.Signal) {
 
 func (k *kept) kill(t *testing.T) { t.Helper(); k.end(t, unix.SIGKILL) }
 
-// run executes a program under a name of its own.
+// run executes a program with a name of its own for its argument.
 func (k *kept) run(t *testing.T, name string) {
 	t.Helper()
 	name = fmt.Sprintf("pinned-%d-%s", os.Getpid(), name)
-	cmd := exec.Command("/bin/true")
-	cmd.Args[0] = name
-	must(t, cmd.Run())
+	must(t, exec.Command("/bin/true", name).Run())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ran = append(k.ran, name)

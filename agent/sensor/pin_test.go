@@ -74,7 +74,7 @@ func TestUpgrade(t *testing.T) {
 // TestUpgradeUnfinished kills an agent in the midst of an upgrade: the old programs go on, and the next agent of either
 // build cleans up.
 func TestUpgradeUnfinished(t *testing.T) {
-	if isSlow() {
+	if testing.Short() {
 		t.Skip("needs many starts")
 	}
 	k := newKept(t)
@@ -113,7 +113,7 @@ func TestUpgradeRefused(t *testing.T) {
 
 // TestOtherMaps replaces an agent by one whose maps are of another kind: it begins with new ones, and knows who is who.
 func TestOtherMaps(t *testing.T) {
-	if isSlow() {
+	if testing.Short() {
 		t.Skip("needs many starts")
 	}
 	k := newKept(t)
