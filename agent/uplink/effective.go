@@ -141,7 +141,7 @@ func effectiveOf(m *apiv1.EffectiveProfile) (Effective, error) {
 		return e, nil
 	}
 	var err error
-	e.Text, err = unpack(m.GetProfile(), m.GetEncoding())
+	e.Text, err = apiv1.UnpackProfile(m.GetProfile(), m.GetEncoding())
 	return e, err
 }
 

@@ -223,7 +223,7 @@ func short(reason string) string {
 }
 
 func observedMessage(o Observed) (*apiv1.ObservedProfile, error) {
-	text, encoding, err := pack(o.Text)
+	text, encoding, err := apiv1.PackProfile(o.Text)
 	if err != nil {
 		return nil, err
 	}

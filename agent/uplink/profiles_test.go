@@ -145,7 +145,7 @@ func effectiveMessage(all ...*apiv1.EffectiveProfile) *apiv1.CollectorMessage {
 // the collector is away.
 func TestProfiles(t *testing.T) {
 	large := strings.Repeat("process /usr/bin/x\n", 100000)
-	packed, encoding, err := pack([]byte(large))
+	packed, encoding, err := apiv1.PackProfile([]byte(large))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestProfiles(t *testing.T) {
 		if o == nil {
 			return nil
 		}
-		text, err := unpack(o.GetProfile(), o.GetEncoding())
+		text, err := apiv1.UnpackProfile(o.GetProfile(), o.GetEncoding())
 		observed = append(observed, fmt.Sprintf("%s %d %.10s %v %v", o.GetKey().GetName(), o.GetVersion(), text, err, o.GetStates()[0].GetState()))
 		ack := &apiv1.ObservedAck{Key: o.GetKey(), Version: o.GetVersion()}
 		if o.GetKey().GetName() == "refused" {
@@ -244,7 +244,7 @@ func bomb(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	if _, err := w.Write(make([]byte, maxText+1)); err != nil {
+	if _, err := w.Write(make([]byte, apiv1.MaxProfile+1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

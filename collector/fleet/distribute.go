@@ -32,6 +32,9 @@ type share struct {
 	news chan struct{}
 }
 
+// maxTogether is how many bytes of profiles are put together into one message.
+const maxTogether = 1 << 20
+
 func newShare() share {
 	return share{announced: map[profile.Key][]byte{}, due: map[profile.Key]bool{}, news: make(chan struct{}, 1)}
 }
@@ -256,6 +259,6 @@ func (f *Fleet) told(ctx context.Context, key profile.Key) (*apiv1.EffectiveProf
 		return nil, nil, err
 	}
 	m.Version = e.Version
-	m.Profile, m.Encoding, err = pack(e.Text)
+	m.Profile, m.Encoding, err = apiv1.PackProfile(e.Text)
 	return m, e.Digest[:], err
 }

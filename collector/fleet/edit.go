@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -278,8 +279,8 @@ func decodeOverlay(name, text string) (*profile.Profile, error) {
 }
 
 func decodeOverlays(name, text string) ([]profile.Document, error) {
-	if len(text) > maxText {
-		return nil, fmt.Errorf("%w: %s: %d bytes are more than %d", ErrRefused, name, len(text), maxText)
+	if len(text) > apiv1.MaxProfile {
+		return nil, fmt.Errorf("%w: %s: %d bytes are more than %d", ErrRefused, name, len(text), apiv1.MaxProfile)
 	}
 	documents, err := profile.Decode(name, []byte(text))
 	if err != nil {

@@ -64,7 +64,7 @@ func (f *Fleet) own(node string, key profile.Key, m *apiv1.ObservedProfile) (tex
 
 // readObserved decodes what an agent has observed, and checks that it is what an agent may say.
 func readObserved(key profile.Key, m *apiv1.ObservedProfile) (*profile.Profile, error) {
-	text, err := unpack(m.GetProfile(), m.GetEncoding())
+	text, err := apiv1.UnpackProfile(m.GetProfile(), m.GetEncoding())
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func decodeProfile(name string, text []byte) (p *profile.Profile, err error) {
 
 // bounded is a text, unless it is too large to be sent.
 func bounded(text []byte) ([]byte, error) {
-	if len(text) > maxText {
-		return nil, fmt.Errorf("a text of %d bytes is larger than %d", len(text), maxText)
+	if len(text) > apiv1.MaxProfile {
+		return nil, fmt.Errorf("a text of %d bytes is larger than %d", len(text), apiv1.MaxProfile)
 	}
 	return text, nil
 }
@@ -248,7 +248,7 @@ func tellable(key profile.Key, p *profile.Profile) (store.Effective, error) {
 		return e, fmt.Errorf("effective profile: %w: %d, at most %d", profile.ErrLimit, n, profile.MaxEntries)
 	}
 	text := profile.EncodeBare(p)
-	if _, _, err := pack(text); err != nil {
+	if _, _, err := apiv1.PackProfile(text); err != nil {
 		return e, fmt.Errorf("effective profile: %w", err)
 	}
 	e.Text, e.Entries, e.Digest = text, p.Len(), sha256.Sum256(text)
