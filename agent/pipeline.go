@@ -293,9 +293,9 @@ func (p *pipeline) keep(ev *event.Event) {
 	}
 	switch {
 	case ev.Head.Flags&uint16(wire.FlagBlocked|wire.FlagKilled) != 0:
-		p.guard.Blocked(ev.Container.Cgroup, signalOf(ev))
+		p.guard.Blocked(ev.Container.Cgroup, report.SignalOf(wire.Signal(ev.Head.Signal)))
 	case ev.Has(wire.FlagWouldBlock):
-		p.guard.WouldBlock(ev.Container.Cgroup, signalOf(ev))
+		p.guard.WouldBlock(ev.Container.Cgroup, report.SignalOf(wire.Signal(ev.Head.Signal)))
 	}
 }
 

@@ -135,17 +135,3 @@ func keyMessage(k profile.Key) *apiv1.ProfileKey {
 func learns(ev *event.Event) bool {
 	return ev.Has(wire.FlagLearn) || ev.Type == wire.TypeDns
 }
-
-// signalOf is the signal whose mode decided about an event.
-func signalOf(ev *event.Event) profile.Signal {
-	switch wire.Signal(ev.Head.Signal) {
-	case wire.SignalFile:
-		return profile.SignalFile
-	case wire.SignalEgress:
-		return profile.SignalEgress
-	case wire.SignalProtect:
-		return profile.SignalProtect
-	default:
-		return profile.SignalProcess
-	}
-}

@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/holdfast-project/holdfast/agent/replace"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -97,7 +97,7 @@ func (g *Guard) save() {
 	}
 	g.mu.Unlock()
 	for key, text := range texts {
-		if err := replace(filepath.Join(g.cfg.Dir, fileName(key)), text); err != nil {
+		if err := replace.File(filepath.Join(g.cfg.Dir, fileName(key)), text); err != nil {
 			g.log.Error("what was observed was not written down, trying again", "workload", key.String(), "error", err)
 			g.mu.Lock()
 			g.workloadOf(key).unsaved = true
@@ -109,25 +109,4 @@ func (g *Guard) save() {
 func fileName(key profile.Key) string {
 	sum := sha256.Sum256([]byte(key.String()))
 	return hex.EncodeToString(sum[:16]) + extension
-}
-
-// replace writes a file so that it is there whole or as it was.
-func replace(path string, text []byte) error {
-	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return errors.Join(err, remove(temporary))
-	}
-	return os.Rename(temporary, path)
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

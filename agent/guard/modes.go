@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/holdfast-project/holdfast/agent/mode"
+	"github.com/holdfast-project/holdfast/agent/replace"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -146,7 +147,7 @@ func (g *Guard) saveModes() {
 		return
 	}
 	if err == nil {
-		err = replace(filepath.Join(g.cfg.Dir, modesFile), text)
+		err = replace.File(filepath.Join(g.cfg.Dir, modesFile), text)
 	}
 	if err != nil {
 		g.log.Error("what brakes and promotions did was not written down, trying again", "error", err)

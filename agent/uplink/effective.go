@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-project/holdfast/agent/replace"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -272,5 +273,5 @@ func (k *keeper) writeOne(key profile.Key, m *apiv1.EffectiveProfile) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err
 	}
-	return replace(path, bytes)
+	return replace.File(path, bytes)
 }

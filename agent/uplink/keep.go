@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/holdfast-project/holdfast/agent/replace"
 )
 
 // The identity's file holds PEM blocks: the key, the chain with the leaf first, the roots. Roots carry a header to tell
@@ -129,36 +131,8 @@ func (id *identity) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("keep the node's identity: %w", err)
 	}
-	if err := replace(filepath.Join(dir, identityFile), text); err != nil {
+	if err := replace.File(filepath.Join(dir, identityFile), text); err != nil {
 		return fmt.Errorf("keep the node's identity: %w", err)
 	}
 	return nil
-}
-
-// replace writes a file aside, with mode 0600, and renames it.
-func replace(path string, text []byte) error {
-	aside := path + ".new"
-	// One that a crash left behind may have another mode.
-	if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return errors.Join(err, os.Remove(aside))
-	}
-	if err := os.Rename(aside, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-project/holdfast/agent/replace"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
 
@@ -106,7 +107,7 @@ func read(path string) ([]byte, error) {
 func save(path string, m proto.Message) error {
 	text, err := protojson.Marshal(m)
 	if err == nil {
-		err = replace(path, text)
+		err = replace.File(path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("keep %s: %w", path, err)
