@@ -54,6 +54,7 @@ __inline bool exec_place(struct scratch *s, struct task_struct *task, struct exe
 	__u32 tgid = record->head.tgid;
 	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
 
+	record->before = process ? process->exe : 0;
 	if (!origin)
 		return false;
 	c->subject = process ? process->exe : HF_EXE_ANY;
@@ -125,6 +126,7 @@ int on_exec(__u64 *ctx)
 		return 0;
 	}
 	exec_fill(s, task);
+	((struct hf_exec *)s->bytes)->exec_time = ((struct hf_exec *)s->bytes)->head.time;
 	exec_names(s, task, READ1(bprm, filename), READ1(bprm, interp));
 	judged = exec_place(s, task, &c);
 	exec_argv(s, task);

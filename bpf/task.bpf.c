@@ -47,7 +47,7 @@ SEC("iter/task")
 int on_task(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct hf_process process = {};
+	struct hf_process process = {}, *known;
 	struct hf_exec *record;
 	struct scratch *s;
 	__u32 tgid;
@@ -81,6 +81,9 @@ int on_task(struct bpf_iter__task *ctx)
 	exec_fill(s, task);
 	exec_names(s, task, NULL, NULL);
 	task_place(s, task, tgid, record->head.origin);
+	known = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	record->exec_time = known ? known->exec_time : 0;
+	record->before = known ? known->exe : 0;
 	record_send(s, RING_BULK);
 	return 0;
 }

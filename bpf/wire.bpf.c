@@ -20,6 +20,7 @@ enum hf_mode *unused_mode;
 enum hf_reason *unused_reason;
 enum hf_allow_class *unused_allow_class;
 enum hf_source *unused_source;
+enum hf_process_flag *unused_process_flag;
 enum hf_access_bit *unused_access_bit;
 enum hf_egress_bit *unused_egress_bit;
 enum hf_when_dead *unused_when_dead;

@@ -242,9 +242,11 @@ type Exec struct {
 	Pad         uint16
 	Comm        [16]uint8
 	Tty         [24]uint8
+	ExecTime    uint64
+	Before      uint64
 }
 
-const _ = -uint(unsafe.Sizeof(Exec{}) ^ 264)
+const _ = -uint(unsafe.Sizeof(Exec{}) ^ 280)
 
 // Exit is hf_exit of bpf/include/wire*.h, where it is documented.
 type Exit struct {
@@ -461,6 +463,13 @@ type Process struct {
 }
 
 const _ = -uint(unsafe.Sizeof(Process{}) ^ 48)
+
+// ProcessFlag is hf_process_flag of bpf/include/wire*.h, where it is documented.
+type ProcessFlag uint32
+
+const (
+	ProcessTold ProcessFlag = 256
+)
 
 // Reason is hf_reason of bpf/include/wire*.h, where it is documented.
 type Reason uint32

@@ -13,13 +13,14 @@
 #include "bpf.h"
 
 // Raised with every change of this file; each object carries it and the loader refuses another.
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 
 enum hf_type {
 	HF_FORK = 1,
 	HF_EXEC = 2,
 	HF_EXIT = 3,
-	// A process that was there before the agent, from the task iterator.
+	// A process that the agent has not been told of: it was there before the agent (from the task iterator), or what it did
+	// was known until now (sent ahead of the first record about it).
 	HF_TASK = 4,
 	HF_CGROUP_MKDIR = 5,
 	HF_CGROUP_RMDIR = 6,
@@ -239,7 +240,8 @@ enum hf_stdio {
 };
 
 // hf_exec, for HF_EXEC and HF_TASK. Texts: exe, filename (as given to exec: the script when there is an interpreter),
-// interp (the interpreter's path, when not filename), cwd, argv (NUL between arguments).
+// interp (the interpreter's path, when not filename), cwd, argv (NUL between arguments; none where the record is not sent by
+// the process itself).
 struct hf_exec {
 	struct hf_head head;
 	struct hf_file file;
@@ -261,8 +263,12 @@ struct hf_exec {
 	__u16 pad;
 	__u8 comm[16];
 	__u8 tty[24];
+	// TASK: the last exec that was seen; 0 for none. EXEC: the time of the head.
+	__u64 exec_time;
+	// EXEC: the executable before, as hf_process has it, 0 where it is not known. TASK: the present one.
+	__u64 before;
 };
-_Static_assert(sizeof(struct hf_exec) == 264, "hf_exec");
+_Static_assert(sizeof(struct hf_exec) == 280, "hf_exec");
 
 // hf_exit: the head names the process; reported when its last thread ends.
 struct hf_exit {
@@ -466,10 +472,16 @@ struct hf_process {
 	__u64 exec_time;
 	// The executable: the first half of its path's hash; HF_EXE_RUNTIME before the first exec in the container's own mounts.
 	__u64 exe;
-	// Where the executable comes from, hf_source, as far as it is known.
+	// Where the executable comes from, hf_source, as far as it is known, and hf_process_flag.
 	__u32 flags;
 	__u32 nsmnt;
 	__u64 caps;
+};
+
+// hf_source has the bits below these.
+enum hf_process_flag {
+	// The agent has been told of the process.
+	HF_PROCESS_TOLD = 256,
 };
 
 // hf_watch_key is a key of the watched path trie: bits of prefix, then the path.
