@@ -22,7 +22,7 @@ int on_fork(__u64 *ctx)
 	// 1. the child's place in the lineage
 	cgroup = task_cgroup(child);
 	process.start = task_start(child);
-	process.origin = origin_of(parent_tgid, task_cgroup(parent));
+	process.origin = origin_of(process_of(parent_tgid), parent);
 	process.exe = exe_of(parent_tgid);
 	if (!process.origin)
 		process.origin = container_of_cgroup(cgroup);

@@ -44,7 +44,7 @@ int on_task_file(struct bpf_iter__task_file *ctx)
 	state->owner.tid = READ1(task, pid);
 	state->owner.start = task_start(task);
 	state->owner.cgroup = task_cgroup(task);
-	state->owner.origin = origin_of(state->owner.tgid, state->owner.cgroup);
+	state->owner.origin = origin_of(process_of(state->owner.tgid), task);
 	return 0;
 }
 

@@ -73,7 +73,7 @@ int on_task(struct bpf_iter__task *ctx)
 	record->head.tid = tgid;
 	record->head.start = process.start;
 	record->head.cgroup = task_cgroup(task);
-	record->head.origin = origin_of(tgid, record->head.cgroup);
+	record->head.origin = origin_of(process_of(tgid), task);
 	record->head.flags = 0;
 	record->argv_hash = 0;
 	record->argv_size = 0;

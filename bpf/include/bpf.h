@@ -107,6 +107,13 @@ static long (*bpf_loop)(__u32 count, void *callback, void *context, __u64 flags)
 #define READ4(src, a, b, c, d) READ1(READ3(src, a, b, c), d)
 #define READ5(src, a, b, c, d, e) READ1(READ4(src, a, b, c, d), e)
 
+// The same for a pointer whose type the verifier knows: an argument of a tp_btf, LSM, fmod_ret or fentry program, and what
+// is loaded from one by this. Each field is one load, that gives zero where nothing is there, instead of a call.
+#define LOAD1(src, a) ((src)->a)
+#define LOAD2(src, a, b) LOAD1(LOAD1(src, a), b)
+#define LOAD3(src, a, b, c) LOAD1(LOAD2(src, a, b), c)
+#define LOAD4(src, a, b, c, d) LOAD1(LOAD3(src, a, b, c), d)
+
 // A kernel pointer as a number, which is all that a global function takes: to the verifier, what is read back from
 // memory is no pointer any more.
 __inline __u64 address_of(const void *pointer)

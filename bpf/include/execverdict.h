@@ -101,11 +101,10 @@ __inline void arguments_judge(struct scratch *s, struct exec_case *c, __u32 at, 
 // Whether execs of the current process are enforced, by what, and of which executable they are execs.
 __inline bool exec_enforced(struct hf_policy *policy, __u64 *subject)
 {
-	struct task_struct *task = current_task();
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct hf_process *process = process_now();
 
-	*subject = subject_now(tgid);
-	if (!policy_of(origin_of(tgid, task_cgroup(task)), policy) || !exec_concerns(task, *subject))
+	*subject = subject_in(process);
+	if (!policy_of(origin_now(process), policy) || !exec_concerns(current_task(), *subject))
 		return false;
 	return mode_of(policy, stronger(policy, HF_SIGNAL_PROCESS, HF_SIGNAL_PROTECT)) == HF_MODE_ENFORCE;
 }

@@ -54,7 +54,7 @@ __inline void family_failed(__u32 family, __u32 kind, __u32 protocol, __s32 resu
 {
 	struct hf_net *record;
 	struct scratch *s;
-	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
+	__u64 origin = origin_now(process_now());
 
 	if (is_inet(family) || family == AF_UNIX || !net_wanted(HF_SOCKET, origin, is_sensitive(family)))
 		return;

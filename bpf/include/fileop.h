@@ -23,7 +23,7 @@ struct file_op {
 // holds for the container, a protected one.
 __inline bool read_passes(__u32 type, struct dentry *dentry)
 {
-	__u64 origin = origin_of(bpf_get_current_pid_tgid() >> 32, task_cgroup(current_task()));
+	__u64 origin = origin_now(process_now());
 	enum wanted want = wanted_of(type, origin);
 	__u32 names = want == WANT_NOT ? 0 : HF_WATCH_READ;
 
@@ -51,8 +51,8 @@ __inline bool op_concerns(__u32 type, __u64 origin, struct hf_policy *policy, __
 // Where refusal is what a hook does that can still refuse, *refuse is set when there is no buffer to find that out in.
 __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *refuse)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	__u64 origin = origin_of(tgid, task_cgroup(current_task())), subject = 0;
+	struct hf_process *process = process_now();
+	__u64 origin = origin_now(process), subject = 0;
 	struct hf_policy policy = {};
 	struct file_case *c;
 	struct scratch *s;
@@ -66,7 +66,7 @@ __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *r
 		count_normal(type);
 		return false;
 	}
-	s = record_begin(type, sizeof(*op->record));
+	s = record_begin_of(type, sizeof(*op->record), process);
 	if (!s) {
 		if (op->judged && mode_of(&policy, HF_SIGNAL_FILE) == HF_MODE_ENFORCE)
 			*refuse = -EPERM;

@@ -42,7 +42,7 @@ __inline bool case_concerns(struct hf_policy *policy, __u64 *subject, __u64 orig
 {
 	if (!policy_of(origin, policy) || !mode_of(policy, stronger(policy, first, second)))
 		return false;
-	*subject = subject_now(bpf_get_current_pid_tgid() >> 32);
+	*subject = subject_in(process_now());
 	return *subject != HF_EXE_RUNTIME;
 }
 

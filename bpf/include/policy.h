@@ -166,19 +166,20 @@ __inline __u32 allowed(const struct hf_policy *policy, __u32 class, __u64 subjec
 }
 
 // The executable of a process as the subject of entries.
+__inline __u64 exe_in(const struct hf_process *process)
+{
+	return process && process->exe ? process->exe : HF_EXE_RUNTIME;
+}
+
 __inline __u64 exe_of(__u32 tgid)
 {
-	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-
-	return process && process->exe ? process->exe : HF_EXE_RUNTIME;
+	return exe_in(process_of(tgid));
 }
 
 // The same for a judgement: of a process that the map had no room for, nothing is known, and what is listed for every
 // executable is all that it may.
-__inline __u64 subject_now(__u32 tgid)
+__inline __u64 subject_in(const struct hf_process *process)
 {
-	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-
 	if (!process)
 		return HF_EXE_ANY;
 	return process->exe ? process->exe : HF_EXE_RUNTIME;

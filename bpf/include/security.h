@@ -31,7 +31,7 @@ __inline void security_target(struct hf_security *record, struct task_struct *ta
 {
 	record->target_tgid = (__u32)READ1(task, tgid);
 	record->target_start = task_start(task);
-	record->target_origin = origin_of(record->target_tgid, task_cgroup(task));
+	record->target_origin = origin_of(process_of(record->target_tgid), task);
 }
 
 // The CLONE_NEW* of the namespaces that differ.

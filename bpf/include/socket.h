@@ -190,14 +190,14 @@ __inline void owner_set(struct owner *owner)
 	if (owner->tgid == ids >> 32 && owner->tid == (__u32)ids) {
 		// A cgroup may have been told to be a container's since.
 		if (!owner->origin)
-			owner->origin = origin_of(owner->tgid, owner->cgroup);
+			owner->origin = origin_of(process_of(owner->tgid), task);
 		return;
 	}
 	owner->tgid = ids >> 32;
 	owner->tid = (__u32)ids;
 	owner->start = task_start(task);
 	owner->cgroup = task_cgroup(task);
-	owner->origin = origin_of(owner->tgid, owner->cgroup);
+	owner->origin = origin_of(process_of(owner->tgid), task);
 }
 
 // The state of a socket that the current task is using, whose owner it becomes; NULL (counted) when there is no memory

@@ -32,14 +32,38 @@ __inline __u64 container_of_cgroup(__u64 cgroup)
 	return container ? *container : 0;
 }
 
-// The container that the process belongs to, 0 for the host.
-__inline __u64 origin_of(__u32 tgid, __u64 cgroup)
+// A process as the map has it; NULL for one that it had no room for. A program asks once and hands the answer on.
+__inline struct hf_process *process_of(__u32 tgid)
 {
-	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	return bpf_map_lookup_elem(&process_by_tgid, &tgid);
+}
 
+__inline struct hf_process *process_now(void)
+{
+	return process_of(bpf_get_current_pid_tgid() >> 32);
+}
+
+// The container that the current process belongs to, 0 for the host. The entry may be NULL. The cgroup is asked for only
+// where the lineage does not say.
+__inline __u64 origin_now(const struct hf_process *process)
+{
 	if (likely(process && process->origin))
 		return process->origin;
-	return container_of_cgroup(cgroup);
+	return container_of_cgroup(bpf_get_current_cgroup_id());
+}
+
+// The same for the process of any task.
+__inline __u64 origin_of(const struct hf_process *process, struct task_struct *task)
+{
+	if (likely(process && process->origin))
+		return process->origin;
+	return container_of_cgroup(task_cgroup(task));
+}
+
+// Whether a process of the container is not in its cgroup, nor in one within.
+__inline bool is_stray(__u64 origin, __u64 cgroup)
+{
+	return origin && cgroup != origin && container_of_cgroup(cgroup) != origin;
 }
 
 __inline void read_cred(struct hf_cred *to, const struct cred *cred, struct task_struct *task)
@@ -82,11 +106,10 @@ __inline void read_spaces(struct hf_spaces *to, struct task_struct *task)
 	to->ns_pid = read_ns_pid(task, &to->pid);
 }
 
-// Fills the head for a record about the current task. The record's fixed part must be size bytes.
-__inline void head_fill(struct scratch *s, __u32 type, __u32 size)
+// Fills the head for a record about the current task, whose entry may be NULL. The record's fixed part must be size bytes.
+__inline void head_fill(struct scratch *s, __u32 type, __u32 size, const struct hf_process *process)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
-	struct task_struct *task = current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
 
 	s->size = size;
@@ -98,20 +121,30 @@ __inline void head_fill(struct scratch *s, __u32 type, __u32 size)
 	head->time = bpf_ktime_get_boot_ns();
 	head->tgid = ids >> 32;
 	head->tid = (__u32)ids;
-	head->start = task_start(task);
-	head->cgroup = task_cgroup(task);
-	head->origin = origin_of(head->tgid, head->cgroup);
-	if (head->origin && container_of_cgroup(head->cgroup) != head->origin)
+	head->start = likely(process) ? process->start : task_start(current_task());
+	head->cgroup = bpf_get_current_cgroup_id();
+	head->origin = likely(process && process->origin) ? process->origin : container_of_cgroup(head->cgroup);
+	if (is_stray(head->origin, head->cgroup))
 		head->flags |= HF_F_STRAYED;
 }
 
-// Claims a buffer and fills the head for the current task; NULL (counted) when none is free.
+// Claims a buffer and fills the head for the current task, whose entry may be NULL; NULL (counted) when none is free.
+__inline struct scratch *record_begin_of(__u32 type, __u32 size, const struct hf_process *process)
+{
+	struct scratch *s = scratch_claim();
+
+	if (s)
+		head_fill(s, type, size, process);
+	return s;
+}
+
+// The same where the entry was not asked for yet.
 __inline struct scratch *record_begin(__u32 type, __u32 size)
 {
 	struct scratch *s = scratch_claim();
 
 	if (s)
-		head_fill(s, type, size);
+		head_fill(s, type, size, process_now());
 	return s;
 }
 
@@ -139,7 +172,5 @@ __inline enum wanted wanted_of(__u32 type, __u64 origin)
 // The same for the current task, by its lineage.
 __inline enum wanted wanted(__u32 type)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-
-	return wanted_of(type, origin_of(tgid, task_cgroup(current_task())));
+	return wanted_of(type, origin_now(process_now()));
 }
