@@ -289,6 +289,7 @@ func (a *Agent) sense(ctx context.Context) error {
 	// Loading took the kernel's types into memory, which is not needed again.
 	debug.FreeOSMemory()
 	close(a.attached)
+	a.guard.Watching()
 	return a.sensor.Run(ctx, a.pipeline)
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/metrics"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/spool"
@@ -149,6 +150,7 @@ func (a *Agent) losses() map[string]uint64 {
 	note("process_table_full", c.tableFull.Load())
 	note("parking_full", c.parkedOver.Load())
 	note("dns_stream_incomplete", c.dnsLost.Load())
+	note("late_verdict_untold", a.pipeline.late.lost())
 	registry := a.registry.Stats()
 	note("container_unattributed", registry.Unattributed)
 	note("cgroup_dropped", registry.DroppedCgroups)
@@ -168,11 +170,23 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
 		}
-	}}
+	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}
 	if a.uplink != nil {
 		source.Connected = func() bool { return a.uplink.Stats().Connected }
 	}
 	return metrics.Serve(ctx, a.cfg.MetricsListen, source, a.ready, a.log)
+}
+
+// policyWindows is how long containers were there before something held for them.
+func policyWindows(w guard.Windows) metrics.Histogram {
+	h := metrics.Histogram{
+		Name: "policy_window_seconds", Help: "Time from a container's cgroup to its policy in force.",
+		Count: w.Count, Sum: w.Sum.Seconds(), Buckets: map[float64]uint64{},
+	}
+	for bound, n := range w.AtMost {
+		h.Buckets[bound.Seconds()] = n
+	}
+	return h
 }
 
 // ready says what keeps the agent from doing its work.

@@ -43,6 +43,7 @@ type pipeline struct {
 	event    event.Event
 	messages event.DNSMessages
 	parked   parking
+	late     lateQueue
 	resolved chan uint64
 	// releaseAll is set when a message did not fit into resolved.
 	releaseAll atomic.Bool
@@ -122,6 +123,7 @@ func (p *pipeline) follow(ev *event.Event) {
 		p.registry.Born(container.Birth{
 			Cgroup: body.Id, Parent: body.Parent, Name: string(ev.Text()), At: time.Unix(0, ev.Time),
 		})
+		p.guard.Born(body.Id, ev.Head.Time)
 	case wire.TypeCgroupRmdir:
 		p.registry.Gone(ev.Cgroup().Id)
 		p.guard.Gone(ev.Cgroup().Id)
@@ -212,6 +214,7 @@ func (p *pipeline) Settle() {
 	if p.reading == 0 {
 		p.reading = now
 	}
+	p.tellLate(now)
 	for {
 		select {
 		case cgroup := <-p.resolved:
@@ -261,7 +264,7 @@ func (p *pipeline) publish() {
 // finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
 // watch.
 func (p *pipeline) finish(ev *event.Event) {
-	if ev.Type == wire.TypeTask {
+	if ev.Type == wire.TypeTask && !judged(ev) {
 		p.guard.Existing(ev)
 		return
 	}

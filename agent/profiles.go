@@ -34,7 +34,7 @@ func (a *Agent) buildGuard() error {
 	a.guard, err = guard.New(guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
 		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
-		Written: written, Logger: a.log.With("part", "guard"),
+		Written: written, OnLate: a.pipeline.late.put, Logger: a.log.With("part", "guard"),
 	})
 	if err != nil {
 		return fmt.Errorf("make ready to learn: %w", err)

@@ -15,6 +15,7 @@ int on_fork(__u64 *ctx)
 	struct hf_fork *record;
 	struct scratch *s;
 	__u32 tgid = READ1(child, tgid), parent_tgid = READ1(parent, tgid);
+	struct hf_process *known;
 	__u64 cgroup;
 
 	if ((__u32)READ1(child, pid) != tgid || !in_force())
@@ -22,8 +23,10 @@ int on_fork(__u64 *ctx)
 	// 1. the child's place in the lineage
 	cgroup = task_cgroup(child);
 	process.start = task_start(child);
-	process.origin = origin_of(process_of(parent_tgid), parent);
+	known = process_of(parent_tgid);
+	process.origin = origin_of(known, parent);
 	process.exe = exe_of(parent_tgid);
+	process.flags = known ? known->flags & (HF_PROCESS_TOLD - 1) : 0;
 	if (!process.origin)
 		process.origin = container_of_cgroup(cgroup);
 	if (bpf_map_update_elem(&process_by_tgid, &tgid, &process, BPF_ANY) < 0)

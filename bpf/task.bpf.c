@@ -23,6 +23,14 @@ __inline bool is_own_mount(struct task_struct *task, struct vfsmount *mnt)
 	return READ1(mount, mnt_ns) == READ2(task, nsproxy, mnt_ns);
 }
 
+// Whether the task runs from memory and was started by a process of the same container. A file in memory has no mount of
+// its own; the copy of itself that the runtime runs is started by the runtime.
+__inline bool is_own_memory(struct task_struct *task, const struct hf_file *file, __u64 origin)
+{
+	return file->flags & (HF_FILE_MEMFD | HF_FILE_DELETED) &&
+	       container_of_cgroup(task_cgroup(READ1(task, real_parent))) == origin;
+}
+
 // Names the executable of a container's process that is there already, if it is one of the container's files: else it may
 // still be the runtime's.
 __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid, __u64 origin)
@@ -35,7 +43,8 @@ __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid
 	if (!origin || !process || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
 		return;
 	root_note(origin, task);
-	if (!on_root(origin, record->file.device) && !is_own_mount(task, READ1(exe, f_path.mnt)))
+	if (!on_root(origin, record->file.device) && !is_own_mount(task, READ1(exe, f_path.mnt)) &&
+	    !is_own_memory(task, &record->file, origin))
 		return;
 	if (!exec_object(s, origin, exe, &c))
 		return;

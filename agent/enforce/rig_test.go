@@ -39,7 +39,7 @@ func newRig(t testing.TB, sizes map[string]uint32) *rig {
 		"policy_by_container": &r.maps.ByContainer, "policy_by_name": &r.maps.ByName,
 		"allow": &r.maps.Allow, "allow_tree": &r.maps.Tree, "allow_egress": &r.maps.Egress,
 		"admitted": &r.maps.Admitted, "hash_key": &r.maps.HashKey, "tally_by_policy": &r.maps.Tally,
-		"root_by_container": &r.maps.Root,
+		"root_by_container": &r.maps.Root, "process_by_tgid": &r.maps.Processes,
 	} {
 		m := spec.Maps[name]
 		if size := sizes[name]; size > 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/learn"
 	"github.com/holdfast-project/holdfast/agent/mode"
 	"github.com/holdfast-project/holdfast/agent/policy"
+	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	Services policy.Resolver
 	// Learn sets the bounds of learning.
 	Learn learn.Config
+	// OnLate is told of processes that ran before the policy of their container came into force and that it does not let
+	// run, by Run's goroutines; it must not wait. It may be nil.
+	OnLate func(Late)
 	// Now is the clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -45,6 +49,8 @@ type Guard struct {
 	cfg Config
 	log *slog.Logger
 	now func() time.Time
+	// boot is the boot clock, nanoseconds.
+	boot func() uint64
 	// changed holds a token when there is something for the uplink.
 	changed chan struct{}
 	// news are what Run has yet to take in, in order; ended is closed when it takes in no more.
@@ -66,6 +72,11 @@ type Guard struct {
 	due time.Time
 	// saved is the state of modes that is on disk.
 	saved []byte
+	// births is when cgroups were made for which nothing holds yet, windows how long that took for others.
+	births  map[uint64]uint64
+	windows Windows
+	// watching says that what runs is known.
+	watching bool
 }
 
 // workload is what is known of a key beside what the learner knows.
@@ -88,8 +99,9 @@ type workload struct {
 	// failed says that what is allowed could not be put in force; it is tried again now and then.
 	failed     bool
 	containers int
-	// hits is what the kernel had counted when it was last asked.
+	// hits is what the kernel had counted when it was last asked, late what it has not: verdicts on what ran before.
 	hits enforce.Hits
+	late wire.Tally
 	// matcher holds deeds against what the policy allows; nil until it is asked for.
 	matcher *profile.Matcher
 }
@@ -98,13 +110,17 @@ type workload struct {
 type member struct {
 	container *container.Container
 	workload  *workload
+	// since is when its policy came into force, boot clock, nanoseconds; 0 when one held from the start. judged is how
+	// strictly what ran before was judged, as lateStrength has it.
+	since  uint64
+	judged int
 }
 
 // New makes a Guard with what is kept in Dir. It starts nothing. A file there that cannot be read is reported and set
 // aside: the workload is learned anew.
 func New(cfg Config) (*Guard, error) {
 	g := &Guard{
-		cfg: cfg, log: cfg.Logger, now: cfg.Now, changed: make(chan struct{}, 1), news: make(chan func() error, maxNews), ended: make(chan struct{}),
+		cfg: cfg, log: cfg.Logger, now: cfg.Now, boot: bootClock, births: map[uint64]uint64{}, changed: make(chan struct{}, 1), news: make(chan func() error, maxNews), ended: make(chan struct{}),
 		workloads: map[profile.Key]*workload{}, members: map[uint64]*member{}, expected: map[string]time.Time{},
 	}
 	if g.log == nil {
@@ -262,8 +278,11 @@ func (g *Guard) retry() {
 func (g *Guard) apply(w *workload) error {
 	err := g.tryApply(w)
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	w.failed = err != nil
+	g.mu.Unlock()
+	if err == nil {
+		g.report(g.judgeLateOf(w))
+	}
 	return err
 }
 

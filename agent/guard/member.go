@@ -39,7 +39,15 @@ func (g *Guard) arrived(c *container.Container) error {
 			return fmt.Errorf("policy of %s: %w", key, err)
 		}
 	}
-	return errors.Join(g.assignMember(c.Cgroup), g.switched(switches))
+	held, err := g.cfg.Enforcer.Holds(c.Cgroup)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(g.assignMember(c.Cgroup), g.switched(switches)); err != nil {
+		return err
+	}
+	g.came(c.Cgroup, !held)
+	return g.judgeLate(c.Cgroup)
 }
 
 // Expect has Run give a container that the runtime has announced its policy and modes by name, so that they hold from its
@@ -155,11 +163,13 @@ func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, []mod
 	if err != nil {
 		return nil, nil, err
 	}
+	next := &member{container: c, workload: w}
 	if m != nil {
 		m.workload.containers--
+		next.since, next.judged = m.since, m.judged
 	}
 	delete(g.expected, enforcerName(c).Name)
-	g.members[c.Cgroup] = &member{container: c, workload: w}
+	g.members[c.Cgroup] = next
 	w.containers++
 	g.learner.Began(c, g.now())
 	switches, err := g.modes.Start(mode.Container{Container: c, Key: key}, g.now())
@@ -236,6 +246,7 @@ func (g *Guard) left(cgroup uint64) error {
 	defer g.compiling.Unlock()
 	g.mu.Lock()
 	m := g.members[cgroup]
+	delete(g.births, cgroup)
 	var switches []mode.Switch
 	if m != nil {
 		delete(g.members, cgroup)

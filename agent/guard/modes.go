@@ -108,6 +108,9 @@ func (g *Guard) switched(switches []mode.Switch) error {
 			errs = append(errs, g.assignMember(s.Cgroup))
 		}
 	}
+	for cgroup := range done {
+		errs = append(errs, g.judgeLate(cgroup))
+	}
 	return errors.Join(errs...)
 }
 

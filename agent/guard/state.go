@@ -40,11 +40,12 @@ func (g *Guard) States() []State {
 	}
 	states := make([]State, 0, len(cgroups))
 	policies := make([]uint32, 0, len(cgroups))
+	lates := make([]wire.Tally, 0, len(cgroups))
 	for w, members := range cgroups {
 		states = append(states, State{
 			Key: w.key, Version: w.effectiveVersion, Containers: w.containers, Signals: g.signalStates(w, members),
 		})
-		policies = append(policies, w.policy)
+		policies, lates = append(policies, w.policy), append(lates, w.late)
 	}
 	g.mu.Unlock()
 	for i, id := range policies {
@@ -52,6 +53,10 @@ func (g *Guard) States() []State {
 		if err != nil {
 			// A workload that ended in between.
 			continue
+		}
+		for signal := range tally.Blocked {
+			tally.Blocked[signal] += lates[i].Blocked[signal]
+			tally.WouldBlock[signal] += lates[i].WouldBlock[signal]
 		}
 		states[i].Tally = tally
 	}

@@ -28,6 +28,16 @@ type Source struct {
 	Connected func() bool
 	// Counters are further counts by name and help text.
 	Counters func() []Counter
+	// Histograms are distributions by name and help text; nil for none.
+	Histograms func() []Histogram
+}
+
+// Histogram is a distribution: Buckets counts by upper bound those that were at most that much.
+type Histogram struct {
+	Name, Help string
+	Count      uint64
+	Sum        float64
+	Buckets    map[float64]uint64
 }
 
 // Counter is a count of its own.
@@ -90,6 +100,11 @@ func (s Source) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, c := range s.Counters() {
 		to <- prometheus.MustNewConstMetric(desc(c.Name, c.Help), prometheus.CounterValue, c.Value)
+	}
+	if s.Histograms != nil {
+		for _, h := range s.Histograms() {
+			to <- prometheus.MustNewConstHistogram(desc(h.Name, h.Help), h.Count, h.Sum, h.Buckets)
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func Deed(e *event.Event) (profile.Deed, bool) {
 	d := profile.Deed{Executable: e.Process.Image.Exe}
 	switch {
-	case e.Type == wire.TypeExec || e.Type == wire.TypeExecute:
+	case e.Exec() != nil || e.Type == wire.TypeExecute:
 		execDeed(&d, e)
 	case e.Type == wire.TypeMmapExec:
 		d.Kind, d.Path, d.Source = profile.DoMap, string(e.Path()), Source(e)
@@ -32,7 +32,7 @@ func Deed(e *event.Event) (profile.Deed, bool) {
 func execDeed(d *profile.Deed, e *event.Event) {
 	d.Kind, d.Executable, d.Parent, d.Source = profile.DoExec, Executable(e), Parent(e), Source(e)
 	known := false
-	if e.Type == wire.TypeExec {
+	if e.Exec() != nil {
 		d.Arguments, known = Shape(e.Process.Image.Argv)
 	}
 	d.Withheld = !known
