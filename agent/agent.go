@@ -21,8 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/container/cgroup"
 	"github.com/holdfast-project/holdfast/agent/container/containerd"
-	"github.com/holdfast-project/holdfast/agent/container/cri"
-	"github.com/holdfast-project/holdfast/agent/container/netlink"
+	"github.com/holdfast-project/holdfast/agent/container/nri"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/event"
@@ -54,7 +53,9 @@ type Agent struct {
 	watches  detect.Watches
 	sources  []runner
 	runtime  *containerd.Source
-	started  int64
+	// plugin is nil where NRI is not to be used.
+	plugin  *nri.Source
+	started int64
 	// attached is closed when the programs are.
 	attached chan struct{}
 }
@@ -177,33 +178,6 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 	return a.buildSources()
 }
 
-func (a *Agent) buildSources() error {
-	runtimeFeed, err := a.registry.Feed("containerd", container.RankRuntime)
-	if err != nil {
-		return err
-	}
-	a.runtime, err = containerd.New(containerd.Config{
-		Socket: a.cfg.ContainerdSocket, Feed: runtimeFeed, CgroupOf: cgroup.PathOf, Logger: a.log.With("part", "containerd"),
-	})
-	if err != nil {
-		return err
-	}
-	criFeed, err := a.registry.Feed("cri", container.RankCRI)
-	if err != nil {
-		return err
-	}
-	pods, err := cri.New(cri.Config{Socket: a.cfg.ContainerdSocket, Feed: criFeed, Book: a.book, Logger: a.log.With("part", "cri")})
-	if err != nil {
-		return err
-	}
-	links, err := netlink.New(netlink.Config{Book: a.book, Logger: a.log.With("part", "netlink")})
-	if err != nil {
-		return err
-	}
-	a.sources = []runner{a.registry, a.runtime, pods, links}
-	return nil
-}
-
 func (a *Agent) buildPipeline() {
 	p := a.pipeline
 	p.engine = detect.New(detect.Config{Explain: func(ev *event.Event) string { return p.guard.Explain(ev) }})
@@ -249,6 +223,9 @@ func (a *Agent) run(ctx context.Context) error {
 	add(ctx, &group, a.sense)
 	add(ctx, &group, a.flows)
 	add(ctx, &group, a.settle)
+	if a.plugin != nil {
+		add(ctx, &group, a.plug)
+	}
 	if a.uplink != nil {
 		add(ctx, &group, a.report)
 	}

@@ -109,14 +109,7 @@ func (a *Agent) capabilities() []probe.Capability {
 		list = slices.Clone(a.sensor.Capabilities())
 	default:
 	}
-	for _, source := range a.registry.Sources() {
-		c := probe.Capability{Signal: "names from " + source.Name, See: probe.No, Block: probe.No, Mechanism: source.State, Reason: source.Reason}
-		if source.State == "up" {
-			c.See = probe.Yes
-		}
-		list = append(list, c)
-	}
-	return list
+	return append(list, a.named()...)
 }
 
 func spoolState(lane apiv1.Lane, s *spool.Spool) *apiv1.SpoolState {
@@ -165,11 +158,11 @@ func (a *Agent) losses() map[string]uint64 {
 func (a *Agent) serveMetrics(ctx context.Context) error {
 	source := metrics.Source{Health: a.health, Counters: func() []metrics.Counter {
 		c := &a.pipeline.counts
-		return []metrics.Counter{
+		return append([]metrics.Counter{
 			{Name: "alerts_total", Help: "Alerts put into the spool.", Value: float64(c.alerts.Load())},
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
-		}
+		}, a.pluginCounters()...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}
 	if a.uplink != nil {
 		source.Connected = func() bool { return a.uplink.Stats().Connected }

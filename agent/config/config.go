@@ -34,7 +34,11 @@ type Config struct {
 	Node string
 
 	ContainerdSocket string
-	CgroupRoot       string
+	// NRISocket is where the runtime listens for plugins. Empty: NRI is not used. NRIWait is how long a container's start is
+	// held up at most until its policy is in force.
+	NRISocket  string
+	NRIWait    time.Duration
+	CgroupRoot string
 
 	// Mode holds for the workloads and signals of which nothing else says how strict to be; ProtectMode for the rules that
 	// need no learning. PolicyFile holds profiles and modes for use without a collector, and adds to what a collector says.
@@ -84,6 +88,8 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.DataDir, "data-dir", "/var/lib/holdfast-agent", "`DIR` for identity and spools")
 	flags.StringVar(&c.Node, "node", host, "`NAME` of this node")
 	flags.StringVar(&c.ContainerdSocket, "containerd-socket", "/run/containerd/containerd.sock", "`PATH` of containerd's socket")
+	flags.StringVar(&c.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "`PATH` of the runtime's socket for NRI plugins, used while it is there; empty: not used")
+	flags.DurationVar(&c.NRIWait, "nri-wait", 500*time.Millisecond, "how long a container's start may be held up, over NRI, until its policy is in force")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
 	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
@@ -150,6 +156,9 @@ func (c *Config) Validate() error {
 	}
 	if c.PendingTimeout <= 0 || c.PendingTimeout > time.Minute {
 		bad("pending-timeout", "%s is not between 0 and 1m", c.PendingTimeout)
+	}
+	if c.NRIWait <= 0 || c.NRIWait > 2*time.Second {
+		bad("nri-wait", "%s is not between 0 and 2s, which is what runtimes give", c.NRIWait)
 	}
 	if !c.NoPin && !filepath.IsAbs(c.PinDir) {
 		bad("pin-dir", "%q is not an absolute path; no-pin keeps nothing", c.PinDir)

@@ -65,8 +65,43 @@ func (f *Feed) Queries() <-chan Query { return f.queries }
 // Put delivers a record. Delivering it again replaces what this source said before.
 func (f *Feed) Put(rec Record) {
 	f.r.mu.Lock()
-	f.r.put(f, rec)
+	kept := f.r.put(f, rec)
+	if kept != nil && kept.entry == nil && f.rank == RankRuntime && kept.merged.HasSpec {
+		f.r.notes = append(f.r.notes, note{expected: f.r.foretell(kept)})
+	}
 	f.r.unlock()
+}
+
+// Announce delivers a record of a container that is about to begin, as Put does, and returns what is known of the
+// container by then: its Cgroup is 0 while its cgroup is not there. OnExpected is not called; what is to be done before
+// the container begins is the caller's. It returns nil if there is no room for the record.
+func (f *Feed) Announce(rec Record) *Container {
+	f.r.mu.Lock()
+	defer f.r.unlock()
+	switch kept := f.r.put(f, rec); {
+	case kept == nil:
+		return nil
+	case kept.entry != nil:
+		return kept.entry.current.Load()
+	default:
+		return f.r.foretell(kept)
+	}
+}
+
+// Lapse forgets a container that this source announced, that never got a cgroup, and that no other source has spoken of.
+func (f *Feed) Lapse(key Key) {
+	f.r.mu.Lock()
+	defer f.r.unlock()
+	rec := f.r.records[key]
+	if rec == nil || rec.entry != nil {
+		return
+	}
+	for rank, part := range rec.parts {
+		if part != nil && Rank(rank) != f.rank {
+			return
+		}
+	}
+	f.r.drop(rec)
 }
 
 // Drop says that the runtime has deleted a container. It stays known for the time of grace.

@@ -13,6 +13,8 @@ type Rank uint8
 const (
 	// RankRuntime is the container runtime itself.
 	RankRuntime Rank = iota
+	// RankNRI is the runtime's own word to its plugins, before it makes a container.
+	RankNRI
 	// RankCRI is the runtime as Kubernetes sees it.
 	RankCRI
 

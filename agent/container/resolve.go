@@ -39,18 +39,18 @@ type pod struct {
 	members     map[*record]struct{}
 }
 
-func (p *pod) podLabels() map[string]string {
-	if l := p.labels[RankCRI]; l != nil {
-		return l
-	}
-	return p.labels[RankRuntime]
-}
+func (p *pod) podLabels() map[string]string { return lastOf(&p.labels) }
 
-func (p *pod) podAnnotations() map[string]string {
-	if a := p.annotations[RankCRI]; a != nil {
-		return a
+func (p *pod) podAnnotations() map[string]string { return lastOf(&p.annotations) }
+
+// lastOf is what the source closest to Kubernetes says.
+func lastOf(said *[ranks]map[string]string) map[string]string {
+	for _, m := range slices.Backward(said[:]) {
+		if m != nil {
+			return m
+		}
 	}
-	return p.annotations[RankRuntime]
+	return nil
 }
 
 // makeContainer makes the entry of a container's cgroup and resolves it, or asks the sources and lets it wait.
@@ -179,13 +179,13 @@ func (r *Registry) unattribute(e *entry) {
 	}
 }
 
-// put takes a record from a source.
-func (r *Registry) put(f *Feed, in Record) {
+// put takes a record from a source. It returns nil if there is no room for it.
+func (r *Registry) put(f *Feed, in Record) *record {
 	r.stats.OmittedLabels += uint64(r.strings.record(&in))
 	rank := f.rank
 	rec := r.recordFor(rank, &in)
 	if rec == nil {
-		return
+		return nil
 	}
 	if old := rec.parts[rank]; old != nil && in.InitPID == 0 {
 		in.InitPID = old.InitPID
@@ -198,11 +198,14 @@ func (r *Registry) put(f *Feed, in Record) {
 	}
 	r.join(rec, rank, &in)
 	r.match(rec)
-	if rec.entry == nil && rank == RankRuntime && rec.merged.HasSpec {
-		c := r.compose(&entry{rec: rec})
-		c.State = StateResolved
-		r.notes = append(r.notes, note{expected: c})
-	}
+	return rec
+}
+
+// foretell is what is known of a container whose cgroup is not there yet.
+func (r *Registry) foretell(rec *record) *Container {
+	c := r.compose(&entry{rec: rec})
+	c.State = StateResolved
+	return c
 }
 
 // recordFor finds the record that a source speaks of, or makes it. A late word about a container that has been deleted

@@ -157,12 +157,9 @@ func (s *stage) source(t *testing.T, f []string) {
 	}
 	feed := s.feeds[f[0]]
 	if feed == nil {
-		rank := RankRuntime
-		if f[0] == "cri" {
-			rank = RankCRI
-		}
+		rank := map[string]Rank{"nri": RankNRI, "cri": RankCRI}
 		var err error
-		if feed, err = s.r.Feed(f[0], rank); err != nil {
+		if feed, err = s.r.Feed(f[0], rank[f[0]]); err != nil {
 			t.Fatal(err)
 		}
 		s.feeds[f[0]] = feed
@@ -176,6 +173,10 @@ func (s *stage) source(t *testing.T, f []string) {
 		feed.Namespace(f[2])
 	case "put":
 		feed.Put(s.record(t, f[2:]))
+	case "announce":
+		fmt.Fprintf(&s.out, "! announced %s\n", describe(feed.Announce(s.record(t, f[2:]))))
+	case "lapse":
+		feed.Lapse(Key{f[2], f[3]})
 	case "drop":
 		feed.Drop(Key{f[2], f[3]})
 	case "started":

@@ -32,6 +32,9 @@ type Config struct {
 	// Containerd is the containerd binary; its own directory is searched for
 	// the shim first. Default: containerd from PATH.
 	Containerd string
+	// NRI has containerd listen for NRI plugins at [Lab.NRISocket], which it
+	// does from 1.7 on.
+	NRI bool
 	// CNIBinDir holds the CNI plugins bridge, host-local and loopback.
 	// Default: /usr/lib/cni.
 	CNIBinDir string
@@ -126,8 +129,8 @@ func Missing() []string {
 
 // containerdConfig writes the daemon's configuration, in the version 2 format
 // that 1.4 to 2.x read.
-func containerdConfig(p paths, cniBinDir string) string {
-	return fmt.Sprintf(`version = 2
+func containerdConfig(p paths, cniBinDir string, nri bool) string {
+	config := fmt.Sprintf(`version = 2
 root = %q
 state = %q
 
@@ -158,6 +161,14 @@ state = %q
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 `, p.root(), p.state(), p.socket(), p.socket()+".ttrpc", p.file("opt"), PauseImage, cniBinDir, p.cni())
+	return config + fmt.Sprintf(`
+[plugins."io.containerd.nri.v1.nri"]
+  disable = %t
+  disable_connections = false
+  socket_path = %q
+  plugin_path = %q
+  plugin_config_path = %q
+`, !nri, p.nri(), p.file("nri-plugins"), p.file("nri-config"))
 }
 
 // cniConfig writes the pods' network: one bridge that is also their router,
@@ -205,6 +216,7 @@ func (p paths) state() string           { return p.file("state") }
 func (p paths) cni() string             { return p.file("cni") }
 func (p paths) logs() string            { return p.file("logs") }
 func (p paths) socket() string          { return p.file("containerd.sock") }
+func (p paths) nri() string             { return p.file("nri.sock") }
 func (p paths) config() string          { return p.file("containerd.toml") }
 func (p paths) containerdLog() string   { return p.file("containerd.log") }
 func (p paths) holderLog() string       { return p.file("holder.log") }

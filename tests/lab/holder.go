@@ -46,8 +46,13 @@ type spec struct {
 	Bits []int `json:"bits"`
 }
 
-// report is what a holder says: one when the lab is set up or could not be,
-// and one when it has been torn down.
+// order is what a holder is told later on: to start containerd anew.
+type order struct {
+	Restart bool `json:"restart"`
+}
+
+// report is what a holder says: one when the lab is set up or could not be, one
+// when containerd was started anew, and one when it has been torn down.
 type report struct {
 	Ready     bool     `json:"ready,omitempty"`
 	Error     string   `json:"error,omitempty"`
@@ -96,7 +101,7 @@ func hold(in io.Reader, out io.Writer) error {
 	if err != nil {
 		err = errors.Join(err, say.Encode(report{Error: err.Error()}))
 	} else if err = say.Encode(report{Ready: true}); err == nil {
-		waitForEnd(in, terminate, exited, daemon)
+		err = waitForEnd(s, input, say, terminate, exited, daemon)
 	}
 	go drain(exited)
 	ctx, cancel := context.WithTimeout(context.Background(), teardownLimit)
@@ -117,24 +122,60 @@ func setUp(s spec) (int, error) {
 	return startContainerd(s)
 }
 
-// waitForEnd blocks until the lab should end.
-func waitForEnd(in io.Reader, terminate <-chan os.Signal, exited <-chan int, daemon int) {
-	parent := make(chan struct{})
+// waitForEnd does what the holder is told until the lab should end.
+func waitForEnd(s spec, in *json.Decoder, say *json.Encoder, terminate <-chan os.Signal, exited <-chan int, daemon int) error {
+	orders := make(chan order)
 	go func() {
-		// Nothing more is sent; what counts is the end of the input.
-		_, _ = io.Copy(io.Discard, in)
-		close(parent)
+		defer close(orders)
+		for {
+			var o order
+			if in.Decode(&o) != nil {
+				return
+			}
+			orders <- o
+		}
 	}()
 	for {
 		select {
-		case <-parent:
-			return
+		case o, more := <-orders:
+			if !more {
+				return nil
+			}
+			if !o.Restart {
+				continue
+			}
+			var err error
+			if daemon, err = restartContainerd(s, exited, daemon); err != nil {
+				return err
+			}
+			if err := say.Encode(report{Ready: true}); err != nil {
+				return err
+			}
 		case <-terminate:
-			return
+			return nil
 		case pid := <-exited:
 			if pid == daemon {
-				return
+				return nil
 			}
+		}
+	}
+}
+
+// restartContainerd ends the daemon as an upgrade of its package does, leaving
+// shims and containers alone, and starts it again.
+func restartContainerd(s spec, exited <-chan int, daemon int) (int, error) {
+	if err := unix.Kill(daemon, unix.SIGTERM); err != nil {
+		return 0, fmt.Errorf("end containerd: %w", err)
+	}
+	late := time.After(teardownLimit)
+	for {
+		select {
+		case pid := <-exited:
+			if pid == daemon {
+				return startContainerd(s)
+			}
+		case <-late:
+			return 0, fmt.Errorf("containerd did not end within %s", teardownLimit)
 		}
 	}
 }

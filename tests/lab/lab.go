@@ -33,9 +33,11 @@ type Lab struct {
 	log  *slog.Logger
 
 	holder  *exec.Cmd
-	control io.Closer
-	// first carries the holder's first report.
+	control io.WriteCloser
+	// first carries the holder's first report, again that containerd was
+	// started anew.
 	first chan report
+	again chan struct{}
 	// down is closed when the holder has ended; last and ended are then its
 	// last report and how it ended.
 	down  chan struct{}
@@ -61,6 +63,7 @@ func New(cfg Config) (*Lab, error) {
 		cfg:   cfg,
 		log:   cfg.Log.With("lab", cfg.Name),
 		first: make(chan report, 1),
+		again: make(chan struct{}, 1),
 		down:  make(chan struct{}),
 	}, nil
 }
@@ -146,7 +149,7 @@ func (l *Lab) prepare() (*os.File, error) {
 			os.Remove(systemCgroup(s)), os.Remove(filepath.Dir(systemCgroup(s))))
 	}
 	l.spec = s
-	return writeFiles(s, l.cfg.CNIBinDir, networks)
+	return writeFiles(s, l.cfg.CNIBinDir, l.cfg.NRI, networks)
 }
 
 // makeCgroups makes the lab's directories in cgroup2. A name that is taken in
@@ -168,7 +171,7 @@ func makeCgroups(s spec) error {
 
 // writeFiles fills the lab's directory. The lock appears last and locked, so
 // that the directory is never mistaken for one that was left behind.
-func writeFiles(s spec, cniBinDir string, networks []string) (*os.File, error) {
+func writeFiles(s spec, cniBinDir string, nri bool, networks []string) (*os.File, error) {
 	p := paths{s.Dir}
 	for _, dir := range []string{p.root(), p.state(), p.cni(), p.logs()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -185,7 +188,7 @@ func writeFiles(s spec, cniBinDir string, networks []string) (*os.File, error) {
 	}
 	for path, data := range map[string][]byte{
 		filepath.Join(p.cni(), "10-lab.conflist"): cni,
-		p.config(): []byte(containerdConfig(p, cniBinDir)),
+		p.config(): []byte(containerdConfig(p, cniBinDir, nri)),
 		p.spec():   description,
 	} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -245,12 +248,47 @@ func (l *Lab) startHolder(lock *os.File) error {
 // watch reads what the holder says until it has ended. Close joins it.
 func (l *Lab) watch(reports *json.Decoder) {
 	defer close(l.down)
-	for n := 0; reports.Decode(&l.last) == nil; n++ {
-		if n == 0 {
-			l.first <- l.last
+	for n := 0; ; n++ {
+		var r report
+		if reports.Decode(&r) != nil {
+			break
+		}
+		l.last = r
+		switch {
+		case n == 0:
+			l.first <- r
+		case r.Ready:
+			select {
+			case l.again <- struct{}{}:
+			default:
+			}
 		}
 	}
 	l.ended = l.holder.Wait()
+}
+
+// RestartContainerd ends containerd, leaving its containers alone, starts it
+// again, and returns when it runs pods.
+func (l *Lab) RestartContainerd(ctx context.Context) error {
+	// One that nobody waited for to the end.
+	select {
+	case <-l.again:
+	default:
+	}
+	if err := json.NewEncoder(l.control).Encode(order{Restart: true}); err != nil {
+		return fmt.Errorf("restart containerd: tell the holder: %w", err)
+	}
+	select {
+	case <-l.again:
+	case <-l.down:
+		return fmt.Errorf("restart containerd: the lab has ended\n%s", lastLines(paths{l.spec.Dir}.holderLog(), 20))
+	case <-ctx.Done():
+		return fmt.Errorf("restart containerd: %w", ctx.Err())
+	}
+	if err := l.awaitPods(ctx); err != nil {
+		return fmt.Errorf("restart containerd: %w\n%s", err, l.ContainerdLog(20))
+	}
+	return nil
 }
 
 // Down is closed when the lab has ended, be it that containerd ended by itself
@@ -305,6 +343,11 @@ func (l *Lab) connect(ctx context.Context) error {
 	}
 	l.conn = conn
 	l.runtime, l.images = cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn)
+	return l.awaitPods(ctx)
+}
+
+// awaitPods waits until pods can be run.
+func (l *Lab) awaitPods(ctx context.Context) error {
 	for {
 		status, err := l.runtime.Status(ctx, &cri.StatusRequest{})
 		if err == nil {
@@ -314,7 +357,7 @@ func (l *Lab) connect(ctx context.Context) error {
 			return nil
 		}
 		// Do not wait for gRPC's back-off, which is made for networks.
-		conn.ResetConnectBackoff()
+		l.conn.ResetConnectBackoff()
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-l.down:
@@ -384,6 +427,10 @@ func (l *Lab) stopHolder() []string {
 // Socket is the path of containerd's gRPC socket, CRI included, as seen both
 // in the lab and on the machine.
 func (l *Lab) Socket() string { return paths{l.spec.Dir}.socket() }
+
+// NRISocket is where containerd listens for NRI plugins, if [Config.NRI] says
+// so, as seen both in the lab and on the machine.
+func (l *Lab) NRISocket() string { return paths{l.spec.Dir}.nri() }
 
 // Dir is the lab's directory, gone after Close.
 func (l *Lab) Dir() string { return l.spec.Dir }

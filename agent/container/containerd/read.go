@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -29,14 +28,10 @@ import (
 // namespaceHeader carries containerd's namespace on every call.
 const namespaceHeader = "containerd-namespace"
 
-// Labels and annotations by which the kubelet, containerd's CRI plugin and others name a container.
+// Labels and annotations by which containerd's CRI plugin names a container.
 const (
-	labelPodName       = "io.kubernetes.pod.name"
-	labelPodNamespace  = "io.kubernetes.pod.namespace"
-	labelPodUID        = "io.kubernetes.pod.uid"
-	labelContainerName = "io.kubernetes.container.name"
-	labelKind          = "io.cri-containerd.kind"
-	kindSandbox        = "sandbox"
+	labelKind   = "io.cri-containerd.kind"
+	kindSandbox = "sandbox"
 
 	annotationContainerName    = "io.kubernetes.cri.container-name"
 	annotationContainerType    = "io.kubernetes.cri.container-type"
@@ -186,11 +181,11 @@ func recordOf(ns string, c *containersv1.Container) container.Record {
 		Key:         container.Key{RuntimeNamespace: ns, ID: c.GetID()},
 		Runtime:     runtimeName(ns),
 		Sandbox:     labels[labelKind] == kindSandbox || notes[annotationContainerType] == kindSandbox,
-		Name:        cmp.Or(notes[annotationContainerName], labels[labelContainerName]),
+		Name:        cmp.Or(notes[annotationContainerName], labels[container.LabelContainerName]),
 		Image:       imageName(notes[annotationImageName], c.GetImage()),
-		Pod:         cmp.Or(notes[annotationSandboxName], labels[labelPodName]),
-		PodUID:      cmp.Or(notes[annotationSandboxUID], labels[labelPodUID]),
-		Namespace:   cmp.Or(notes[annotationSandboxNamespace], labels[labelPodNamespace]),
+		Pod:         cmp.Or(notes[annotationSandboxName], labels[container.LabelPodName]),
+		PodUID:      cmp.Or(notes[annotationSandboxUID], labels[container.LabelPodUID]),
+		Namespace:   cmp.Or(notes[annotationSandboxNamespace], labels[container.LabelPodNamespace]),
 		SandboxID:   cmp.Or(notes[annotationSandboxID], c.GetSandbox()),
 		Labels:      labels,
 		Snapshotter: c.GetSnapshotter(),
@@ -204,20 +199,10 @@ func recordOf(ns string, c *containersv1.Container) container.Record {
 	}
 	if rec.Sandbox {
 		rec.SandboxID = cmp.Or(rec.SandboxID, rec.ID)
-		rec.PodLabels = podLabels(labels)
+		rec.PodLabels = container.PodLabels(labels)
 		rec.Name = cmp.Or(rec.Name, "pause")
 	}
 	return rec
-}
-
-// podLabels returns the pod's labels: those of its sandbox without the runtime's own.
-func podLabels(labels map[string]string) map[string]string {
-	own := maps.Clone(labels)
-	maps.DeleteFunc(own, func(k, _ string) bool {
-		return strings.HasPrefix(k, "io.cri-containerd") || strings.HasPrefix(k, "io.kubernetes.pod.") ||
-			strings.HasPrefix(k, "containerd.io/")
-	})
-	return own
 }
 
 // imageName prefers a name to a bare digest: the kubelet asks for containers by image id.

@@ -82,10 +82,10 @@ func TestRecordOf(t *testing.T) {
 		return r
 	}
 	labels := map[string]string{
-		labelPodName: "web", labelPodNamespace: "shop", labelPodUID: "u1", labelContainerName: "app",
+		container.LabelPodName: "web", container.LabelPodNamespace: "shop", container.LabelPodUID: "u1", container.LabelContainerName: "app",
 		labelKind: "container",
 	}
-	sandbox := map[string]string{labelPodName: "web", labelKind: kindSandbox, "app": "web"}
+	sandbox := map[string]string{container.LabelPodName: "web", labelKind: kindSandbox, "app": "web"}
 	for _, tc := range []struct {
 		name string
 		in   *containersv1.Container

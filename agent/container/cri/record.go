@@ -15,13 +15,6 @@ import (
 // addressSource is this package's name in the address book.
 const addressSource = "cri"
 
-// Labels that the kubelet puts on every container and sandbox.
-const (
-	labelPodName      = "io.kubernetes.pod.name"
-	labelPodNamespace = "io.kubernetes.pod.namespace"
-	labelPodUID       = "io.kubernetes.pod.uid"
-)
-
 // sandboxRecord reads a sandbox of a list or a status, which share these fields.
 func (s *Source) sandboxRecord(
 	id string, m *runtimev1.PodSandboxMetadata, labels, annotations map[string]string, created int64,
@@ -30,7 +23,7 @@ func (s *Source) sandboxRecord(
 		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: id}, Runtime: s.runtimeName(), Sandbox: true,
 		Name: "pause", SandboxID: id,
 		Pod: m.GetName(), PodUID: m.GetUid(), Namespace: m.GetNamespace(),
-		PodLabels: userLabels(labels), Annotations: annotations, Created: nanos(created),
+		PodLabels: container.PodLabels(labels), Annotations: annotations, Created: nanos(created),
 	}
 }
 
@@ -41,25 +34,13 @@ func (s *Source) listed(c *runtimev1.Container, pod *runtimev1.PodSandbox) conta
 	rec := container.Record{
 		Key: container.Key{RuntimeNamespace: s.cfg.Namespace, ID: c.GetId()}, Runtime: s.runtimeName(),
 		Name: c.GetMetadata().GetName(), SandboxID: c.GetPodSandboxId(), Labels: labels, Created: nanos(c.GetCreatedAt()),
-		Pod: labels[labelPodName], PodUID: labels[labelPodUID], Namespace: labels[labelPodNamespace],
+		Pod: labels[container.LabelPodName], PodUID: labels[container.LabelPodUID], Namespace: labels[container.LabelPodNamespace],
 	}
 	rec.Image, rec.ImageDigest, rec.ImageID = image(c.GetImage(), c.GetImageRef(), c.GetImageId())
 	if m := pod.GetMetadata(); m != nil {
 		rec.Pod, rec.PodUID, rec.Namespace = m.GetName(), m.GetUid(), m.GetNamespace()
 	}
 	return rec
-}
-
-// userLabels returns a sandbox's labels without those that only repeat the pod's name. The result is never nil, because
-// "no labels" is an answer too.
-func userLabels(labels map[string]string) map[string]string {
-	out := make(map[string]string, len(labels))
-	for k, v := range labels {
-		if k != labelPodName && k != labelPodNamespace && k != labelPodUID {
-			out[k] = v
-		}
-	}
-	return out
 }
 
 // image reads CRI's three ways to name an image. ref is "name@sha256:…" or the bare config digest; id is the config

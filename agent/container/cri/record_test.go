@@ -54,7 +54,7 @@ func newSource(t *testing.T, book *container.AddressBook) *Source {
 
 func TestListedTakesThePodFromTheSandbox(t *testing.T) {
 	s := newSource(t, nil)
-	c := &runtimev1.Container{Id: "c1", PodSandboxId: "s1", Labels: map[string]string{labelPodName: "by-label"}}
+	c := &runtimev1.Container{Id: "c1", PodSandboxId: "s1", Labels: map[string]string{container.LabelPodName: "by-label"}}
 	if rec := s.listed(c, nil); rec.Pod != "by-label" || rec.SandboxID != "s1" || !rec.Created.IsZero() {
 		t.Errorf("without the sandbox: %+v", rec)
 	}

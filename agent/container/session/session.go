@@ -44,7 +44,12 @@ func Dial(socket string) (*grpc.ClientConn, error) {
 // Keep runs one session after the other until ctx ends. It calls ended with the error of each, and waits before the next,
 // longer each time while they fail at once.
 func Keep(ctx context.Context, session func(context.Context) error, ended func(error)) {
-	wait := minWait
+	KeepWithin(ctx, maxWait, session, ended)
+}
+
+// KeepWithin is Keep with another bound on the wait.
+func KeepWithin(ctx context.Context, most time.Duration, session func(context.Context) error, ended func(error)) {
+	wait := min(minWait, most)
 	for {
 		began := time.Now()
 		err := session(ctx)
@@ -53,7 +58,7 @@ func Keep(ctx context.Context, session func(context.Context) error, ended func(e
 		}
 		ended(err)
 		if time.Since(began) > maxWait {
-			wait = minWait
+			wait = min(minWait, most)
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -62,6 +67,6 @@ func Keep(ctx context.Context, session func(context.Context) error, ended func(e
 			return
 		case <-t.C:
 		}
-		wait = min(wait*2, maxWait)
+		wait = min(wait*2, most)
 	}
 }
