@@ -27,7 +27,6 @@ import (
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/probe"
-	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/record"
 	"github.com/holdfast-project/holdfast/agent/sensor"
 	"github.com/holdfast-project/holdfast/agent/spool"
@@ -181,8 +180,7 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 func (a *Agent) buildPipeline() {
 	p := a.pipeline
 	p.engine = detect.New(detect.Config{Explain: func(ev *event.Event) string { return p.guard.Explain(ev) }})
-	p.table = proc.New(proc.Config{MaxProcesses: int(a.cfg.MaxProcesses)})
-	p.cmdline = commandLine
+	p.cmdline, p.running, p.executable = commandLine, a.sensor.Process, p.guard.Executable
 	p.offset = wallNow() - int64(bootNow())
 }
 
@@ -263,6 +261,7 @@ func (a *Agent) sense(ctx context.Context) error {
 		return err
 	}
 	a.reportCapabilities()
+	a.pipeline.follows(bootNow(), a.cfg.MaxProcesses)
 	// Loading took the kernel's types into memory, which is not needed again.
 	debug.FreeOSMemory()
 	close(a.attached)

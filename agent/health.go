@@ -161,6 +161,7 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 		return append([]metrics.Counter{
 			{Name: "alerts_total", Help: "Alerts put into the spool.", Value: float64(c.alerts.Load())},
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
+			{Name: "socket_owners_unknown_total", Help: "Owners of sockets that were told of without their ancestry, since they do what is listed.", Value: float64(c.owners.Load())},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
 		}, a.pluginCounters()...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}

@@ -38,7 +38,13 @@ type pipeline struct {
 	tails    *tail.Hub
 	alerts   *spool.Spool
 	records  *spool.Spool
-	cmdline  func(pid uint32) string
+	// cmdline reads the arguments of a living process, running what the kernel side knows of it, executable the path of an
+	// executable that the policy of a container lists, by the kernel's name for it; a guess is tried first.
+	cmdline    func(pid uint32, start uint64) string
+	running    func(pid uint32) (wire.Process, bool)
+	executable func(cgroup, subject uint64, guess string) (string, bool)
+	// since is from when on the kernel side follows processes, boot clock.
+	since uint64
 
 	event    event.Event
 	messages event.DNSMessages
@@ -70,6 +76,7 @@ type pipelineCounts struct {
 	parkedOver   atomic.Uint64
 	processes    atomic.Int64
 	stubs        atomic.Uint64
+	owners       atomic.Uint64
 	tableFull    atomic.Uint64
 	folded       atomic.Uint64
 	dnsLost      atomic.Uint64
@@ -131,16 +138,13 @@ func (p *pipeline) follow(ev *event.Event) {
 	case wire.TypeFork:
 		p.table.Fork(ev.Fork())
 	case wire.TypeExec:
-		ev.Process = p.table.Exec(ev.Head, image(ev))
+		ev.Process = p.table.Exec(ev.Head, p.kin(ev), image(ev))
 		return
 	case wire.TypeTask:
-		body := ev.Exec()
-		existing := image(ev)
-		existing.Argv, existing.ExecTime = p.cmdline(ev.Head.Tgid), 0
-		ev.Process = p.table.Existing(ev.Head, body.Ppid, body.ParentStart, existing)
+		ev.Process = p.table.Existing(ev.Head, p.kin(ev), p.introduced(ev))
 		return
 	}
-	ev.Process = p.table.Find(ev.Head)
+	ev.Process = p.process(ev.Head)
 	if ev.Type == wire.TypeExit {
 		p.table.Exit(ev.Head)
 	}
@@ -153,7 +157,10 @@ func image(ev *event.Event) *proc.Image {
 		Exe: string(ev.Exe()), Cwd: string(ev.Cwd()), Argv: string(ev.Argv()),
 		ArgvHash: body.ArgvHash, ArgvSize: body.ArgvSize, Truncated: ev.Has(wire.FlagTruncated),
 		Comm: cString(body.Comm[:]), TTY: cString(body.Tty[:]),
-		Stdio: wire.Stdio(body.Stdio), File: body.File, Cred: body.Cred, Spaces: body.Spaces, ExecTime: ev.Head.Time,
+		Stdio: wire.Stdio(body.Stdio), File: body.File, Cred: body.Cred, Spaces: body.Spaces, ExecTime: body.ExecTime,
+	}
+	if ev.Type == wire.TypeExec {
+		im.ExecTime = ev.Head.Time
 	}
 	if len(ev.Interpreter()) > 0 {
 		im.Script = string(ev.Filename())
@@ -256,6 +263,7 @@ func (p *pipeline) publish() {
 	stats := p.table.Stats()
 	p.counts.processes.Store(int64(stats.Processes))
 	p.counts.stubs.Store(stats.Stubs)
+	p.counts.owners.Store(stats.Owners)
 	p.counts.tableFull.Store(stats.Full)
 	p.counts.folded.Store(p.engine.Folded())
 	p.counts.dnsLost.Store(p.messages.Lost())
@@ -265,7 +273,10 @@ func (p *pipeline) publish() {
 // watch.
 func (p *pipeline) finish(ev *event.Event) {
 	if ev.Type == wire.TypeTask && !judged(ev) {
-		p.guard.Existing(ev)
+		// What was seen to exec, or to be forked, was judged then.
+		if ev.Process.Image.ExecTime == 0 && ev.Head.Start < p.since {
+			p.guard.Existing(ev)
+		}
 		return
 	}
 	if n := ev.Net(); n != nil {

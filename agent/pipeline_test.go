@@ -14,7 +14,6 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/detect"
-	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/record"
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/tail"
@@ -29,9 +28,12 @@ func newPipeline(t testing.TB, recorded ...string) (*pipeline, *container.Feed) 
 	t.Helper()
 	p := &pipeline{
 		log: slog.New(slog.DiscardHandler), resolved: make(chan uint64, 16), policy: record.New(recorded),
-		tails: tail.New(), book: container.NewAddressBook(), table: proc.New(proc.Config{}), engine: detect.New(detect.Config{}),
-		cmdline: func(uint32) string { return "" },
+		tails: tail.New(), book: container.NewAddressBook(), engine: detect.New(detect.Config{}),
+		cmdline:    func(uint32, uint64) string { return "" },
+		running:    func(uint32) (wire.Process, bool) { return wire.Process{}, false },
+		executable: func(uint64, uint64, string) (string, bool) { return "", false },
 	}
+	p.follows(0, 0)
 	var err error
 	p.registry, err = container.New(container.Config{
 		Node: "node", Walk: func(context.Context) ([]container.Birth, error) { return nil, nil },

@@ -63,7 +63,16 @@ func ownService(p *proc.Process) bool {
 	if p.PID == p.Root.PID && p.Start == p.Root.Start || p.Image == p.Root.Image {
 		return true
 	}
-	return p.Image.ExecTime < p.Root.Start+startWindow
+	started := p.Image.ExecTime
+	if started == 0 {
+		// No exec was seen, so it may be a worker that was there before the agent. Else what it runs was started before it was
+		// forked, or before the agent was there: the window is one for its own start then.
+		if p.Image.Exe != "" && p.Image.Exe == p.Root.Image.Exe {
+			return true
+		}
+		started = p.Start
+	}
+	return started < p.Root.Start+startWindow
 }
 
 func (e *Engine) sensitiveRead(ev *event.Event) bool {

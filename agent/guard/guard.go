@@ -104,6 +104,10 @@ type workload struct {
 	late wire.Tally
 	// matcher holds deeds against what the policy allows; nil until it is asked for.
 	matcher *profile.Matcher
+	// executables are the paths of what is in force, subjects the same by what the kernel programs know them by; nil until it
+	// is asked for.
+	executables []string
+	subjects    map[uint64]string
 }
 
 // member is a container that a policy holds for.
@@ -291,6 +295,9 @@ func (g *Guard) tryApply(w *workload) error {
 	id := w.policy
 	w.stale, w.matcher = false, nil
 	allowed, err := g.allowed(w)
+	if err == nil {
+		w.lists(allowed)
+	}
 	g.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("what is allowed: %w", err)

@@ -282,6 +282,10 @@ func (d *deed) exec() {
 
 // startedBy learns who ran an executable.
 func (d *deed) startedBy(p *process, parent string) {
+	if parent == "" {
+		d.unknown()
+		return
+	}
 	if p.parents[parent] == nil && parent != profile.Runtime && (!absolute(parent) || !d.valid([]byte(parent))) {
 		return
 	}

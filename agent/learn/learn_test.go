@@ -32,6 +32,8 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	end CGROUP                               the container is gone
 //	task PID PARENT ORIGIN FLAGS EXE ARGV…   a process that was there before
 //	fork PARENT CHILD ORIGIN
+//	introduce PID PARENT ORIGIN EXE          a process that did what is listed until now
+//	told PID PARENT BEFORE ORIGIN EXE ARGV…  an exec that is the first that is told of a process; - for not known
 //	stub PID ORIGIN                          a process of which nothing more is known
 //	exec PID MNT FLAGS EXE ARGV…             FLAGS are hf_file_flag
 //	open PID FLAGS PATH, read PID PATH (of a protected file)
@@ -138,6 +140,12 @@ func (n *node) run(words []string) string {
 			Head: n.head(rest[0], 0), ChildTgid: uint32(n.int(rest[1])), ChildStart: uint64(n.int(rest[1])) * 1000,
 			ChildOrigin: uint64(n.int(rest[2])),
 		})
+	case "introduce":
+		h := n.head(rest[0], uint64(n.int(rest[2])))
+		parent := n.head(rest[1], 0)
+		n.table.Existing(&h, proc.Kin{PPID: parent.Tgid, ParentStart: parent.Start}, &proc.Image{
+			Exe: rest[3], Argv: rest[3] + "\x00", ExecTime: 1, File: wire.File{Device: 7},
+		})
 	case "stub":
 		h := n.head(rest[0], uint64(n.int(rest[1])))
 		n.table.Find(&h)
@@ -216,8 +224,17 @@ func (n *node) event(class string, rest []string) *event.Event {
 	case "task":
 		image := &proc.Image{Exe: rest[4], Argv: strings.Join(rest[5:], "\x00") + "\x00", File: wire.File{Flags: uint32(n.int(rest[3])), Device: 7}}
 		h := n.head(rest[0], uint64(n.int(rest[2])))
-		p := n.table.Existing(&h, uint32(n.int(rest[1])), uint64(n.int(rest[1]))*1000, image)
+		p := n.table.Existing(&h, proc.Kin{PPID: uint32(n.int(rest[1])), ParentStart: uint64(n.int(rest[1])) * 1000}, image)
 		return record(n, p, wire.TypeTask, wire.Exec{File: image.File, ExeLen: uint16(len(image.Exe))}, image.Exe)
+	case "told":
+		image := &proc.Image{Exe: rest[4], Argv: strings.Join(rest[5:], "\x00") + "\x00", ExecTime: 1, File: wire.File{Device: 7}}
+		h, parent := n.head(rest[0], uint64(n.int(rest[3]))), n.head(rest[1], 0)
+		kin := proc.Kin{PPID: parent.Tgid, ParentStart: parent.Start, Before: &proc.Image{Exe: rest[2]}}
+		if rest[2] == "-" {
+			kin.Before = nil
+		}
+		p := n.table.Exec(&h, kin, image)
+		return record(n, p, wire.TypeExec, wire.Exec{File: image.File, ExeLen: uint16(len(image.Exe))}, image.Exe)
 	case "exec":
 		image := &proc.Image{
 			Exe: rest[3], Argv: strings.Join(rest[4:], "\x00") + "\x00", ExecTime: 1,
@@ -225,7 +242,7 @@ func (n *node) event(class string, rest []string) *event.Event {
 		}
 		h := n.head(rest[0], 0)
 		h.Origin = n.table.Find(&h).Origin
-		p := n.table.Exec(&h, image)
+		p := n.table.Exec(&h, proc.Kin{}, image)
 		return record(n, p, wire.TypeExec, wire.Exec{File: image.File, ExeLen: uint16(len(image.Exe))}, image.Exe)
 	}
 	h := n.head(rest[0], 0)

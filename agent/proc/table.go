@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package proc is the agent's table of processes: who runs, what image, who the ancestors were. It is fed with the
-// fork, exec and exit records in the order of the kernel's clock and answers lookups without allocating. It is pure: no
-// goroutines, no I/O, no clock; one goroutine owns a Table. A Process and an Image are never changed once others can
-// see them, but for the fields said otherwise, so that events and alerts may hold them.
+// fork, exec and exit records in the order of the kernel's clock and answers lookups without allocating. Processes that do
+// only what their container's policy lists are not told of; when one does something else, it and its ancestors are
+// introduced first. It is pure: no goroutines, no I/O, no clock; one goroutine owns a Table. A Process and an Image are
+// never changed once others can see them, but for stubs, so that events and alerts may hold them.
 package proc
 
 import "github.com/holdfast-project/holdfast/agent/wire"
@@ -48,7 +49,8 @@ type Image struct {
 	File      wire.File
 	Cred      wire.Cred
 	Spaces    wire.Spaces
-	// ExecTime is the boot clock of the exec, nanoseconds; 0 when it was before the agent.
+	// ExecTime is the boot clock of the exec, nanoseconds; 0 when no exec was seen: it was before the agent, or it was that of
+	// an ancestor.
 	ExecTime uint64
 }
 
@@ -73,7 +75,8 @@ type Process struct {
 	// Execs counts the images that the lineage has had in its container: 0 is the runtime that still prepares it, 1 what
 	// the runtime started.
 	Execs uint32
-	// Stub is set for a process of which no fork or exec was seen: its record was lost.
+	// Stub is set for a process of which nobody has told what it is: its record was lost, or it has done only what its
+	// container's policy lists. When it is told, the stub is filled in place.
 	Stub bool
 
 	depth uint32
@@ -89,25 +92,40 @@ type key struct {
 	start uint64
 }
 
+// keyOf names the process of a record. Where the kernel did not know the process there is one to a container.
+func keyOf(head *wire.Head) key {
+	if head.Tgid == 0 && head.Start == 0 {
+		return key{0, head.Origin}
+	}
+	return key{head.Tgid, head.Start}
+}
+
 // Config bounds a table.
 type Config struct {
 	// MaxProcesses bounds the living processes that are kept; default 65536. More are stubs, counted.
 	MaxProcesses int
 	// MaxDepth bounds the ancestors that are kept; default 64.
 	MaxDepth uint32
+	// Since is the boot clock from which on the kernel side follows processes, nanoseconds.
+	Since uint64
 }
 
 // Stats counts what went wrong.
 type Stats struct {
 	Processes int
-	// Stubs were made for processes whose fork and exec were not seen.
-	Stubs uint64
+	// Stubs were made for processes that should have been told of before, Owners for the owners of sockets, of whom nobody
+	// tells while they do what is listed.
+	Stubs, Owners uint64
 	// Full counts processes that were not kept because of MaxProcesses.
 	Full uint64
 }
 
-// retired is how many ended processes stay findable, for records that come after the exit.
-const retired = 4096
+// retired is how many ended processes stay findable, for records that come after the exit; stubs how many stubs are kept,
+// since the end of most is not told.
+const (
+	retired = 4096
+	stubs   = 4096
+)
 
 // Table maps process identities to processes. Not safe for concurrent use.
 type Table struct {
@@ -116,7 +134,10 @@ type Table struct {
 	roots map[uint64]*Process
 	dead  [retired]key
 	end   int
-	stats Stats
+	// stubbed are the stubs, in the order that they were made.
+	stubbed [stubs]key
+	next    int
+	stats   Stats
 }
 
 // New makes an empty table.
@@ -137,14 +158,10 @@ func (t *Table) Lookup(pid uint32, start uint64) *Process {
 
 // Find is Lookup that never fails: a process that is not known gets a stub, from what the head of a record says.
 func (t *Table) Find(head *wire.Head) *Process {
-	if p := t.live[key{head.Tgid, head.Start}]; p != nil {
+	if p := t.live[keyOf(head)]; p != nil {
 		return p
 	}
-	t.stats.Stubs++
-	p := &Process{PID: head.Tgid, Start: head.Start, Image: unknownImage, Origin: head.Origin, Stub: true}
-	t.enter(p)
-	t.put(p)
-	return p
+	return t.stub(head)
 }
 
 // Fork enters a child, with its parent's image, and gives it.
@@ -158,13 +175,17 @@ func (t *Table) Fork(f *wire.Fork) *Process {
 	if p.depth > t.cfg.MaxDepth {
 		t.prune(p)
 	}
-	t.put(p)
+	t.put(key{p.PID, p.Start}, p)
 	return p
 }
 
-// Exec gives the process a new image and returns it as it is from now on.
-func (t *Table) Exec(head *wire.Head, image *Image) *Process {
-	old := t.Find(head)
+// Exec gives the process a new image and returns it as it is from now on. The kin tell where it belongs if it is not
+// known.
+func (t *Table) Exec(head *wire.Head, kin Kin, image *Image) *Process {
+	old := t.live[keyOf(head)]
+	if old == nil || old.Stub {
+		old = t.unseen(head, kin)
+	}
 	p := *old
 	p.Image, p.Before, p.Stub = image, old.Image, false
 	p.Origin = head.Origin
@@ -180,7 +201,7 @@ func (t *Table) Exec(head *wire.Head, image *Image) *Process {
 			t.roots[p.Origin] = &p
 		}
 	}
-	t.put(&p)
+	t.put(keyOf(head), &p)
 	return &p
 }
 
@@ -193,28 +214,9 @@ func runtimeStep(p, old *Process, image *Image) bool {
 	return wire.FileFlag(image.File.Flags)&wire.FileMemfd != 0 || image.Exe == old.Image.Exe
 }
 
-// Existing enters a process that was there before the agent. Its parent must have been entered before or is unknown.
-func (t *Table) Existing(head *wire.Head, ppid uint32, parentStart uint64, image *Image) *Process {
-	p := t.live[key{head.Tgid, head.Start}]
-	if p != nil && !p.Stub {
-		return p
-	}
-	if p == nil {
-		p = new(Process)
-	}
-	// A stub is filled in place: what was forked from it meanwhile points at it.
-	*p = Process{PID: head.Tgid, Start: head.Start, Image: image, Origin: head.Origin, Execs: 1}
-	if parent := t.live[key{ppid, parentStart}]; parent != nil {
-		p.Parent, p.Session, p.Root, p.depth, p.outer = parent, parent.Session, parent.Root, parent.depth+1, parent.outer
-	}
-	t.enter(p)
-	t.put(p)
-	return p
-}
-
 // Exit retires a process; it stays findable for some thousand exits more.
 func (t *Table) Exit(head *wire.Head) {
-	k := key{head.Tgid, head.Start}
+	k := keyOf(head)
 	if t.live[k] == nil {
 		return
 	}
@@ -250,13 +252,9 @@ func (t *Table) enter(p *Process) {
 		t.roots[p.Origin] = p
 		p.Session = SessionEntrypoint
 	}
-	if p.Image != unknownImage && p.Image.ExecTime == 0 {
-		p.Execs = 1
-	}
 }
 
-func (t *Table) put(p *Process) {
-	k := key{p.PID, p.Start}
+func (t *Table) put(k key, p *Process) {
 	if _, known := t.live[k]; !known && len(t.live) >= t.cfg.MaxProcesses+retired {
 		t.stats.Full++
 		return
@@ -268,14 +266,16 @@ func (t *Table) put(p *Process) {
 func (t *Table) prune(p *Process) {
 	at := p
 	for range t.cfg.MaxDepth / 2 {
+		if at.Parent == nil {
+			break
+		}
 		at = at.Parent
 	}
 	at.Parent = nil
-	depth := uint32(0)
-	for q := p; q != at; q = q.Parent {
-		depth++
+	p.depth = 0
+	for range p.Ancestors {
+		p.depth++
 	}
-	p.depth = depth
 }
 
 // Ancestors calls yield for the parent, its parent and so on, until it returns false.

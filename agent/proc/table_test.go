@@ -21,10 +21,14 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 // what it printed.
 //
 //	fork PARENT CHILD ORIGIN     a fork, the child being born in a container's cgroup (0 the host's)
-//	exec PID ORIGIN EXE MNT      an exec in a mount namespace
-//	task PID PARENT ORIGIN EXE   a process that was there before
+//	exec PID ORIGIN EXE MNT [PARENT BEFORE]   an exec in a mount namespace, by a child of PARENT that ran BEFORE (or runtime)
+//	task PID PARENT ORIGIN EXE [TIME ARGV]    a process that was there before or is introduced, with the time of its exec
+//	find PID ORIGIN [owner]      something else is told of a process, or of a socket that it owns
 //	exit PID
 //	show PID                     the process and its ancestors
+//	stats
+//
+// Processes from 100 on were started since the kernel side is there.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -49,7 +53,7 @@ func TestTranscripts(t *testing.T) {
 }
 
 func transcript(t *testing.T, text string) string {
-	table := proc.New(proc.Config{MaxDepth: 8})
+	table := proc.New(proc.Config{MaxDepth: 8, Since: 100_000})
 	var out strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
@@ -86,15 +90,38 @@ func run(t *testing.T, table *proc.Table, line string) string {
 	case "exec":
 		scan(fmt.Sscan(rest, &pid, &origin, &exe, &mnt))
 		h := head(pid, origin)
+		var kin proc.Kin
+		if words := strings.Fields(rest); len(words) > 4 {
+			scan(fmt.Sscan(words[4], &kin.PPID))
+			kin.ParentStart = uint64(kin.PPID) * 1000
+			if kin.Runtime = words[5] == "runtime"; !kin.Runtime && words[5] != "-" {
+				kin.Before = &proc.Image{Exe: words[5]}
+			}
+		}
 		image := &proc.Image{Exe: exe, ExecTime: 1, Spaces: wire.Spaces{Mnt: mnt}}
 		if strings.HasPrefix(exe, "/memfd:") {
 			image.File.Flags = uint32(wire.FileMemfd)
 		}
-		table.Exec(&h, image)
+		table.Exec(&h, kin, image)
 	case "task":
 		scan(fmt.Sscan(rest, &pid, &other, &origin, &exe))
 		h := head(pid, origin)
-		table.Existing(&h, other, uint64(other)*1000, &proc.Image{Exe: exe})
+		image := &proc.Image{Exe: exe}
+		if words := strings.Fields(rest); len(words) > 4 {
+			scan(fmt.Sscan(words[4], &image.ExecTime))
+			image.Argv = strings.Join(words[5:], " ")
+		}
+		table.Existing(&h, proc.Kin{PPID: other, ParentStart: uint64(other) * 1000}, image)
+	case "find":
+		scan(fmt.Sscan(rest, &pid, &origin))
+		h := head(pid, origin)
+		h.Type = uint16(wire.TypeOpen)
+		if strings.HasSuffix(rest, "owner") {
+			h.Type = uint16(wire.TypeDns)
+		}
+		table.Find(&h)
+	case "stats":
+		return fmt.Sprintf("  %+v\n", table.Stats())
 	case "exit":
 		scan(fmt.Sscan(rest, &pid))
 		h := head(pid, 0)
@@ -127,7 +154,7 @@ func show(table *proc.Table, pid uint32) string {
 func TestLookupAllocatesNothing(t *testing.T) {
 	table := proc.New(proc.Config{})
 	h := head(1, 0)
-	table.Exec(&h, &proc.Image{Exe: "/bin/a"})
+	table.Exec(&h, proc.Kin{}, &proc.Image{Exe: "/bin/a"})
 	if n := testing.AllocsPerRun(1000, func() {
 		if table.Find(&h).Image.Exe != "/bin/a" {
 			t.Fatal("not found")
@@ -141,7 +168,7 @@ func TestEndedProcessesGoInTurn(t *testing.T) {
 	table := proc.New(proc.Config{})
 	for pid := uint32(1); pid <= 10000; pid++ {
 		h := head(pid, 0)
-		table.Exec(&h, &proc.Image{Exe: "/bin/a"})
+		table.Exec(&h, proc.Kin{}, &proc.Image{Exe: "/bin/a"})
 		table.Exit(&h)
 	}
 	if n := table.Stats().Processes; n > 4096 {
@@ -156,12 +183,34 @@ func TestFullTableCountsAndAnswers(t *testing.T) {
 	table := proc.New(proc.Config{MaxProcesses: 10})
 	for pid := uint32(1); pid <= 10000; pid++ {
 		h := head(pid, 0)
-		if table.Exec(&h, &proc.Image{}).PID != pid {
+		if table.Exec(&h, proc.Kin{}, &proc.Image{}).PID != pid {
 			t.Fatal("wrong process")
 		}
 	}
 	if s := table.Stats(); s.Processes > 10+4096 || s.Full == 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestStubsGiveWay shows that processes whose end nobody tells are not kept for ever, and the others are.
+func TestStubsGiveWay(t *testing.T) {
+	table := proc.New(proc.Config{})
+	h := head(1, 7)
+	table.Exec(&h, proc.Kin{}, &proc.Image{Exe: "/bin/a"})
+	for pid := uint32(2); pid <= 10000; pid++ {
+		h := head(pid, 7)
+		table.Find(&h)
+		if pid%100 == 0 {
+			table.Existing(&h, proc.Kin{PPID: 1, ParentStart: 1000}, &proc.Image{Exe: "/bin/b", ExecTime: 1})
+		}
+	}
+	if n := table.Stats().Processes; n > 4096+101 {
+		t.Errorf("%d processes are kept", n)
+	}
+	for pid, want := range map[uint32]bool{1: true, 2: false, 100: true, 9999: true} {
+		if got := table.Lookup(pid, uint64(pid)*1000) != nil; got != want {
+			t.Errorf("%d is kept: %v", pid, got)
+		}
 	}
 }
 

@@ -39,6 +39,14 @@ type PolicyMaps struct {
 // Policies gives the maps that verdicts are taken from. Valid from New on.
 func (s *Sensor) Policies() PolicyMaps { return s.policies }
 
+// Process gives what the programs know of a living process, by its id as the first pid namespace counts; false when they
+// know none. Valid from New to Close, from any goroutine.
+func (s *Sensor) Process(pid uint32) (wire.Process, bool) {
+	var p wire.Process
+	err := s.policies.Processes.Lookup(pid, &p)
+	return p, err == nil
+}
+
 // policyObject has every map of policies and the key of the hashes.
 const policyObject = "text"
 

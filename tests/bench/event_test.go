@@ -30,7 +30,7 @@ func BenchmarkEvent(b *testing.B) {
 	raw := openRecord("/var/lib/app/data/segment-000017.log")
 	table := proc.New(proc.Config{})
 	head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
-	process := table.Exec(head, &proc.Image{Exe: "/usr/bin/app", Argv: "app\x00serve\x00"})
+	process := table.Exec(head, proc.Kin{}, &proc.Image{Exe: "/usr/bin/app", Argv: "app\x00serve\x00"})
 	engine := detect.New(detect.Config{})
 	known := &container.Container{ID: "c0ffee", Name: "app", Pod: "app-1", Namespace: "shop"}
 	var ev event.Event
