@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/record"
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/tail"
@@ -35,6 +36,9 @@ func newPipeline(t testing.TB, recorded ...string) (*pipeline, *container.Feed) 
 	}
 	p.follows(0, 0)
 	var err error
+	if p.guard, err = guard.New(guard.Config{Node: "node", Dir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
 	p.registry, err = container.New(container.Config{
 		Node: "node", Walk: func(context.Context) ([]container.Birth, error) { return nil, nil },
 		OnResolved: func(cgroup uint64, _ *container.Container) { p.post(cgroup) },
