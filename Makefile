@@ -24,12 +24,16 @@ DIRS    := $(wildcard agent collector rules tests)
 PRODUCT := $(patsubst %,./%/...,$(wildcard agent collector rules))
 
 # Boots the kernels and runs the packages whose tests need them.
+LOADER := /lib64/ld-linux-x86-64.so.2
 VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/guest/ia32:/bin/ia32 \
-	--pkg ./tests/kernel/guest --pkg ./agent/probe --pkg ./agent/sensor
+	--file $(LOADER):$(LOADER) --file docs/effects.md:/src/docs/effects.md \
+	--pkg ./tests/kernel/guest --pkg ./agent/probe --pkg ./agent/enforce --pkg ./agent/sensor --pkg ./tests/effect
 
 # Each start of an agent takes many seconds in a machine: what restarts it again
-# and again runs there with make test-kernel only. Natively, make test runs all.
-MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Egress|Network|Events|Texts)
+# and again runs there with make test-kernel only, and effects on two kernels.
+# Natively, make test runs all.
+MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
+EFFECT_TESTS  := ^Test(Effects|Page)
 
 .PHONY: help build toolchain generate fmt check test demo test-kernel bench fuzz clean
 
@@ -76,6 +80,8 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"containers: -p 1 ./tests/lab/..." \
 		"end to end: -v -p 1 -timeout 15m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
+		"effects: -v ./tests/effect" \
+		"effects in machines! $(VMTEST) --kernels 6.1,6.12 --lsm bpf --run $(EFFECT_TESTS)" \
 		"kernels! $(VMTEST) --run $(MACHINE_TESTS)"
 
 test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'
