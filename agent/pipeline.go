@@ -282,10 +282,11 @@ func (p *pipeline) finish(ev *event.Event) {
 	if n := ev.Net(); n != nil {
 		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
 	}
-	p.keep(ev)
+	// What comes after it knows of the incident that it may be.
 	for _, match := range p.engine.Match(ev) {
 		p.alert(match, ev)
 	}
+	p.keep(ev)
 	if p.policy.Bits(ev.Container)&(1<<ev.Type) != 0 {
 		if p.write(p.records, &apiv1.Record{Record: &apiv1.Record_Event{Event: report.Event(ev)}}) {
 			p.counts.recorded.Add(1)
@@ -317,6 +318,9 @@ func (p *pipeline) alert(match detect.Match, ev *event.Event) {
 	alert := detect.Alert(match, ev)
 	if alert.Violation != nil {
 		p.guard.Complete(alert.Violation, ev)
+	}
+	if alert.Priority >= apiv1.Priority_PRIORITY_CRITICAL && ev.Container != nil && ev.Container.Cgroup != 0 {
+		p.guard.Incident(ev.Container.Cgroup, time.Unix(0, ev.Time))
 	}
 	if p.write(p.alerts, &apiv1.Record{Record: &apiv1.Record_Alert{Alert: alert}}) {
 		p.counts.alerts.Add(1)

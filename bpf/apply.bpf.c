@@ -110,4 +110,78 @@ int apply_name(void *ctx)
 	return apply_to(&policy_by_name);
 }
 
+POLICY_MAP(admitted, BPF_MAP_TYPE_HASH, struct hf_admit_key, struct hf_admitted);
+
+// What stands in the key of a change to admitted; its word is until when.
+struct apply_admission {
+	struct hf_admit_key key;
+	__u64 name;
+};
+
+// Lets a name stand for an address, as names.h does when an answer comes.
+__attribute__((noinline)) int admit_one(__u32 at)
+{
+	struct apply_batch *batch = bpf_map_lookup_elem(&apply_batches, &(__u32){ 0 });
+	__u64 now = bpf_ktime_get_boot_ns();
+	// In memory, as all that is found in a loop.
+	volatile __u32 place = HF_ADMIT_NAMES;
+	struct hf_admitted fresh = {}, *known;
+	struct apply_admission *admission;
+	struct hf_admit_key key;
+	__u64 name, until;
+	__u32 found;
+
+	if (!batch || at >= APPLY_BATCH)
+		return 0;
+	admission = (struct apply_admission *)batch->change[at].key;
+	key = admission->key;
+	name = admission->name;
+	until = batch->change[at].word;
+	known = bpf_map_lookup_elem(&admitted, &key);
+	if (!known) {
+		fresh.name[0] = name;
+		fresh.until[0] = until;
+		if (bpf_map_update_elem(&admitted, &key, &fresh, BPF_NOEXIST) == 0)
+			return 1;
+		// An answer was faster, or there is no room.
+		known = bpf_map_lookup_elem(&admitted, &key);
+	}
+	if (!known)
+		return 0;
+	bpf_spin_lock(&known->lock);
+	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
+		if (known->until[i] <= now)
+			place = i;
+	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
+		if (known->name[i] == name && known->until[i] > now)
+			place = i;
+	found = place;
+	if (found < HF_ADMIT_NAMES) {
+		if (known->name[found] != name || known->until[found] < until)
+			known->until[found] = until;
+		known->name[found] = name;
+	}
+	bpf_spin_unlock(&known->lock);
+	return found < HF_ADMIT_NAMES;
+}
+
+// Of the kind that may hold the lock of a value.
+SEC("tc")
+int apply_admit(void *ctx)
+{
+	struct apply_batch *batch = bpf_map_lookup_elem(&apply_batches, &(__u32){ 0 });
+	int done = 0;
+
+	(void)ctx;
+	if (!batch)
+		return 0;
+	for (__u32 i = 0; i < APPLY_BATCH; i++) {
+		if (i >= batch->count)
+			break;
+		batch->change[i].done = (__u32)admit_one(i);
+		done += (int)batch->change[i].done;
+	}
+	return done;
+}
+
 char __license[] SEC("license") = "Dual BSD/GPL";

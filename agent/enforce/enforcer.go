@@ -129,7 +129,7 @@ func (e *Enforcer) loadPrograms() error {
 	}
 	maps := map[string]*ebpf.Map{
 		"allow": e.cfg.Maps.Allow, "allow_tree": e.cfg.Maps.Tree, "allow_egress": e.cfg.Maps.Egress,
-		"policy_by_container": e.cfg.Maps.ByContainer, "policy_by_name": e.cfg.Maps.ByName,
+		"policy_by_container": e.cfg.Maps.ByContainer, "policy_by_name": e.cfg.Maps.ByName, "admitted": e.cfg.Maps.Admitted,
 	}
 	for name, m := range maps {
 		spec.Maps[name].MaxEntries, spec.Maps[name].Flags = m.MaxEntries(), m.Flags()
@@ -151,6 +151,7 @@ func (e *Enforcer) Close() error {
 	closers := []io.Closer{}
 	for _, p := range []*ebpf.Program{
 		e.programs.ApplyAllow, e.programs.ApplyTree, e.programs.ApplyEgress, e.programs.ApplyContainer, e.programs.ApplyName,
+		e.programs.ApplyAdmit,
 	} {
 		if p != nil {
 			closers = append(closers, p)

@@ -108,6 +108,8 @@ type workload struct {
 	// is asked for.
 	executables []string
 	subjects    map[uint64]string
+	// names is a sum of the names that may be contacted.
+	names uint64
 }
 
 // member is a container that a policy holds for.
@@ -306,7 +308,17 @@ func (g *Guard) tryApply(w *workload) error {
 	if err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
-	return g.cfg.Enforcer.Apply(id, set)
+	if err := g.cfg.Enforcer.Apply(id, set); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	same := w.names == names(allowed)
+	w.names = names(allowed)
+	g.mu.Unlock()
+	if same {
+		return nil
+	}
+	return g.admitAll(w)
 }
 
 // allowed joins the layers of a workload. mu is held.

@@ -213,7 +213,8 @@ func (g *Guard) assignMember(cgroup uint64) error {
 	}
 	named, id, modes := enforcerName(m.container), m.workload.policy, g.modes.Modes(cgroup)
 	g.mu.Unlock()
-	return g.assign(named, id, modes)
+	// Before the modes hold, so that nothing is refused that was told before.
+	return errors.Join(g.admit(cgroup), g.assign(named, id, modes))
 }
 
 func (g *Guard) assign(c enforce.Container, id uint32, wanted profile.Modes) error {

@@ -10,13 +10,14 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/dns"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
 // Bounds of what is remembered of a container's answers.
 const (
 	maxAnswers = 256
-	// maxNames is how many names an address is known by, as in the kernel (HF_ADMIT_NAMES).
-	maxNames = 4
+	// maxNames is how many names an address is known by, as in the kernel.
+	maxNames = len(wire.Admitted{}.Name)
 	// late is how long an address counts as that of a name after the time that the answer gave it.
 	late = int64(time.Hour)
 	// grace and least are what the kernel adds to the time of an answer, and gives it at least.

@@ -21,12 +21,12 @@ func (d *deed) judge() {
 	p := d.ev.Process
 	probe := p.Session == proc.SessionExec && d.r.probe(p)
 	switch {
-	case d.ev.Time < d.r.incident:
-		d.suspect = profile.InIncident
 	case p.Session == proc.SessionExec && !probe:
 		d.suspect = profile.BySession
 	case d.drifted():
 		d.suspect = profile.FromDrift
+	case d.ev.Time < d.r.incident:
+		d.suspect = profile.InIncident
 	case probe:
 		d.origin = profile.Probe
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -456,6 +457,32 @@ func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		if set, err := Compile(p, o); err != nil || set.Len() != 10000 {
 			b.Fatal(set.Len(), err)
+		}
+	}
+}
+
+func TestListed(t *testing.T) {
+	h, deep := testHasher(), strings.Repeat("x.", maxDomains-1)+"example.com"
+	p := &profile.Profile{Processes: []profile.Process{{Path: "/bin/a", Egress: []profile.Egress{
+		{Name: "*." + deep, Protocol: "tcp", Port: 443}, {Name: "api.example.com", Protocol: "tcp", Port: 443}, {Name: "*.example.com", Protocol: "tcp", Port: 443},
+		{Name: "*.com", Protocol: "tcp", Port: 443}, {Name: "*.a.api.example.com", Protocol: "tcp", Port: 443},
+	}}}}
+	set, err := Compile(p, Options{Hasher: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := func(domain string) uint64 { return ^h.HashString(domain)[0] }
+	for name, want := range map[string][]uint64{
+		"api.example.com":     {h.HashString("api.example.com")[0], below("example.com"), below("com")},
+		"example.com":         {below("com")},
+		"com":                 nil,
+		"example.org":         nil,
+		"b.a.api.example.com": {below("a.api.example.com"), below("example.com"), below("com")},
+		// The domains with the most labels are not looked for.
+		"y." + deep: {below("example.com"), below("com")},
+	} {
+		if got := set.Listed(h, name); !slices.Equal(got, want) {
+			t.Errorf("%s: %x, want %x", name, got, want)
 		}
 	}
 }

@@ -55,6 +55,30 @@ func (s *Set) Len() int {
 	return len(s.Allow) + len(s.Tree) + len(s.Egress)
 }
 
+// Bounds of the kernel side (bpf/include/names.h): how many listed names a name stands for, and below how many domains it is
+// looked for, those with the fewest labels.
+const (
+	maxListed  = 3
+	maxDomains = 16
+)
+
+// Listed gives the listed names that a name stands for, in lower case and without a dot at its end, as the objects of
+// contacts by name have them: itself, and the domains that all names below are listed of.
+func (s *Set) Listed(h *Hasher, name string) []uint64 {
+	var listed []uint64
+	if hash := h.HashString(name); s.Allow[Key{wire.AllowName, AnyExe, hash}] != 0 {
+		listed = append(listed, hash[0])
+	}
+	for dots := strings.Count(name, "."); dots > 0 && len(listed) < maxListed; dots-- {
+		name = name[strings.IndexByte(name, '.')+1:]
+		hash := h.HashString(name)
+		if dots <= maxDomains && s.Allow[Key{wire.AllowNameBelow, AnyExe, hash}] != 0 {
+			listed = append(listed, ^hash[0])
+		}
+	}
+	return listed
+}
+
 // below gives what the set allows in a folder: the bits of the longest entry that holds it.
 func (s *Set) below(tree Tree) uint16 {
 	for folder := tree.Folder; folder != ""; folder = parent(folder) {

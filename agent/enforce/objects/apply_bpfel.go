@@ -16,12 +16,14 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ApplyMapAdmitted          = "admitted"
 	ApplyMapAllow             = "allow"
 	ApplyMapAllowEgress       = "allow_egress"
 	ApplyMapAllowTree         = "allow_tree"
 	ApplyMapApplyBatches      = "apply_batches"
 	ApplyMapPolicyByContainer = "policy_by_container"
 	ApplyMapPolicyByName      = "policy_by_name"
+	ApplyProgApplyAdmit       = "apply_admit"
 	ApplyProgApplyAllow       = "apply_allow"
 	ApplyProgApplyContainer   = "apply_container"
 	ApplyProgApplyEgress      = "apply_egress"
@@ -71,6 +73,7 @@ type ApplySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ApplyProgramSpecs struct {
+	ApplyAdmit     *ebpf.ProgramSpec `ebpf:"apply_admit"`
 	ApplyAllow     *ebpf.ProgramSpec `ebpf:"apply_allow"`
 	ApplyContainer *ebpf.ProgramSpec `ebpf:"apply_container"`
 	ApplyEgress    *ebpf.ProgramSpec `ebpf:"apply_egress"`
@@ -82,6 +85,7 @@ type ApplyProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ApplyMapSpecs struct {
+	Admitted          *ebpf.MapSpec `ebpf:"admitted"`
 	Allow             *ebpf.MapSpec `ebpf:"allow"`
 	AllowEgress       *ebpf.MapSpec `ebpf:"allow_egress"`
 	AllowTree         *ebpf.MapSpec `ebpf:"allow_tree"`
@@ -116,6 +120,7 @@ func (o *ApplyObjects) Close() error {
 //
 // It can be passed to LoadApplyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ApplyMaps struct {
+	Admitted          *ebpf.Map `ebpf:"admitted"`
 	Allow             *ebpf.Map `ebpf:"allow"`
 	AllowEgress       *ebpf.Map `ebpf:"allow_egress"`
 	AllowTree         *ebpf.Map `ebpf:"allow_tree"`
@@ -126,6 +131,7 @@ type ApplyMaps struct {
 
 func (m *ApplyMaps) Close() error {
 	return _ApplyClose(
+		m.Admitted,
 		m.Allow,
 		m.AllowEgress,
 		m.AllowTree,
@@ -145,6 +151,7 @@ type ApplyVariables struct {
 //
 // It can be passed to LoadApplyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ApplyPrograms struct {
+	ApplyAdmit     *ebpf.Program `ebpf:"apply_admit"`
 	ApplyAllow     *ebpf.Program `ebpf:"apply_allow"`
 	ApplyContainer *ebpf.Program `ebpf:"apply_container"`
 	ApplyEgress    *ebpf.Program `ebpf:"apply_egress"`
@@ -154,6 +161,7 @@ type ApplyPrograms struct {
 
 func (p *ApplyPrograms) Close() error {
 	return _ApplyClose(
+		p.ApplyAdmit,
 		p.ApplyAllow,
 		p.ApplyContainer,
 		p.ApplyEgress,
