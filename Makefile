@@ -35,7 +35,7 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
-.PHONY: help build toolchain generate fmt check test demo test-kernel bench fuzz clean
+.PHONY: help build toolchain generate fmt check test demo test-kernel test-nri bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -87,6 +87,10 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'
 	@.ci/prepare kernel
 	$(VMTEST) --timeout 30m $(ARGS)
+
+test-nri: ## Build a containerd with NRI, once, and test verdicts before a container's first program on it (root)
+	@.ci/prepare lab
+	go test -count=1 -v -timeout 30m ./tests/nri -build $(ARGS)
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab

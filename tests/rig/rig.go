@@ -188,7 +188,7 @@ func (r *Rig) JoinTokenFile(ctx context.Context, args ...string) (string, error)
 func (r *Rig) AgentArgs() []string {
 	args := []string{
 		"run", "--collector", GRPCAddress, "--data-dir", r.AgentDir(), "--containerd-socket", r.Lab.Socket(), "--node", NodeName,
-		"--no-pin",
+		"--nri-socket", r.Lab.NRISocket(), "--no-pin",
 	}
 	if len(r.cfg.Record) > 0 {
 		args = append(args, "--record", strings.Join(r.cfg.Record, ","))

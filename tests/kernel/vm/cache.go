@@ -230,9 +230,13 @@ func lock(path string) (unlock func(), err error) {
 
 // DefaultCache is the folder for kernels of the environment, or of the module that
 // the current folder belongs to.
-func DefaultCache() (string, error) {
+func DefaultCache() (string, error) { return CacheFolder("kernels") }
+
+// CacheFolder is the folder for what is kept of a kind, of the environment or of the
+// module that the current folder belongs to.
+func CacheFolder(kind string) (string, error) {
 	if folder := os.Getenv(CacheVariable); folder != "" {
-		return filepath.Join(folder, "kernels"), nil
+		return filepath.Join(folder, kind), nil
 	}
 	start, err := os.Getwd()
 	if err != nil {
@@ -240,7 +244,7 @@ func DefaultCache() (string, error) {
 	}
 	for folder := start; ; folder = filepath.Dir(folder) {
 		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
-			return filepath.Join(folder, ".cache", "kernels"), nil
+			return filepath.Join(folder, ".cache", kind), nil
 		}
 		if folder == filepath.Dir(folder) {
 			return "", fmt.Errorf("no go.mod in or above %s; set %s", start, CacheVariable)
