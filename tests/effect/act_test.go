@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,7 +46,7 @@ func TestAct(t *testing.T) {
 
 func actsOf() map[string]func(arguments []string) error {
 	return map[string]func([]string) error{
-		"exec": actExec, "memory": actMemory, "deleted": actDeleted, "moved": actMoved, "born": actBorn, "later": actLater,
+		"exec": actExec, "memory": actMemory, "deleted": actDeleted, "moved": actMoved, "host": actHost, "born": actBorn, "later": actLater,
 		"truncate": actTruncate, "write2": actWrite2, "writering": actWriteRing, "read2": actRead2, "readring": actReadRing,
 		"contact": actContact, "name": actName, "question": actQuestion, "echo": actEcho, "frame": actFrame,
 		"kernel": actKernel, "listen": actListen, "give": actGive, "take": actTake, "enter": actEnter, "serve": actServe,
@@ -117,6 +118,19 @@ func actMoved(arguments []string) error {
 		return actContact(arguments)
 	}
 	return actExec(arguments)
+}
+
+// actHost enters the mounts of the host, which descriptor 3 stands for, and runs a program there.
+func actHost([]string) error {
+	runtime.LockOSThread()
+	// Mounts are changed by who shares its root folder with nobody.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Setns(3, unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("setns", err)
+	}
+	return execDescriptor(4)
 }
 
 // actBorn runs a program in a process that is born in another cgroup, which is descriptor 3.

@@ -5,6 +5,7 @@ package effect
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -130,19 +131,43 @@ func served(t *testing.T, b *box, _ bool) string {
 	return ""
 }
 
-// elsewhere gives the list of processes of a cgroup that is no container's, or with born its folder.
-func elsewhere(born bool) func(*testing.T, *box) []*os.File {
-	return func(t *testing.T, b *box) []*os.File {
-		t.Helper()
-		dir := newCgroup(t, b.rig, fmt.Sprintf("elsewhere-%d", b.id))
-		if born {
-			return []*os.File{dir}
-		}
-		list, err := os.OpenFile(dir.Name()+"/cgroup.procs", os.O_WRONLY, 0)
-		must(t, err)
-		t.Cleanup(func() { list.Close() })
-		return []*os.File{list}
-	}
+// elsewhere gives the folder of a cgroup that is no container's.
+func elsewhere(t *testing.T, b *box) []*os.File {
+	t.Helper()
+	return []*os.File{newCgroup(t, b.rig, fmt.Sprintf("elsewhere-%d", b.id))}
+}
+
+// elsewhereList gives the list of processes of such a cgroup.
+func elsewhereList(t *testing.T, b *box) []*os.File {
+	t.Helper()
+	return listOf(t, elsewhere(t, b)[0])
+}
+
+// nestedList gives that of a cgroup below the container's own.
+func nestedList(t *testing.T, b *box) []*os.File {
+	t.Helper()
+	return listOf(t, newCgroup(t, b.rig, filepath.Join(filepath.Base(b.dir.Name()), "nested")))
+}
+
+func listOf(t *testing.T, cgroup *os.File) []*os.File {
+	t.Helper()
+	list, err := os.OpenFile(filepath.Join(cgroup.Name(), "cgroup.procs"), os.O_WRONLY, 0)
+	must(t, err)
+	t.Cleanup(func() { list.Close() })
+	return []*os.File{list}
+}
+
+// visitor gives the mounts of the host, and a program there whose mark is made in the container.
+func visitor(t *testing.T, b *box) []*os.File {
+	t.Helper()
+	mounts, err := os.Open("/proc/self/ns/mnt")
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "visitor")
+	must(t, os.WriteFile(path, program(b.path(ranMark)), 0o755))
+	file, err := os.Open(path)
+	must(t, err)
+	t.Cleanup(func() { mounts.Close(); file.Close() })
+	return []*os.File{mounts, file}
 }
 
 // passed has another container, for which nothing holds, pass a socket.

@@ -21,7 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// least is how many deeds must have been tried on every kernel.
+// least is how many deeds every kernel must be able to do.
 const least = 40
 
 // row is what came of a deed.
@@ -37,9 +37,12 @@ func TestEffects(t *testing.T) {
 	r := newRig(t)
 	end := besides(t, r)
 	var rows []row
+	all, tried := 0, 0
 	for _, c := range classes() {
 		for _, d := range c.deeds {
+			all++
 			t.Run(d.name, func(t *testing.T) {
+				tried++
 				if done, ok := r.try(t, c, d); ok {
 					rows = append(rows, done)
 				}
@@ -47,8 +50,9 @@ func TestEffects(t *testing.T) {
 		}
 	}
 	rounds := end()
-	if len(rows) < least {
-		t.Errorf("%d deeds were tried, want at least %d", len(rows), least)
+	// Unless somebody asked for some of them only.
+	if tried == all && len(rows) < least {
+		t.Errorf("%d deeds can be done here, want at least %d", len(rows), least)
 	}
 	r.compare(t, rows)
 	show(rows, r.family, rounds)

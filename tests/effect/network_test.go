@@ -22,6 +22,8 @@ func networkDeeds() []deed {
 			effect: arrived, by: "connect", why: address},
 		{name: "TCP through io_uring", rows: "27, e1", act: "contact ring " + outside,
 			effect: arrived, by: "connect", why: address},
+		{name: "TCP by several paths (MPTCP)", rows: "67, e14", act: "contact mptcp " + outside,
+			effect: arrived, by: "connect", why: address},
 		{name: "UDP by connect", rows: "67", act: "contact udp " + outside,
 			effect: arrived, by: "connect", why: address},
 		{name: "UDP by sendto", rows: "67, e14", act: "contact sendto " + outside,
@@ -58,7 +60,9 @@ func networkDeeds() []deed {
 			effect: arrived, by: "passed_socket", why: because(wire.ReasonPassedSocket)},
 		{name: "another network namespace", rows: "52, e12", act: "enter tcp " + outside, files: another,
 			effect: arrived, by: "connect", why: address},
-		{name: "contact after leaving the cgroup", rows: "54, e11", act: "moved tcp " + outside, files: elsewhere(false),
+		{name: "contact after leaving the cgroup", rows: "54, e11", act: "moved tcp " + outside, files: elsewhereList,
+			effect: arrived, by: "connect", why: address},
+		{name: "contact from a nested container's cgroup", rows: "54, e11", act: "moved tcp " + outside, files: nestedList,
 			effect: arrived, by: "connect", why: address},
 	}
 }
