@@ -88,6 +88,7 @@ func (a *Agent) named() []probe.Capability {
 		}
 		if before.Reason = source.Reason; source.State == "up" {
 			before.Block, before.Mechanism = probe.Yes, "nri"
+			before.Reason = "containers that the runtime tells no plugin of: in containerd those outside Kubernetes"
 		}
 	}
 	return append(list, before)

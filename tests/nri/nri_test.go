@@ -24,6 +24,9 @@ import (
 
 var mayBuild = flag.Bool("build", false, "build containerd where the cache does not have it")
 
+// another is for runs against a runtime that is at hand.
+var another = flag.String("containerd", "", "test this containerd, which has NRI, with its shim beside it")
+
 // bin is where the programs under test are, containerd the one with NRI, unless missing says why there is none.
 var (
 	bin, containerd string
@@ -42,7 +45,10 @@ func run(m *testing.M) int {
 		return m.Run()
 	}
 	var err error
-	if containerd, err = Containerd(context.Background(), *mayBuild); errors.Is(err, ErrNotBuilt) {
+	if containerd = *another; containerd == "" {
+		containerd, err = Containerd(context.Background(), *mayBuild)
+	}
+	if errors.Is(err, ErrNotBuilt) {
 		missing = err
 		return m.Run()
 	}

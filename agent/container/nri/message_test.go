@@ -99,9 +99,12 @@ func TestEntriesAreBounded(t *testing.T) {
 }
 
 func FuzzRequests(f *testing.F) {
-	for _, name := range []string{"create", "start", "synchronize", "configure"} {
-		f.Add(recorded(f, name))
-	}
+	// Short ones: the time goes into making what was found shorter otherwise.
+	label := appendText(appendText(nil, 1, "app"), 2, "web")
+	labels := protowire.AppendBytes(protowire.AppendTag(nil, 5, protowire.BytesType), label)
+	f.Add(recorded(f, "configure"))
+	f.Add(append(boxMessage(1, "pod", labels...), boxMessage(2, "abc", labels...)...))
+	f.Add(appendNumber(append(boxMessage(2, "pod"), boxMessage(3, "abc", labels...)...), 1, eventStartContainer))
 	f.Add(boxMessage(2, "abc", 0x2a, 0x05, 0x0a))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if s, err := readSubject(data); err == nil && (s.box.id == "" || strings.ContainsAny(s.box.id, "/\x00\n")) {
