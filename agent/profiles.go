@@ -96,6 +96,9 @@ func (a *Agent) kept() []*apiv1.WorkloadState {
 			Key: keyMessage(s.Key), ProfileVersion: s.Version, Containers: uint32(s.Containers),
 			Known: sum(s.Tally.Known), Learned: sum(s.Tally.Learned), WouldBlock: sum(s.Tally.WouldBlock), Blocked: sum(s.Tally.Blocked),
 		}
+		if !s.Blocked.IsZero() {
+			w.LastBlockNs = s.Blocked.UnixNano()
+		}
 		for _, signal := range s.Signals {
 			w.Signals = append(w.Signals, &apiv1.SignalState{
 				Signal: string(signal.Signal), Mode: string(signal.Mode), Source: signal.Source, State: string(signal.Learning),

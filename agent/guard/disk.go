@@ -87,6 +87,7 @@ func read(path string) ([]byte, error) {
 // save writes down what has changed. What cannot be written is tried again the next time.
 func (g *Guard) save() {
 	g.saveModes()
+	g.saveSwitches()
 	g.mu.Lock()
 	texts := map[profile.Key][]byte{}
 	for key, w := range g.workloads {

@@ -67,7 +67,8 @@ type Guard struct {
 	// expected are the names of containers that were announced, and until when they are waited for.
 	expected map[string]time.Time
 	// switches are the last changes of modes, for the collector.
-	switches []mode.Switch
+	switches        []mode.Switch
+	switchesUnsaved bool
 	// due is when the modes are to be looked at again; zero for not before something happens.
 	due time.Time
 	// saved is the state of modes that is on disk.
@@ -102,6 +103,8 @@ type workload struct {
 	// hits is what the kernel had counted when it was last asked, late what it has not: verdicts on what ran before.
 	hits enforce.Hits
 	late wire.Tally
+	// blocked is when a deed was last blocked.
+	blocked time.Time
 	// matcher holds deeds against what the policy allows; nil until it is asked for.
 	matcher *profile.Matcher
 	// executables are the paths of what is in force, subjects the same by what the kernel programs know them by; nil until it
@@ -151,6 +154,7 @@ func New(cfg Config) (*Guard, error) {
 	if err := g.restoreModes(); err != nil {
 		return nil, err
 	}
+	g.restoreSwitches()
 	g.modes.SetFile(written, g.now())
 	return g, nil
 }

@@ -18,9 +18,6 @@ import (
 // modesFile keeps what brakes and promotions did.
 const modesFile = "modes.json"
 
-// maxSwitches is how many changes of modes are kept for the collector.
-const maxSwitches = 1024
-
 // SetModes takes the settings of the collector. What is wrong with single ones is in the error, and the others hold.
 func (g *Guard) SetModes(settings []mode.Setting) error {
 	g.compiling.Lock()
@@ -39,6 +36,9 @@ func (g *Guard) Blocked(cgroup uint64, signal profile.Signal) {
 		defer g.compiling.Unlock()
 		g.mu.Lock()
 		switches := g.modes.Blocked(cgroup, signal, g.now())
+		if m := g.members[cgroup]; m != nil {
+			m.workload.blocked = g.now()
+		}
 		g.mu.Unlock()
 		return g.switched(switches)
 	})
@@ -92,12 +92,7 @@ func (g *Guard) switched(switches []mode.Switch) error {
 	if len(switches) == 0 {
 		return nil
 	}
-	g.mu.Lock()
-	g.switches = append(g.switches, switches...)
-	if over := len(g.switches) - maxSwitches; over > 0 {
-		g.switches = append([]mode.Switch(nil), g.switches[over:]...)
-	}
-	g.mu.Unlock()
+	g.noteSwitches(switches)
 	var errs []error
 	done := map[uint64]bool{}
 	for _, s := range switches {

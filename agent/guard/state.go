@@ -5,8 +5,8 @@ package guard
 import (
 	"cmp"
 	"slices"
+	"time"
 
-	"github.com/holdfast-project/holdfast/agent/mode"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -20,6 +20,8 @@ type State struct {
 	// Tally counts the verdicts since the policy was made.
 	Tally   wire.Tally
 	Signals []SignalState
+	// Blocked is when a deed was last blocked since the agent started; zero for never.
+	Blocked time.Time
 }
 
 // SignalState is one signal of a workload.
@@ -44,6 +46,7 @@ func (g *Guard) States() []State {
 	for w, members := range cgroups {
 		states = append(states, State{
 			Key: w.key, Version: w.effectiveVersion, Containers: w.containers, Signals: g.signalStates(w, members),
+			Blocked: w.blocked,
 		})
 		policies, lates = append(policies, w.policy), append(lates, w.late)
 	}
@@ -84,11 +87,4 @@ func (g *Guard) signalStates(w *workload, cgroups []uint64) []SignalState {
 func weaker(a, b profile.Mode) bool {
 	order := []profile.Mode{profile.ModeOff, profile.ModeLearn, profile.ModeMonitor, profile.ModeEnforce}
 	return slices.Index(order, a) < slices.Index(order, b)
-}
-
-// Switches gives the last changes of modes, oldest first.
-func (g *Guard) Switches() []mode.Switch {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.switches)
 }

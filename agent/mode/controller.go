@@ -55,7 +55,9 @@ type Controller struct {
 // running is a container that runs, with the modes that hold for it.
 type running struct {
 	subject
-	modes   profile.Modes
+	modes profile.Modes
+	// decided is what decided each.
+	decided map[profile.Signal]Decision
 	started time.Time
 }
 
@@ -220,18 +222,37 @@ func (c *Controller) update(now time.Time, concerned func(profile.Key) bool) []S
 func (c *Controller) switches(r *running, now time.Time) []Switch {
 	first := r.modes == nil
 	if first {
-		r.modes = profile.Modes{}
+		r.modes, r.decided = profile.Modes{}, map[profile.Signal]Decision{}
 	}
 	var switches []Switch
 	for _, signal := range profile.Signals() {
 		d := c.decide(r, signal, now)
 		if !first && d.Mode != r.modes[signal] {
+			author, reason := r.because(d, r.decided[signal], now)
 			switches = append(switches, Switch{
-				Time: now, Key: r.Key, Cgroup: r.Cgroup, Signal: signal, From: r.modes[signal], To: d.Mode,
-				Author: d.Author, Reason: cmp.Or(d.Reason, d.what),
+				Time: now, Key: r.Key, Cgroup: r.Cgroup, Signal: signal, From: r.modes[signal], To: d.Mode, Author: author, Reason: reason,
 			})
 		}
-		r.modes[signal] = d.Mode
+		r.modes[signal], r.decided[signal] = d.Mode, d
 	}
 	return switches
+}
+
+// because says who switched to a decision from the one before, and why: where a setting ended or was taken away, that.
+func (r *running) because(d, before Decision, now time.Time) (author, reason string) {
+	switch before.Source {
+	case FromBreakGlass, FromSetting, FromPattern:
+	default:
+		return d.Author, cmp.Or(d.Reason, d.what)
+	}
+	ended := !before.Until.IsZero() && !now.Before(before.Until)
+	stays := slices.ContainsFunc(r.settings, func(s *compiled) bool { return s.String() == before.what })
+	switch {
+	case d.Source == FromBrake, d.Source == FromPromotion, stays && !ended, d.Set.After(before.Set):
+		return d.Author, cmp.Or(d.Reason, d.what)
+	case ended:
+		return Self, fmt.Sprintf("%s has ended; now %s", before.what, d)
+	default:
+		return d.Author, fmt.Sprintf("%s was taken away; now %s", before.what, d)
+	}
 }

@@ -260,15 +260,21 @@ func (s *stream) sendTail() error {
 	return s.grpc.Send(&apiv1.AgentMessage{Message: &apiv1.AgentMessage_Tail{Tail: b}})
 }
 
-// tellHealth says how the agent is, now and then every so often.
+// tellHealth says how the agent is, now and then every so often. What is too much for one message at the start of the stream
+// follows at once; later it waits for the next.
 func (s *stream) tellHealth(ctx context.Context) error {
 	every := time.NewTicker(s.uplink.timing.health)
 	defer every.Stop()
-	for {
+	var t teller
+	for starting := true; ; {
+		h, more := t.tell(s.uplink.cfg.Health())
 		select {
-		case s.health <- s.uplink.cfg.Health():
+		case s.health <- h:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+		if starting = starting && more; starting {
+			continue
 		}
 		select {
 		case <-every.C:

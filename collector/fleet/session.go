@@ -133,11 +133,11 @@ func (s *Session) Seen() {
 	s.state.LastSeen, s.dirty = s.fleet.now(), true
 }
 
-// Health notes what the agent says of itself.
+// Health notes what the agent says of itself. A message that is partial adds to what it said before.
 func (s *Session) Health(h *apiv1.Health) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.Health, s.dirty = h, true
+	s.state.Health, s.dirty = withHealth(s.state.Health, h), true
 }
 
 // known is what is known of the node.

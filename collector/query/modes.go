@@ -198,6 +198,9 @@ func newWorkloadState(n fleet.Node, from *apiv1.WorkloadState) view.WorkloadStat
 		Containers: from.GetContainers(), Known: from.GetKnown(), Learned: from.GetLearned(), WouldBlock: from.GetWouldBlock(),
 		Blocked: from.GetBlocked(), Signals: []view.SignalState{},
 	}
+	if at := from.GetLastBlockNs(); at != 0 {
+		v.LastBlock = time.Unix(0, at).UTC()
+	}
 	for _, signal := range from.GetSignals() {
 		v.Signals = append(v.Signals, view.SignalState{
 			Signal: signal.GetSignal(), Mode: signal.GetMode(), Source: signal.GetSource(), State: signal.GetState(),

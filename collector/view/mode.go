@@ -66,11 +66,13 @@ type WorkloadState struct {
 	ProfileVersion uint64 `json:"profile_version"`
 	Containers     uint32 `json:"containers"`
 	// Deeds since the agent started: in the profile, learned, that enforce would have stopped, that were stopped.
-	Known      uint64        `json:"known"`
-	Learned    uint64        `json:"learned"`
-	WouldBlock uint64        `json:"would_block"`
-	Blocked    uint64        `json:"blocked"`
-	Signals    []SignalState `json:"signals"`
+	Known      uint64 `json:"known"`
+	Learned    uint64 `json:"learned"`
+	WouldBlock uint64 `json:"would_block"`
+	Blocked    uint64 `json:"blocked"`
+	// LastBlock is when a deed was last stopped since the agent started; it is missing if none was.
+	LastBlock time.Time     `json:"last_block,omitzero"`
+	Signals   []SignalState `json:"signals"`
 }
 
 // SignalState is the mode of one signal of a workload on a node.

@@ -3189,10 +3189,12 @@ type Health struct {
 	Capabilities []*Capability `protobuf:"bytes,11,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Events that are counted in the kernel and went no further, by class.
 	Counted map[string]uint64 `protobuf:"bytes,12,rep,name=counted,proto3" json:"counted,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// Every workload of which the node runs containers.
-	Workloads []*WorkloadState `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
-	// The newest switches of modes, oldest first: a bounded list that overlaps with what was sent before.
-	Switches      []*ModeSwitch `protobuf:"bytes,14,rep,name=switches,proto3" json:"switches,omitempty"`
+	// Workloads of which the node runs containers, and the newest switches of modes, oldest first. The first message of a
+	// stream begins both lists anew; later ones, which are partial, add to them: a workload takes the place of what was said of
+	// it before, and one without containers is gone.
+	Workloads     []*WorkloadState `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	Switches      []*ModeSwitch    `protobuf:"bytes,14,rep,name=switches,proto3" json:"switches,omitempty"`
+	Partial       bool             `protobuf:"varint,15,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3323,6 +3325,13 @@ func (x *Health) GetSwitches() []*ModeSwitch {
 		return x.Switches
 	}
 	return nil
+}
+
+func (x *Health) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 // ProfileKey names what a profile is of: one container of one workload.
@@ -3971,10 +3980,12 @@ type WorkloadState struct {
 	ProfileVersion uint64 `protobuf:"varint,3,opt,name=profile_version,json=profileVersion,proto3" json:"profile_version,omitempty"`
 	Containers     uint32 `protobuf:"varint,4,opt,name=containers,proto3" json:"containers,omitempty"`
 	// Deeds since the agent started: in the profile, learned, that enforce would have stopped, that were stopped.
-	Known         uint64 `protobuf:"varint,5,opt,name=known,proto3" json:"known,omitempty"`
-	Learned       uint64 `protobuf:"varint,6,opt,name=learned,proto3" json:"learned,omitempty"`
-	WouldBlock    uint64 `protobuf:"varint,7,opt,name=would_block,json=wouldBlock,proto3" json:"would_block,omitempty"`
-	Blocked       uint64 `protobuf:"varint,8,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Known      uint64 `protobuf:"varint,5,opt,name=known,proto3" json:"known,omitempty"`
+	Learned    uint64 `protobuf:"varint,6,opt,name=learned,proto3" json:"learned,omitempty"`
+	WouldBlock uint64 `protobuf:"varint,7,opt,name=would_block,json=wouldBlock,proto3" json:"would_block,omitempty"`
+	Blocked    uint64 `protobuf:"varint,8,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// When a deed was last blocked since the agent started, 0 for never.
+	LastBlockNs   int64 `protobuf:"varint,9,opt,name=last_block_ns,json=lastBlockNs,proto3" json:"last_block_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4061,6 +4072,13 @@ func (x *WorkloadState) GetWouldBlock() uint64 {
 func (x *WorkloadState) GetBlocked() uint64 {
 	if x != nil {
 		return x.Blocked
+	}
+	return 0
+}
+
+func (x *WorkloadState) GetLastBlockNs() int64 {
+	if x != nil {
+		return x.LastBlockNs
 	}
 	return 0
 }
@@ -4572,7 +4590,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x03see\x18\x02 \x01(\x0e2\x14.holdfast.v1.SupportR\x03see\x12*\n" +
 	"\x05block\x18\x03 \x01(\x0e2\x14.holdfast.v1.SupportR\x05block\x12\x1c\n" +
 	"\tmechanism\x18\x04 \x01(\tR\tmechanism\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x90\x06\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xaa\x06\n" +
 	"\x06Health\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x127\n" +
@@ -4592,7 +4610,8 @@ const file_holdfast_proto_rawDesc = "" +
 	"\fcapabilities\x18\v \x03(\v2\x17.holdfast.v1.CapabilityR\fcapabilities\x12:\n" +
 	"\acounted\x18\f \x03(\v2 .holdfast.v1.Health.CountedEntryR\acounted\x128\n" +
 	"\tworkloads\x18\r \x03(\v2\x1a.holdfast.v1.WorkloadStateR\tworkloads\x123\n" +
-	"\bswitches\x18\x0e \x03(\v2\x17.holdfast.v1.ModeSwitchR\bswitches\x1a9\n" +
+	"\bswitches\x18\x0e \x03(\v2\x17.holdfast.v1.ModeSwitchR\bswitches\x12\x18\n" +
+	"\apartial\x18\x0f \x01(\bR\apartial\x1a9\n" +
 	"\vEventsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
@@ -4644,7 +4663,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x15\n" +
 	"\x06set_ns\x18\x06 \x01(\x03R\x05setNs\x12\x19\n" +
 	"\buntil_ns\x18\a \x01(\x03R\auntilNs\x12\x0e\n" +
-	"\x02id\x18\b \x01(\x04R\x02id\"\xa2\x02\n" +
+	"\x02id\x18\b \x01(\x04R\x02id\"\xc6\x02\n" +
 	"\rWorkloadState\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x122\n" +
 	"\asignals\x18\x02 \x03(\v2\x18.holdfast.v1.SignalStateR\asignals\x12'\n" +
@@ -4656,7 +4675,8 @@ const file_holdfast_proto_rawDesc = "" +
 	"\alearned\x18\x06 \x01(\x04R\alearned\x12\x1f\n" +
 	"\vwould_block\x18\a \x01(\x04R\n" +
 	"wouldBlock\x12\x18\n" +
-	"\ablocked\x18\b \x01(\x04R\ablocked\"g\n" +
+	"\ablocked\x18\b \x01(\x04R\ablocked\x12\"\n" +
+	"\rlast_block_ns\x18\t \x01(\x03R\vlastBlockNs\"g\n" +
 	"\vSignalState\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
