@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // Version is the agent's version: the module's where it was built as one, else the commit.
@@ -163,12 +164,24 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "socket_owners_unknown_total", Help: "Owners of sockets that were told of without their ancestry, since they do what is listed.", Value: float64(c.owners.Load())},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
-		}, a.pluginCounters()...)
+		}, append(a.pluginCounters(), a.toldCounters()...)...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}
 	if a.uplink != nil {
 		source.Connected = func() bool { return a.uplink.Stats().Connected }
 	}
 	return metrics.Serve(ctx, a.cfg.MetricsListen, source, a.ready, a.log)
+}
+
+// toldCounters are the events that were read of each workload.
+func (a *Agent) toldCounters() []metrics.Counter {
+	var list []metrics.Counter
+	a.pipeline.told.each(func(key profile.Key, class string, n uint64) {
+		list = append(list, metrics.Counter{
+			Name: "workload_events_total", Help: "Events read of a workload, by class: what of its doing was not known.",
+			Value: float64(n), Labels: []string{"workload", key.String(), "class", class},
+		})
+	})
+	return list
 }
 
 // policyWindows is how long containers were there before something held for them.

@@ -61,6 +61,7 @@ type pipeline struct {
 	buffer  []byte
 	lag     lag
 	counts  pipelineCounts
+	told    told
 }
 
 // lagSample is one in how many records has its delay measured: reading the clock is a system call.
@@ -135,6 +136,7 @@ func (p *pipeline) follow(ev *event.Event) {
 		p.registry.Gone(ev.Cgroup().Id)
 		p.guard.Gone(ev.Cgroup().Id)
 		p.table.Forget(ev.Cgroup().Id)
+		p.told.forget(ev.Cgroup().Id)
 	case wire.TypeFork:
 		p.table.Fork(ev.Fork())
 	case wire.TypeExec:
@@ -272,6 +274,7 @@ func (p *pipeline) publish() {
 // finish runs the rules over an event that has its names, records it where that is asked for, and shows it to those who
 // watch.
 func (p *pipeline) finish(ev *event.Event) {
+	p.told.add(ev)
 	if ev.Type == wire.TypeTask && !judged(ev) {
 		// What was seen to exec, or to be forked, was judged then.
 		if ev.Process.Image.ExecTime == 0 && ev.Head.Start < p.since {

@@ -44,6 +44,8 @@ type Histogram struct {
 type Counter struct {
 	Name, Help string
 	Value      float64
+	// Labels are names and values in turn; counters of one name have the same names.
+	Labels []string
 }
 
 var (
@@ -99,7 +101,11 @@ func (s Source) Collect(to chan<- prometheus.Metric) {
 		gauge(connected, one(s.Connected()))
 	}
 	for _, c := range s.Counters() {
-		to <- prometheus.MustNewConstMetric(desc(c.Name, c.Help), prometheus.CounterValue, c.Value)
+		var names, values []string
+		for i := 0; i+1 < len(c.Labels); i += 2 {
+			names, values = append(names, c.Labels[i]), append(values, c.Labels[i+1])
+		}
+		to <- prometheus.MustNewConstMetric(desc(c.Name, c.Help, names...), prometheus.CounterValue, c.Value, values...)
 	}
 	if s.Histograms != nil {
 		for _, h := range s.Histograms() {
