@@ -6,21 +6,23 @@ import (
 	"bytes"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
 
 // When what was learned becomes a template.
 const (
-	// datedAfter is how many paths with a date there are before their shape stands for them: tomorrow's is another one.
-	datedAfter = 1
+	// uniqueAfter is how many paths with a date, a hash or such there are before their shape stands for them: the next
+	// one will be another.
+	uniqueAfter = 1
 	// shapeAfter is how many paths of one shape there are before the shape stands for them.
 	shapeAfter = 3
 	// spreadAfter is how many direct entries of a folder there are before the folder stands for them, and how many folders
 	// in a folder before all that is below stands for them.
 	spreadAfter = 17
-	// treeDepth is how many segments a folder has that may stand for all that is below it.
+	// scratchAfter is spreadAfter of a folder for what is not kept.
+	scratchAfter = 4
+	// treeDepth is how many segments a folder has that may stand for all that is below it, whatever its folders' names are.
 	treeDepth = 2
 	// argumentsAfter is how many argument shapes an executable has before any arguments are allowed to it.
 	argumentsAfter = 33
@@ -157,8 +159,10 @@ func generaliseFiles(list []File) []File {
 		}
 		set[f.Path] = &template{Template: t, access: f.Access, seen: f.Seen}
 	}
-	set.raise(datedAfter, Read|Write|Create|Delete, datedShape)
+	set.raise(uniqueAfter, Read|Write|Create|Delete, uniqueShape)
 	set.raise(shapeAfter, Read|Write|Create|Delete, shapeOf)
+	set.raise(scratchAfter, Write|Create|Delete, scratchTemplate)
+	set.raise(shapeAfter, Write|Create|Delete, madeTemplate)
 	set.raise(spreadAfter, Write|Create|Delete, folderTemplate)
 	set.trees()
 	set.absorb()
@@ -175,17 +179,6 @@ func shapeOf(t *template) (Template, bool) {
 	}
 	shape := Shape(t.Raw)
 	return Template{KindShaped, shape}, bytes.IndexByte(shape, number) >= 0
-}
-
-// date is a day of our time, in digits, as programs put it into the names of their files.
-var date = regexp.MustCompile(`(^|[^0-9A-Za-z])20[0-9]{2}([-_.]?)(0[1-9]|1[0-2])([-_.]?)(0[1-9]|[12][0-9]|3[01])($|[^0-9A-Za-z]|[Tt][0-9])`)
-
-// datedShape is the shape that may stand for a path in which there is a date.
-func datedShape(t *template) (Template, bool) {
-	if t.Kind != KindExact || !date.Match(t.Raw) {
-		return Template{}, false
-	}
-	return shapeOf(t)
 }
 
 // folderTemplate is the template that may stand for the direct entries of a folder.
@@ -310,7 +303,7 @@ func (s templates) spread() map[string]Access {
 	spread, deepest := make(map[string]Access), 0
 	for at, children := range folders {
 		depth := strings.Count(at.folder, "/")
-		if len(children) < spreadAfter || depth < deepest {
+		if depth < deepest || !spreads(at.folder, children) {
 			continue
 		}
 		if depth > deepest {
@@ -341,17 +334,15 @@ func (t *template) above(f func(folder, child []byte)) {
 	if t.Kind == KindFolder || t.Kind == KindShapedFolder {
 		raw = append(bytes.Clone(raw), '/')
 	}
-	depth := 0
 	for i, b := range raw {
 		if b != '/' || i == 0 {
 			continue
 		}
-		depth++
 		if i >= fixed {
 			return
 		}
 		child, _, below := bytes.Cut(raw[i+1:], []byte{'/'})
-		if depth >= treeDepth && below && i+1 <= MaxTree && !guarded(raw[:i]) {
+		if below && i+1 <= MaxTree && !guarded(raw[:i]) {
 			f(raw[:i], child)
 		}
 	}
