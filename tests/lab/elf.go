@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -53,8 +54,8 @@ func (c *closure) add(name string, rpath []string) error {
 		return err
 	}
 	f, err := elf.Open(name)
-	if errors.As(err, new(*elf.FormatError)) {
-		// A script or data file has no libraries.
+	if errors.As(err, new(*elf.FormatError)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		// A script or data file, however short, has no libraries.
 		return nil
 	}
 	if err != nil {

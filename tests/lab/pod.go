@@ -50,6 +50,8 @@ type PodConfig struct {
 	// Nameservers of the pod. Default: the lab's gateway, where a test may
 	// listen.
 	Nameservers []string
+	// Searches are the domains in which the pod looks for names without one.
+	Searches []string
 }
 
 // Pod is a pod sandbox that runs.
@@ -128,7 +130,7 @@ func (l *Lab) sandboxConfig(cfg PodConfig) *cri.PodSandboxConfig {
 		Labels:       labels,
 		Annotations:  cfg.Annotations,
 		LogDirectory: filepath.Join(paths{l.spec.Dir}.logs(), cfg.Namespace+"_"+cfg.Name+"_"+cfg.UID),
-		DnsConfig:    &cri.DNSConfig{Servers: nameservers},
+		DnsConfig:    &cri.DNSConfig{Servers: nameservers, Searches: cfg.Searches},
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent: l.podCgroup(cfg.UID),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{
