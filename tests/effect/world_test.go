@@ -259,7 +259,7 @@ func (w *world) arrived(wait bool) int {
 }
 
 // patience is how long an effect that must be there is waited for.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // connect contacts a port of the container from outside, and gives how many bytes it says.
 func (w *world) connect(t *testing.T, port int) int {
