@@ -2,6 +2,7 @@
 //
 // The life of cgroups. A container's cgroup is known here, before any process is in it: that is where identity begins.
 
+#include "introduce.h"
 #include "policy.h"
 
 // The length of a container id at the end of the name, as runtimes write it: 64 hexadecimal digits, alone or after a
@@ -34,8 +35,9 @@ __attribute__((noinline)) int container_id_at(__u32 slot, __u32 at, __u32 length
 	return (int)at;
 }
 
-// Gives a container that was announced what holds for it, before there is a process in it.
-__inline void policy_bring(struct scratch *s, __u32 at, __u64 container)
+// Gives a container that was announced what holds for it, before there is a process in it. A function for its key's place on
+// the stack.
+static __attribute__((noinline)) void policy_bring(struct scratch *s, __u32 at, __u64 container)
 {
 	struct hf_container_name name;
 	struct hf_policy *policy;

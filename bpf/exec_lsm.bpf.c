@@ -5,16 +5,17 @@
 // been done (process.bpf.c), and judged again there, with its arguments.
 
 #include "execverdict.h"
+#include "introduce.h"
 
 // Reports an exec that is refused.
 __inline void refused_send(struct scratch *s, struct linux_binprm *bprm, const struct exec_case *c)
 {
 	struct hf_file_op *record = (struct hf_file_op *)s->bytes;
-	struct file *file = READ1(bprm, file);
+	struct file *file = LOAD1(bprm, file);
 	struct told_key key = {
 		.origin = record->head.origin,
 		.subject = c->subject,
-		.object = c->object[0],
+		.object = c->file.hash[0],
 		.policy = c->policy.id,
 		.type = HF_EXECUTE,
 		.reason = (__u8)c->reason,
@@ -26,6 +27,7 @@ __inline void refused_send(struct scratch *s, struct linux_binprm *bprm, const s
 		scratch_release(s);
 		return;
 	}
+	record->file = c->file.is;
 	record->path_len = (__u16)text_path(s, &file->f_path);
 	record->target_len = (__u16)text_kernel_str(s, READ1(bprm, filename), TEXT_MAX);
 	head_verdict(&record->head, HF_F_BLOCKED, c->signal, c->reason);
@@ -40,33 +42,41 @@ __inline bool is_script(struct linux_binprm *bprm)
 	return first[0] == '#' && first[1] == '!';
 }
 
+// Judges ahead of the exec. The use of what lists a script is counted here, since the script is not asked about again.
+__inline void judge_early(struct exec_case *c, struct linux_binprm *bprm)
+{
+	bool script = is_script(bprm);
+
+	exec_judge(c, script, script);
+}
+
 SEC("lsm/bprm_check_security")
 int on_exec_check(__u64 *ctx)
 {
 	struct linux_binprm *bprm = ARG(ctx, 0, struct linux_binprm *);
 	struct task_struct *task = current_task();
-	struct file *file = READ1(bprm, file);
+	struct file *file = LOAD1(bprm, file);
+	struct hf_process *process = process_now();
 	struct hf_file_op *record;
 	struct exec_case c = {};
 	struct scratch *s;
 	__u64 origin;
 
-	if (!judges() || !exec_enforced(&c.policy, &c.subject))
+	if (!judges() || !exec_enforced(process, &c.policy, &c.subject))
 		return 0;
-	s = record_begin(HF_EXECUTE, sizeof(*record));
+	s = record_begin_of(HF_EXECUTE, sizeof(*record), process);
 	if (!s)
 		return -EPERM;
 	record = (struct hf_file_op *)s->bytes;
 	__builtin_memset((char *)record + sizeof(struct hf_head), 0, sizeof(*record) - sizeof(struct hf_head));
 	origin = record->head.origin;
-	root_note(origin, task);
-	read_file(&record->file, READ1(file, f_inode));
-	c.source = source_of(origin, &record->file);
+	if (root_note(origin, task) && process)
+		process->flags |= HF_PROCESS_FIRST;
 	c.verdict = VERDICT_BLOCK;
 	c.signal = HF_SIGNAL_PROCESS;
 	c.reason = HF_REASON_EXECUTABLE;
 	if (exec_object(s, origin, file, &c))
-		exec_judge(&c, is_script(bprm));
+		judge_early(&c, bprm);
 	if (c.verdict != VERDICT_BLOCK) {
 		scratch_release(s);
 		return 0;

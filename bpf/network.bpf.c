@@ -313,7 +313,7 @@ __inline void on_accepted(struct sock_state *state, struct sock *sk)
 	net_from_sock(record, sk);
 	watched = addr_watched(record->remote, record->family);
 	if (net_wanted(HF_ACCEPT, record->head.origin, watched))
-		net_send(s, watched);
+		record_put(s, net_ring(s, watched));
 	else
 		scratch_release(s);
 }

@@ -108,7 +108,7 @@ __inline bool dns_packet(struct __sk_buff *skb, const struct owner *owner, bool 
 	if (judged && n->packet.peer.port == DNS_PORT)
 		fresh = dns_judge(skb, s, n, &judgment, out);
 	if (wanted || fresh)
-		net_send_judged(s, false, &judgment, fresh);
+		record_put(s, net_judged(s, false, &judgment, fresh));
 	else
 		scratch_release(s);
 	return !(judgment.flag & HF_F_BLOCKED);

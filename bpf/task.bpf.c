@@ -4,7 +4,8 @@
 // HF_TASK, in the shape of an exec. The argument vector is in another process's memory, which an iterator of 5.10
 // cannot read; the agent takes it from /proc, this once.
 
-#include "exec.h"
+#include "execverdict.h"
+#include "introduce.h"
 
 struct bpf_iter_meta {
 	__u64 seq_num;
@@ -36,11 +37,11 @@ __inline bool is_own_memory(struct task_struct *task, const struct hf_file *file
 __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid, __u64 origin)
 {
 	struct hf_exec *record = (struct hf_exec *)s->bytes;
-	struct hf_process *process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-	struct file *exe = READ2(task, mm, exe_file);
+	struct hf_process *process = process_of(tgid);
+	struct file *exe = LOAD2(task, mm, exe_file);
 	struct exec_case c = {};
 
-	if (!origin || !process || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
+	if (!origin || !process || !exe || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
 		return;
 	root_note(origin, task);
 	if (!on_root(origin, record->file.device) && !is_own_mount(task, READ1(exe, f_path.mnt)) &&
@@ -48,8 +49,8 @@ __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid
 		return;
 	if (!exec_object(s, origin, exe, &c))
 		return;
-	process->exe = subject_of(c.object[0]);
-	process->flags = source_of(origin, &record->file);
+	process->exe = subject_of(c.file.hash[0]);
+	process->flags |= c.file.source;
 }
 
 SEC("iter/task")
@@ -90,10 +91,11 @@ int on_task(struct bpf_iter__task *ctx)
 	exec_fill(s, task);
 	exec_names(s, task, NULL, NULL);
 	task_place(s, task, tgid, record->head.origin);
-	known = bpf_map_lookup_elem(&process_by_tgid, &tgid);
+	known = process_of(tgid);
 	record->exec_time = known ? known->exec_time : 0;
 	record->before = known ? known->exe : 0;
-	record_send(s, RING_BULK);
+	if (record_put(s, RING_BULK) && known)
+		process_told(known);
 	return 0;
 }
 

@@ -48,6 +48,7 @@ func TestEvents(t *testing.T) {
 			t.Run("watch", func(t *testing.T) { testWatch(t, r) })
 			t.Run("security", func(t *testing.T) { testSecurity(t, r) })
 			t.Run("verdicts on execs", func(t *testing.T) { testExecVerdicts(t, r) })
+			t.Run("quiet", func(t *testing.T) { testQuiet(t, r) })
 			t.Run("verdicts on files", func(t *testing.T) { testFileVerdicts(t, r) })
 		})
 	}

@@ -468,7 +468,10 @@ const _ = -uint(unsafe.Sizeof(Process{}) ^ 48)
 type ProcessFlag uint32
 
 const (
-	ProcessTold ProcessFlag = 256
+	ProcessSource ProcessFlag = 255
+	ProcessTold   ProcessFlag = 256
+	ProcessLoud   ProcessFlag = 512
+	ProcessFirst  ProcessFlag = 1024
 )
 
 // Reason is hf_reason of bpf/include/wire*.h, where it is documented.

@@ -148,13 +148,18 @@ __inline void judgment_note(struct hf_head *head, const struct judgment *judgmen
 	}
 }
 
-// Sends a record: at once what is watched or goes against the policy, the rest with the others.
-__inline void net_send_judged(struct scratch *s, bool watched, const struct judgment *judgment, bool fresh)
+// Completes a record and gives its ring: at once goes what is watched or goes against the policy, the rest with the others.
+__inline __u32 net_judged(struct scratch *s, bool watched, const struct judgment *judgment, bool fresh)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
 
 	judgment_note(head, judgment);
 	if (watched)
 		head->flags |= HF_F_WATCHED;
-	record_send(s, watched || (fresh && judgment->flag != VERDICT_LEARN) ? RING_URGENT : RING_BULK);
+	return watched || (fresh && judgment->flag != VERDICT_LEARN) ? RING_URGENT : RING_BULK;
+}
+
+__inline void net_send_judged(struct scratch *s, bool watched, const struct judgment *judgment, bool fresh)
+{
+	record_send(s, net_judged(s, watched, judgment, fresh));
 }

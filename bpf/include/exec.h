@@ -1,199 +1,79 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
-// The parts of an exec record, shared by the exec program and the task iterator.
+// The life of a process in the map, and what of it is told: all of it, or, where a policy says what is known, only what is
+// not.
 
 #pragma once
 
 #include "execverdict.h"
+#include "introduce.h"
 
-#define ARGV_PART 4096
-// What was given to exec is kept up to here; with the other texts at their longest, the record still fits its buffer.
-#define FILENAME_MAX 1024
+// The classes whose being recorded makes a life told.
+#define LIFE (1ull << HF_FORK | 1ull << HF_EXEC | 1ull << HF_EXIT)
 
-// AF_UNIX, include/linux/socket.h.
-#define FAMILY_UNIX 1
-
-// Brings the process map up to date: a process of the host that execs in a container's cgroup becomes the container's.
-__inline void exec_lineage(struct task_struct *task)
+// Whether the life of the container's processes that run the executable is told whole: no policy says what of it is
+// known, somebody records it, or it is still the runtime's. The flags are those of the process.
+__inline bool life_told(__u64 origin, __u64 exe, __u32 flags)
 {
-	__u32 tgid = READ1(task, tgid);
-	struct hf_process *known = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-	struct hf_process process = {};
+	const struct hf_interest *interest;
+	const struct hf_policy *policy;
 
-	if (known)
-		process = *known;
-	else
+	if (!origin || exe == HF_EXE_RUNTIME || flags & HF_PROCESS_LOUD)
+		return true;
+	policy = bpf_map_lookup_elem(&policy_by_container, &origin);
+	if (!policy || mode_of(policy, HF_SIGNAL_PROCESS) == HF_MODE_OFF)
+		return true;
+	interest = interest_of(origin);
+	return interest && interest->all & LIFE;
+}
+
+// Brings the process map up to date and gives the process's entry, NULL when there is no room. A process of the host that
+// execs in a container's cgroup becomes the container's.
+__inline struct hf_process *exec_lineage(struct task_struct *task, __u32 tgid, struct hf_process *process)
+{
+	if (unlikely(!process)) {
+		struct hf_process fresh = { .start = task_start(task), .exe = HF_EXE_RUNTIME };
+
 		count(HF_C_PROCESS_UNKNOWN);
-	process.start = task_start(task);
-	if (!process.exe)
-		process.exe = HF_EXE_RUNTIME;
-	if (!process.origin)
-		process.origin = container_of_cgroup(task_cgroup(task));
-	process.exec_time = bpf_ktime_get_boot_ns();
-	process.nsmnt = READ3(task, nsproxy, mnt_ns, ns.inum);
-	process.caps = READ2(task, cred, cap_effective.val);
-	if (bpf_map_update_elem(&process_by_tgid, &tgid, &process, BPF_ANY) < 0)
-		count(HF_C_PROCESS_MAP_FULL);
-}
-
-// What descriptor n is, as the bit of hf_stdio for descriptor 0; 0 for anything but sockets and pipes.
-__inline __u32 stdio_kind(struct task_struct *task, __u32 n)
-{
-	struct fdtable *table = READ2(task, files, fdt);
-	struct file **slots = READ1(table, fd), *file = NULL;
-	__u16 kind;
-
-	if (READ1(table, max_fds) <= n)
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), &slots[n]);
-	if (!file)
-		return 0;
-	kind = READ2(file, f_inode, i_mode) & S_IFMT;
-	if (kind == S_IFSOCK) {
-		struct socket *socket = READ1(file, private_data);
-
-		return READ2(socket, sk, __sk_common.skc_family) == FAMILY_UNIX ? HF_STDIN_UNIX : HF_STDIN_SOCKET;
+		if (bpf_map_update_elem(&process_by_tgid, &tgid, &fresh, BPF_ANY) < 0)
+			count(HF_C_PROCESS_MAP_FULL);
+		process = process_of(tgid);
+		if (!process)
+			return NULL;
 	}
-	return kind == S_IFIFO ? HF_STDIN_PIPE : 0;
+	if (!process->exe)
+		process->exe = HF_EXE_RUNTIME;
+	if (!process->origin)
+		process->origin = container_of_cgroup(task_cgroup(task));
+	process->exec_time = bpf_ktime_get_boot_ns();
+	process->nsmnt = LOAD3(task, nsproxy, mnt_ns, ns.inum);
+	process->caps = LOAD2(task, cred, cap_effective.val);
+	return process;
 }
 
-// The fixed part that does not come from the program's arguments.
-__inline void exec_fill(struct scratch *s, struct task_struct *task)
+// Notes of a process what it runs now, and whether its life is to be told: that of what comes into a container after the
+// entry point, and of what runs a file that nobody put into an image or mounted.
+__inline void exec_note(struct hf_process *process, const struct exec_case *c, bool first)
 {
-	struct hf_exec *record = (struct hf_exec *)s->bytes;
-	struct task_struct *parent = READ1(task, real_parent);
+	__u32 flags = process->flags & ~(__u32)HF_PROCESS_SOURCE;
 
-	read_cred(&record->cred, READ1(task, cred), task);
-	read_spaces(&record->spaces, task);
-	record->ppid = (__u32)READ1(parent, tgid);
-	record->parent_start = task_start(parent);
-	record->stdio = stdio_kind(task, 0) | stdio_kind(task, 1) << 1 | stdio_kind(task, 2) << 2;
-	record->pad = 0;
-	// The kernel may leave the end of an older name behind the NUL.
-	__builtin_memset(record->comm, 0, sizeof(record->comm));
-	bpf_probe_read_kernel_str(record->comm, sizeof(record->comm), &task->comm);
-	__builtin_memset(record->tty, 0, sizeof(record->tty));
-	bpf_probe_read_kernel_str(record->tty, sizeof(record->tty), READ2(task, signal, tty)->name);
+	if (first)
+		flags |= HF_PROCESS_FIRST;
+	if (c->file.source & (HF_SOURCE_UPPER | HF_SOURCE_MEMORY))
+		flags |= HF_PROCESS_LOUD;
+	if (c->subject == HF_EXE_RUNTIME && !(flags & HF_PROCESS_FIRST))
+		flags |= HF_PROCESS_LOUD;
+	process->exe = subject_of(c->file.hash[0]);
+	process->flags = flags | c->file.source;
 }
 
-__inline bool is_memfd(struct dentry *dentry)
+// Whether an exec that was judged goes no further than the kernel: the policy lists it and nobody knows the process.
+__inline bool exec_quiet(struct task_struct *task, const struct hf_process *process, const struct exec_case *c)
 {
-	char name[8] = {};
-
-	bpf_probe_read_kernel_str(name, sizeof(name), READ1(dentry, d_name.name));
-	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':';
-}
-
-// The file that runs and the texts before argv. filename and interp are the kernel's own copies and may be NULL.
-__inline void exec_names(struct scratch *s, struct task_struct *task, const char *filename, const char *interp)
-{
-	struct hf_exec *record = (struct hf_exec *)s->bytes;
-	struct file *exe = READ2(task, mm, exe_file);
-	struct fs_struct *fs = READ1(task, fs);
-
-	read_file(&record->file, READ1(exe, f_inode));
-	if (record->file.nlink == 0 && is_memfd(READ1(exe, f_path.dentry)))
-		record->file.flags |= HF_FILE_MEMFD;
-	record->exe_len = (__u16)text_path(s, &exe->f_path);
-	record->filename_len = filename ? (__u16)text_kernel_str(s, filename, FILENAME_MAX) : 0;
-	record->interp_len = interp && interp != filename ? (__u16)text_kernel_str(s, interp, FILENAME_MAX) : 0;
-	if (record->filename_len == FILENAME_MAX - 1)
-		record->head.flags |= HF_F_TRUNCATED;
-	record->cwd_len = (__u16)text_path(s, &fs->pwd);
-	// The arguments come before the working directory where there is no room for both.
-	if (s->size > SCRATCH_SIZE - 2 * ARGV_PART) {
-		s->size -= record->cwd_len;
-		record->cwd_len = 0;
-		record->head.flags |= HF_F_TRUNCATED;
-	}
-}
-
-#define HASH_START 14695981039346656037ull
-#define HASH_PRIME 1099511628211ull
-// Parts of ARGV_PART bytes in a block, and blocks in the longest vector that the kernel takes: 6 MiB (fs/exec.c,
-// bprm_stack_limits).
-#define HASH_PARTS 32
-#define HASH_BLOCKS 48
-
-// Goes on with the hash over the first ARGV_PART of size bytes of the vector; 0 if they could not be read. These functions
-// are global, so that each loop is verified once.
-__attribute__((noinline)) __u64 hash_part(__u32 slot, __u64 address, __u64 size, __u64 hash)
-{
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
-	__u32 at, words;
-
-	if (!s || size == 0)
-		return 0;
-	if (size > ARGV_PART)
-		size = ARGV_PART;
-	at = (s->size + 7) & (SCRATCH_SIZE - 8);
-	words = ((__u32)size + 7) / 8;
-	*(__u64 *)&s->bytes[at + ((words - 1) & (ARGV_PART / 8 - 1)) * 8] = 0;
-	if (bpf_probe_read_user(&s->bytes[at], (__u32)size, (void *)address) < 0)
-		return 0;
-	for (__u32 i = 0; i < ARGV_PART / 8; i++) {
-		if (i >= words)
-			break;
-		hash = (hash ^ *(__u64 *)&s->bytes[at + i * 8]) * HASH_PRIME;
-	}
-	return hash;
-}
-
-// The same over the first HASH_PARTS parts.
-__attribute__((noinline)) __u64 hash_block(__u32 slot, __u64 address, __u64 size, __u64 hash)
-{
-	for (__u64 done = 0; done < HASH_PARTS * ARGV_PART; done += ARGV_PART) {
-		if (done >= size || hash == 0)
-			break;
-		hash = hash_part(slot, address + done, size - done, hash);
-	}
-	return hash;
-}
-
-// The hash of the whole vector; 0 when not all of it could be read.
-__attribute__((noinline)) __u64 hash_argv(__u32 slot, __u64 address, __u64 size)
-{
-	const __u64 block = HASH_PARTS * ARGV_PART;
-	__u64 hash = HASH_START;
-
-	for (__u64 done = 0; done < HASH_BLOCKS * block; done += block) {
-		if (done >= size || hash == 0)
-			return hash;
-		hash = hash_block(slot, address + done, size - done, hash);
-	}
-	return 0;
-}
-
-// The argument vector as it stands in the new image: nothing but the kernel has written there yet.
-__inline void exec_argv(struct scratch *s, struct task_struct *task)
-{
-	struct hf_exec *record = (struct hf_exec *)s->bytes;
-	struct mm_struct *mm = READ1(task, mm);
-	unsigned long from = READ1(mm, arg_start), to = READ1(mm, arg_end);
-	__u64 size = to > from ? to - from : 0;
-	__u32 head = size > ARGV_PART ? ARGV_PART : (__u32)size, rest = 0, got;
-
-	record->argv_size = (__u32)size;
-	record->argv_hash = 0;
-	got = text_user(s, (void *)from, head);
-	if (got != head)
-		goto unread;
-	if (size > ARGV_PART) {
-		rest = size > 2 * ARGV_PART ? ARGV_PART : (__u32)(size - ARGV_PART);
-		if (text_user(s, (void *)(to - rest), rest) != rest)
-			goto unread;
-	}
-	record->argv_len = (__u16)(got + rest);
-	if (size > 2 * ARGV_PART)
-		record->head.flags |= HF_F_TRUNCATED;
-	record->argv_hash = hash_argv(s->slot, from, size);
-	if (!record->argv_hash) {
-		count(HF_C_ARGV_HASH_PARTIAL);
-		record->head.flags |= HF_F_PARTIAL;
-	}
-	return;
-unread:
-	count(HF_C_ARGV_READ);
-	record->head.flags |= HF_F_PARTIAL;
-	record->argv_len = (__u16)got;
+	if (c->verdict || !process || process->flags & HF_PROCESS_TOLD)
+		return false;
+	if (life_told(process->origin, c->subject, process->flags))
+		return false;
+	// A program that is given a connection for its input is shown, whatever the policy says.
+	return !(stdio_kind(task, 0) & (HF_STDIN_SOCKET | HF_STDIN_UNIX));
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "fileverdict.h"
+#include "introduce.h"
 #include "regs.h"
 #include "watch.h"
 

@@ -106,7 +106,7 @@ __inline void flow_send(const struct owner *owner, __u64 cookie, const struct pe
 	record->packets_in = flow->packets_in;
 	if (closed)
 		record->net_flags |= HF_NET_CLOSED;
-	net_send(s, false);
+	record_put(s, RING_BULK);
 }
 
 // Bit of a socket's flags that says the peer's FIN has come (include/net/sock.h, SOCK_DONE).
@@ -140,5 +140,5 @@ __inline void flow_send_tcp(struct sock_state *state, struct sock *sk, bool clos
 		record->bytes_in--;
 	if (closed)
 		record->net_flags |= HF_NET_CLOSED;
-	net_send(s, false);
+	record_put(s, RING_BULK);
 }

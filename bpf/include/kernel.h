@@ -23,6 +23,7 @@ typedef struct {
 
 struct qstr {
 	// hash and len share a 64-bit word in an anonymous union.
+	__u32 hash;
 	__u32 len;
 	const unsigned char *name;
 } __core;

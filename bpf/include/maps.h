@@ -20,6 +20,9 @@ struct scratch {
 	__u64 seq[2];
 	__u32 size;
 	__u32 slot;
+	// Whether the record is about the current task.
+	__u32 current;
+	__u32 pad;
 	__u8 bytes[SCRATCH_SIZE + TEXT_MAX];
 };
 

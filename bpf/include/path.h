@@ -182,16 +182,9 @@ __inline bool overlay_upper(struct inode *inode)
 	return upper != NULL;
 }
 
-__inline void read_file(struct hf_file *to, struct inode *inode)
+// Derives the flags from what was read of the file.
+__inline void file_flags(struct hf_file *to, struct inode *inode)
 {
-	struct super_block *sb = READ1(inode, i_sb);
-
-	to->inode = READ1(inode, i_ino);
-	to->device = READ1(sb, s_dev);
-	to->generation = READ1(inode, i_generation);
-	to->magic = (__u32)READ1(sb, s_magic);
-	to->mode = READ1(inode, i_mode);
-	to->nlink = (__u16)READ1(inode, i_nlink);
 	to->flags = 0;
 	to->pad = 0;
 	if (to->magic == OVERLAYFS_SUPER_MAGIC) {
@@ -207,4 +200,29 @@ __inline void read_file(struct hf_file *to, struct inode *inode)
 		to->flags |= HF_FILE_SETUID;
 	if (to->mode & S_ISGID)
 		to->flags |= HF_FILE_SETGID;
+}
+
+__inline void read_file(struct hf_file *to, struct inode *inode)
+{
+	struct super_block *sb = READ1(inode, i_sb);
+
+	to->inode = READ1(inode, i_ino);
+	to->device = READ1(sb, s_dev);
+	to->generation = READ1(inode, i_generation);
+	to->magic = (__u32)READ1(sb, s_magic);
+	to->mode = READ1(inode, i_mode);
+	to->nlink = (__u16)READ1(inode, i_nlink);
+	file_flags(to, inode);
+}
+
+// The same where the verifier knows the pointer's type.
+__inline void load_file(struct hf_file *to, struct inode *inode)
+{
+	to->inode = LOAD1(inode, i_ino);
+	to->device = LOAD2(inode, i_sb, s_dev);
+	to->generation = LOAD1(inode, i_generation);
+	to->magic = (__u32)LOAD2(inode, i_sb, s_magic);
+	to->mode = LOAD1(inode, i_mode);
+	to->nlink = (__u16)LOAD1(inode, i_nlink);
+	file_flags(to, inode);
 }

@@ -32,18 +32,19 @@ __attribute__((noinline)) int in_own_root(__u64 address)
 	return mine != theirs;
 }
 
-// Notes the task's root as that of the container, unless one is noted.
-__inline void root_note(__u64 origin, struct task_struct *task)
+// Notes the task's root as that of the container, unless one is noted. Gives whether it was the first.
+__inline bool root_note(__u64 origin, struct task_struct *task)
 {
 	__u32 device;
 	int error;
 
 	if (bpf_map_lookup_elem(&root_by_container, &origin))
-		return;
+		return false;
 	device = READ4(task, fs, root.dentry, d_sb, s_dev);
 	error = bpf_map_update_elem(&root_by_container, &origin, &device, BPF_NOEXIST);
 	if (error < 0 && error != -EEXIST)
 		count(HF_C_CGROUP_MAP_FULL);
+	return !error;
 }
 
 __inline bool on_root(__u64 origin, __u32 device)

@@ -132,8 +132,8 @@ __inline __u32 stronger(const struct hf_policy *policy, __u32 first, __u32 secon
 	return mode_of(policy, second) > mode_of(policy, first) ? second : first;
 }
 
-// What an entry allows under the policy, and counts it when that covers any of what is wanted. NULL allows nothing.
-__inline __u32 allow_bits(const struct hf_policy *policy, struct hf_allow *entry, __u32 want)
+// What an entry allows under the policy, and counts it when that covers any of what is in use. NULL allows nothing.
+__inline __u32 allow_bits(const struct hf_policy *policy, struct hf_allow *entry, __u32 use)
 {
 	__u64 word;
 	__u32 bits;
@@ -143,26 +143,32 @@ __inline __u32 allow_bits(const struct hf_policy *policy, struct hf_allow *entry
 	// The agent changes since, was and now by one store while programs run, so they are read by one load.
 	word = *(volatile __u64 *)entry;
 	bits = (__s32)(policy->generation - (__u32)word) >= 0 ? word >> 48 : (word >> 32) & 0xffff;
-	if (bits & want)
+	if (bits & use)
 		__sync_fetch_and_add(&entry->hits, 1);
 	return bits;
 }
 
 // What is listed for the object, to the subject or to every executable. The second is asked when the first leaves
-// something wanted open.
-__inline __u32 allowed(const struct hf_policy *policy, __u32 class, __u64 subject, __u64 object0, __u64 object1,
-		       __u32 want)
+// something wanted open. Counted is what of it is in use.
+__inline __u32 allowed_use(const struct hf_policy *policy, __u32 class, __u64 subject, __u64 object0, __u64 object1,
+			   __u32 want, __u32 use)
 {
 	struct hf_allow_key key = { .policy = policy->id, .class = class, .subject = subject };
 	__u32 bits;
 
 	key.object[0] = object0;
 	key.object[1] = object1;
-	bits = allow_bits(policy, bpf_map_lookup_elem(&allow, &key), want);
+	bits = allow_bits(policy, bpf_map_lookup_elem(&allow, &key), use);
 	if (subject == HF_EXE_ANY || (bits & want) == want)
 		return bits;
 	key.subject = HF_EXE_ANY;
-	return bits | allow_bits(policy, bpf_map_lookup_elem(&allow, &key), want);
+	return bits | allow_bits(policy, bpf_map_lookup_elem(&allow, &key), use);
+}
+
+__inline __u32 allowed(const struct hf_policy *policy, __u32 class, __u64 subject, __u64 object0, __u64 object1,
+		       __u32 want)
+{
+	return allowed_use(policy, class, subject, object0, object1, want, want);
 }
 
 // The executable of a process as the subject of entries.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // How a record is built and sent. record_begin claims a scratch buffer and fills the head; text_* append to it;
-// record_send puts it on a ring and gives the buffer back. Every path from begin leads to send or record_drop.
+// record_send (introduce.h) or record_put puts it on a ring and gives the buffer back. Every path from begin leads to one
+// of them or to scratch_release.
 //
 // The claim: a plain atomic add, then a look at who else is there. An add is one instruction, so a program that
 // interrupts or preempts this one either sees the count raised and goes to the next slot, or has gone before this one
@@ -44,6 +45,7 @@ __inline struct scratch *scratch_try(__u32 slot)
 	__sync_fetch_and_add(&s->users, 1);
 	if (*(volatile __u64 *)&s->users == 1) {
 		s->slot = slot;
+		s->current = 0;
 		return s;
 	}
 	__sync_fetch_and_add(&s->users, -1);
@@ -117,16 +119,17 @@ __inline __u32 text_user(struct scratch *s, const void *from, __u32 size)
 // What a policy said.
 #define HF_F_VERDICT (HF_F_LEARN | HF_F_WOULD_BLOCK | HF_F_BLOCKED | HF_F_KILLED)
 
-// Sends the record. The head must be complete but for size, sequence and ring. Where two programs judge, both may tell what
-// they found, and of the rest only the one in force.
-__inline void record_send(struct scratch *s, __u32 ring)
+// Sends the record, whoever it is about, and gives whether it is on the ring. The head must be complete but for size,
+// sequence and ring. Where two programs judge, both may tell what they found, and of the rest only the one in force.
+__inline bool record_put(struct scratch *s, __u32 ring)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
 	__u32 size = s->size & (SCRATCH_SIZE - 1);
+	bool sent = true;
 
 	if (!(head->flags & HF_F_VERDICT) && !in_force()) {
 		scratch_release(s);
-		return;
+		return false;
 	}
 	head->size = (__u16)size;
 	head->ring = (__u8)ring;
@@ -134,12 +137,17 @@ __inline void record_send(struct scratch *s, __u32 ring)
 	head->cpu = (__u16)bpf_get_smp_processor_id();
 	if (ring == RING_URGENT) {
 		head->seq = s->seq[RING_URGENT]++;
-		if (bpf_ringbuf_output(&ring_urgent, s->bytes, size, BPF_RB_FORCE_WAKEUP) < 0)
+		if (bpf_ringbuf_output(&ring_urgent, s->bytes, size, BPF_RB_FORCE_WAKEUP) < 0) {
 			count(HF_C_RING_URGENT_FULL);
+			sent = false;
+		}
 	} else {
 		head->seq = s->seq[RING_BULK]++;
-		if (bpf_ringbuf_output(&ring_bulk, s->bytes, size, BPF_RB_NO_WAKEUP) < 0)
+		if (bpf_ringbuf_output(&ring_bulk, s->bytes, size, BPF_RB_NO_WAKEUP) < 0) {
 			count(HF_C_RING_BULK_FULL);
+			sent = false;
+		}
 	}
 	scratch_release(s);
+	return sent;
 }

@@ -69,6 +69,6 @@ static __attribute__((noinline)) bool routed_refused(struct __sk_buff *skb, cons
 	record->kind = state->kind;
 	record->protocol = packet->peer.protocol;
 	record->net_flags |= HF_NET_OUTBOUND;
-	net_send_judged(s, false, &judgment, true);
+	record_put(s, net_judged(s, false, &judgment, true));
 	return judgment.flag & HF_F_BLOCKED;
 }

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "introduce.h"
 #include "regs.h"
 
 // Begins a record when events of the class are wanted; else counts and gives NULL. There is nothing to watch for in

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "context.h"
+#include "introduce.h"
 #include "regs.h"
 
 // The verdict of a cgroup program.
@@ -288,10 +289,16 @@ __inline struct scratch *net_begin_owner(__u32 type, const struct owner *owner)
 	return s;
 }
 
-// Sends a record: what is watched at once, the rest with the others.
+// The ring of a record: what is watched is told at once, the rest with the others.
+__inline __u32 net_ring(struct scratch *s, bool watched)
+{
+	if (!watched)
+		return RING_BULK;
+	((struct hf_head *)s->bytes)->flags |= HF_F_WATCHED;
+	return RING_URGENT;
+}
+
 __inline void net_send(struct scratch *s, bool watched)
 {
-	if (watched)
-		((struct hf_head *)s->bytes)->flags |= HF_F_WATCHED;
-	record_send(s, watched ? RING_URGENT : RING_BULK);
+	record_send(s, net_ring(s, watched));
 }

@@ -113,6 +113,7 @@ __inline void head_fill(struct scratch *s, __u32 type, __u32 size, const struct 
 	__u64 ids = bpf_get_current_pid_tgid();
 
 	s->size = size;
+	s->current = 1;
 	head->type = (__u16)type;
 	head->flags = 0;
 	head->signal = HF_SIGNAL_NONE;
@@ -148,20 +149,26 @@ __inline struct scratch *record_begin(__u32 type, __u32 size)
 	return s;
 }
 
+// The classes that are wanted of a container; NULL for none.
+__inline const struct hf_interest *interest_of(__u64 origin)
+{
+	const struct hf_interest *interest = NULL;
+	__u32 index = origin != 0;
+
+	if (origin)
+		interest = bpf_map_lookup_elem(&interest_by_container, &origin);
+	return interest ? interest : bpf_map_lookup_elem(&interest_default, &index);
+}
+
 enum wanted { WANT_NOT, WANT_WATCHED, WANT_ALL };
 
 // Whether events of a type are wanted of a container, all of them or those that match something watched. The caller
 // counts what it does not send, by count_normal.
 __inline enum wanted wanted_of(__u32 type, __u64 origin)
 {
-	struct hf_interest *interest = NULL;
-	__u32 index = origin != 0;
+	const struct hf_interest *interest = interest_of(origin);
 	__u64 bit = 1ull << (type & 63);
 
-	if (origin)
-		interest = bpf_map_lookup_elem(&interest_by_container, &origin);
-	if (!interest)
-		interest = bpf_map_lookup_elem(&interest_default, &index);
 	if (!interest)
 		return WANT_NOT;
 	if (interest->all & bit)

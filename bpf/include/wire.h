@@ -478,10 +478,17 @@ struct hf_process {
 	__u64 caps;
 };
 
-// hf_source has the bits below these.
+// hf_process_flag says of a process, above the bits of hf_source:
 enum hf_process_flag {
+	// The bits of hf_source.
+	HF_PROCESS_SOURCE = 255,
 	// The agent has been told of the process.
 	HF_PROCESS_TOLD = 256,
+	// All of its life is told, and all of its children's: it began as an exec session, or with a file from neither the image
+	// nor a volume.
+	HF_PROCESS_LOUD = 512,
+	// Its exec was the first of the container: it is the entry point.
+	HF_PROCESS_FIRST = 1024,
 };
 
 // hf_watch_key is a key of the watched path trie: bits of prefix, then the path.

@@ -26,6 +26,8 @@ const (
 	CgroupMapCounters            = "counters"
 	CgroupMapInterestByContainer = "interest_by_container"
 	CgroupMapInterestDefault     = "interest_default"
+	CgroupMapLineages            = "lineages"
+	CgroupMapPathWalks           = "path_walks"
 	CgroupMapPolicyByContainer   = "policy_by_container"
 	CgroupMapPolicyByName        = "policy_by_name"
 	CgroupMapProcessByTgid       = "process_by_tgid"
@@ -103,6 +105,8 @@ type CgroupMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
@@ -152,6 +156,8 @@ type CgroupMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
@@ -175,6 +181,8 @@ func (m *CgroupMaps) Close() error {
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
+		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,
 		m.ProcessByTgid,

@@ -28,6 +28,9 @@ const (
 	ExecLsmMapHashedTexts         = "hashed_texts"
 	ExecLsmMapInterestByContainer = "interest_by_container"
 	ExecLsmMapInterestDefault     = "interest_default"
+	ExecLsmMapKnownNames          = "known_names"
+	ExecLsmMapKnownShapes         = "known_shapes"
+	ExecLsmMapLineages            = "lineages"
 	ExecLsmMapPathWalks           = "path_walks"
 	ExecLsmMapPolicyByContainer   = "policy_by_container"
 	ExecLsmMapPolicyByName        = "policy_by_name"
@@ -104,6 +107,9 @@ type ExecLsmMapSpecs struct {
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	KnownNames          *ebpf.MapSpec `ebpf:"known_names"`
+	KnownShapes         *ebpf.MapSpec `ebpf:"known_shapes"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
@@ -156,6 +162,9 @@ type ExecLsmMaps struct {
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	KnownNames          *ebpf.Map `ebpf:"known_names"`
+	KnownShapes         *ebpf.Map `ebpf:"known_shapes"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
@@ -182,6 +191,9 @@ func (m *ExecLsmMaps) Close() error {
 		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.KnownNames,
+		m.KnownShapes,
+		m.Lineages,
 		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,

@@ -29,6 +29,7 @@ const (
 	FileLsmMapHashedTexts         = "hashed_texts"
 	FileLsmMapInterestByContainer = "interest_by_container"
 	FileLsmMapInterestDefault     = "interest_default"
+	FileLsmMapLineages            = "lineages"
 	FileLsmMapPathWalks           = "path_walks"
 	FileLsmMapPolicyByContainer   = "policy_by_container"
 	FileLsmMapPolicyByName        = "policy_by_name"
@@ -140,6 +141,7 @@ type FileLsmMapSpecs struct {
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
@@ -195,6 +197,7 @@ type FileLsmMaps struct {
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
@@ -224,6 +227,7 @@ func (m *FileLsmMaps) Close() error {
 		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,

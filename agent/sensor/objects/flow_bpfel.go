@@ -23,6 +23,8 @@ const (
 	FlowMapFlowByPeer          = "flow_by_peer"
 	FlowMapInterestByContainer = "interest_by_container"
 	FlowMapInterestDefault     = "interest_default"
+	FlowMapLineages            = "lineages"
+	FlowMapPathWalks           = "path_walks"
 	FlowMapProcessByTgid       = "process_by_tgid"
 	FlowMapRingBulk            = "ring_bulk"
 	FlowMapRingUrgent          = "ring_urgent"
@@ -93,6 +95,8 @@ type FlowMapSpecs struct {
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
@@ -137,6 +141,8 @@ type FlowMaps struct {
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
@@ -154,6 +160,8 @@ func (m *FlowMaps) Close() error {
 		m.FlowByPeer,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
+		m.PathWalks,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,

@@ -27,6 +27,8 @@ const (
 	NetworkMapFlowByPeer          = "flow_by_peer"
 	NetworkMapInterestByContainer = "interest_by_container"
 	NetworkMapInterestDefault     = "interest_default"
+	NetworkMapLineages            = "lineages"
+	NetworkMapPathWalks           = "path_walks"
 	NetworkMapPolicyByContainer   = "policy_by_container"
 	NetworkMapPolicyByName        = "policy_by_name"
 	NetworkMapProcessByTgid       = "process_by_tgid"
@@ -126,6 +128,8 @@ type NetworkMapSpecs struct {
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
@@ -179,6 +183,8 @@ type NetworkMaps struct {
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
@@ -205,6 +211,8 @@ func (m *NetworkMaps) Close() error {
 		m.FlowByPeer,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
+		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,
 		m.ProcessByTgid,

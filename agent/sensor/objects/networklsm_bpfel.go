@@ -26,6 +26,7 @@ const (
 	NetworkLsmMapCounters            = "counters"
 	NetworkLsmMapInterestByContainer = "interest_by_container"
 	NetworkLsmMapInterestDefault     = "interest_default"
+	NetworkLsmMapLineages            = "lineages"
 	NetworkLsmMapPassedAt            = "passed_at"
 	NetworkLsmMapPathWalks           = "path_walks"
 	NetworkLsmMapPolicyByContainer   = "policy_by_container"
@@ -118,6 +119,7 @@ type NetworkLsmMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PassedAt            *ebpf.MapSpec `ebpf:"passed_at"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
@@ -172,6 +174,7 @@ type NetworkLsmMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PassedAt            *ebpf.Map `ebpf:"passed_at"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
@@ -199,6 +202,7 @@ func (m *NetworkLsmMaps) Close() error {
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.PassedAt,
 		m.PathWalks,
 		m.PolicyByContainer,

@@ -26,7 +26,9 @@ const (
 	NetworkSendMapCounters            = "counters"
 	NetworkSendMapInterestByContainer = "interest_by_container"
 	NetworkSendMapInterestDefault     = "interest_default"
+	NetworkSendMapLineages            = "lineages"
 	NetworkSendMapPassedAt            = "passed_at"
+	NetworkSendMapPathWalks           = "path_walks"
 	NetworkSendMapPolicyByContainer   = "policy_by_container"
 	NetworkSendMapPolicyByName        = "policy_by_name"
 	NetworkSendMapProcessByTgid       = "process_by_tgid"
@@ -102,7 +104,9 @@ type NetworkSendMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PassedAt            *ebpf.MapSpec `ebpf:"passed_at"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
@@ -154,7 +158,9 @@ type NetworkSendMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PassedAt            *ebpf.Map `ebpf:"passed_at"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
@@ -180,7 +186,9 @@ func (m *NetworkSendMaps) Close() error {
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.PassedAt,
+		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,
 		m.ProcessByTgid,

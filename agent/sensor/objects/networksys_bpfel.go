@@ -26,6 +26,7 @@ const (
 	NetworkSysMapCounters            = "counters"
 	NetworkSysMapInterestByContainer = "interest_by_container"
 	NetworkSysMapInterestDefault     = "interest_default"
+	NetworkSysMapLineages            = "lineages"
 	NetworkSysMapPathWalks           = "path_walks"
 	NetworkSysMapPolicyByContainer   = "policy_by_container"
 	NetworkSysMapPolicyByName        = "policy_by_name"
@@ -104,6 +105,7 @@ type NetworkSysMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
@@ -156,6 +158,7 @@ type NetworkSysMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
@@ -182,6 +185,7 @@ func (m *NetworkSysMaps) Close() error {
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,

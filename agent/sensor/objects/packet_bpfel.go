@@ -30,7 +30,9 @@ const (
 	PacketMapHashedTexts         = "hashed_texts"
 	PacketMapInterestByContainer = "interest_by_container"
 	PacketMapInterestDefault     = "interest_default"
+	PacketMapLineages            = "lineages"
 	PacketMapNamesRead           = "names_read"
+	PacketMapPathWalks           = "path_walks"
 	PacketMapPolicyByContainer   = "policy_by_container"
 	PacketMapPolicyByName        = "policy_by_name"
 	PacketMapProcessByTgid       = "process_by_tgid"
@@ -112,7 +114,9 @@ type PacketMapSpecs struct {
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	NamesRead           *ebpf.MapSpec `ebpf:"names_read"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
@@ -168,7 +172,9 @@ type PacketMaps struct {
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	NamesRead           *ebpf.Map `ebpf:"names_read"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
@@ -198,7 +204,9 @@ func (m *PacketMaps) Close() error {
 		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.NamesRead,
+		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,
 		m.ProcessByTgid,

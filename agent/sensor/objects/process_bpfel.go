@@ -28,6 +28,9 @@ const (
 	ProcessMapHashedTexts         = "hashed_texts"
 	ProcessMapInterestByContainer = "interest_by_container"
 	ProcessMapInterestDefault     = "interest_default"
+	ProcessMapKnownNames          = "known_names"
+	ProcessMapKnownShapes         = "known_shapes"
+	ProcessMapLineages            = "lineages"
 	ProcessMapPathWalks           = "path_walks"
 	ProcessMapPolicyByContainer   = "policy_by_container"
 	ProcessMapPolicyByName        = "policy_by_name"
@@ -108,6 +111,9 @@ type ProcessMapSpecs struct {
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	KnownNames          *ebpf.MapSpec `ebpf:"known_names"`
+	KnownShapes         *ebpf.MapSpec `ebpf:"known_shapes"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
@@ -160,6 +166,9 @@ type ProcessMaps struct {
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	KnownNames          *ebpf.Map `ebpf:"known_names"`
+	KnownShapes         *ebpf.Map `ebpf:"known_shapes"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
@@ -186,6 +195,9 @@ func (m *ProcessMaps) Close() error {
 		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.KnownNames,
+		m.KnownShapes,
+		m.Lineages,
 		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,

@@ -22,6 +22,8 @@ const (
 	SocketMapCounters            = "counters"
 	SocketMapInterestByContainer = "interest_by_container"
 	SocketMapInterestDefault     = "interest_default"
+	SocketMapLineages            = "lineages"
+	SocketMapPathWalks           = "path_walks"
 	SocketMapProcessByTgid       = "process_by_tgid"
 	SocketMapRingBulk            = "ring_bulk"
 	SocketMapRingUrgent          = "ring_urgent"
@@ -88,6 +90,8 @@ type SocketMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
+	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
@@ -130,6 +134,8 @@ type SocketMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
+	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
@@ -146,6 +152,8 @@ func (m *SocketMaps) Close() error {
 		m.Counters,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
+		m.PathWalks,
 		m.ProcessByTgid,
 		m.RingBulk,
 		m.RingUrgent,

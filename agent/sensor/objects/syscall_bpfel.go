@@ -29,6 +29,7 @@ const (
 	SyscallMapHashedTexts         = "hashed_texts"
 	SyscallMapInterestByContainer = "interest_by_container"
 	SyscallMapInterestDefault     = "interest_default"
+	SyscallMapLineages            = "lineages"
 	SyscallMapPathWalks           = "path_walks"
 	SyscallMapPolicyByContainer   = "policy_by_container"
 	SyscallMapPolicyByName        = "policy_by_name"
@@ -112,6 +113,7 @@ type SyscallMapSpecs struct {
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
+	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
 	PathWalks           *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
@@ -169,6 +171,7 @@ type SyscallMaps struct {
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
+	Lineages            *ebpf.Map `ebpf:"lineages"`
 	PathWalks           *ebpf.Map `ebpf:"path_walks"`
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
@@ -199,6 +202,7 @@ func (m *SyscallMaps) Close() error {
 		m.HashedTexts,
 		m.InterestByContainer,
 		m.InterestDefault,
+		m.Lineages,
 		m.PathWalks,
 		m.PolicyByContainer,
 		m.PolicyByName,
