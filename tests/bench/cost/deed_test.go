@@ -5,7 +5,7 @@
 package cost
 
 import (
-	"net"
+	"net/netip"
 	"runtime"
 	"syscall"
 	"testing"
@@ -24,9 +24,16 @@ type deed struct {
 // program is static, and on the machine's own disk.
 const program = "/bin/busybox"
 
+// outside is what is contacted: an address of this machine that is not loopback, so that programs must look it up.
+var outside = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+
+// port is where it is contacted, by TCP and UDP.
+const port = 7080
+
 // deeds are what is measured. Sockets that they use are open before the first figure.
 func deeds(t *testing.T) []deed {
-	tcp, udp := serve(t)
+	listener := serve(t)
+	server, self := at(outside), at(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	sender, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	must(t, err)
 	t.Cleanup(func() { unix.Close(sender) })
@@ -34,34 +41,33 @@ func deeds(t *testing.T) []deed {
 		{"exec", 100, func() error { return spawn(program, []string{"true"}) }},
 		{"fork", 300, fork},
 		{"open+close", 2000, openClose},
-		{"TCP connect", 200, func() error { return contact(unix.SOCK_STREAM, tcp) }},
-		{"UDP connect", 1000, func() error { return contact(unix.SOCK_DGRAM, udp) }},
-		{"UDP sendto", 1000, func() error { return unix.Sendto(sender, []byte("x"), 0, udp) }},
+		{"TCP connect", 200, func() error { return connection(listener, server) }},
+		{"UDP connect", 1000, func() error { return contact(unix.SOCK_DGRAM, server) }},
+		{"UDP sendto", 1000, func() error { return unix.Sendto(sender, []byte("x"), 0, server) }},
+		{"TCP to self", 200, func() error { return connection(listener, self) }},
 		{"getppid", 20000, func() error { unix.Getppid(); return nil }},
 	}
 }
 
-// serve opens what is contacted: a listener that is never accepted from, since connecting needs nobody, and a datagram
-// socket that is never read.
-func serve(t *testing.T) (tcp, udp *unix.SockaddrInet4) {
-	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+// serve opens what is contacted: a listener, and a datagram socket that is never read. One thread does both ends of a
+// connection, so that no scheduling is counted.
+func serve(t *testing.T) (listener int) {
+	any4 := &unix.SockaddrInet4{Port: port}
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, err)
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			c.Close()
-		}
-	}()
-	packets, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	t.Cleanup(func() { unix.Close(listener) })
+	must(t, unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	must(t, unix.Bind(listener, any4))
+	must(t, unix.Listen(listener, 16))
+	packets, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	must(t, err)
-	t.Cleanup(func() { packets.Close() })
-	local := [4]byte{127, 0, 0, 1}
-	return &unix.SockaddrInet4{Addr: local, Port: listener.Addr().(*net.TCPAddr).Port},
-		&unix.SockaddrInet4{Addr: local, Port: packets.LocalAddr().(*net.UDPAddr).Port}
+	t.Cleanup(func() { unix.Close(packets) })
+	must(t, unix.Bind(packets, any4))
+	return listener
+}
+
+func at(address netip.Addr) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Addr: address.As4(), Port: port}
 }
 
 func spawn(path string, argv []string) error {
@@ -112,6 +118,23 @@ func contact(kind int, to *unix.SockaddrInet4) error {
 	}
 	defer unix.Close(fd)
 	return unix.Connect(fd, to)
+}
+
+// connection is one from its beginning to its end, at both ends.
+func connection(listener int, to *unix.SockaddrInet4) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, to); err != nil {
+		return err
+	}
+	accepted, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	return unix.Close(accepted)
 }
 
 func must(t *testing.T, err error) {
