@@ -219,7 +219,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	}
 	hello, health := &apiv1.Hello{Capabilities: []*apiv1.Capability{{}}}, &apiv1.Health{
 		Spools:    []*apiv1.SpoolState{{}},
-		Workloads: []*apiv1.WorkloadState{{Key: &apiv1.ProfileKey{}, Signals: []*apiv1.SignalState{{}}}},
+		Workloads: []*apiv1.WorkloadState{{Key: &apiv1.ProfileKey{}, Containers: 1, Signals: []*apiv1.SignalState{{}}}},
 		Switches:  []*apiv1.ModeSwitch{{Key: &apiv1.ProfileKey{}}},
 	}
 	poison(hello.ProtoReflect(), nasty)
@@ -230,7 +230,7 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	w := of(api)
 	for _, args := range []string{
 		"alerts", "events --since 100d", "nodes", "nodes show node-1", "alerts show node-1:1:1", "alerts show node-1:1:2",
-		"mode show", "mode switches", "explain node-1:1:1", "alerts show node-1:1:3", "alerts show node-1:1:4", "alerts show node-1:1:5", "alerts show node-1:1:6",
+		"workloads", "mode show", "mode switches", "explain node-1:1:1", "alerts show node-1:1:3", "alerts show node-1:1:4", "alerts show node-1:1:5", "alerts show node-1:1:6",
 	} {
 		for _, format := range []string{"table", "wide", "json"} {
 			stdout := w.must(t, append(strings.Fields(args), "-o", format)...)

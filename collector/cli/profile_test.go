@@ -56,7 +56,7 @@ func learned(t *testing.T) (*querytest.API, *querytest.Agent) {
 	agent := api.Join(t, &apiv1.Hello{Node: "node-1"}, &apiv1.Health{
 		TimeNs: seen.UnixNano(),
 		Workloads: []*apiv1.WorkloadState{{
-			Key: key, ProfileVersion: 1, Containers: 3, Known: 123456, Learned: 12, WouldBlock: 3, Blocked: 1,
+			Key: key, ProfileVersion: 1, Containers: 3, Known: 123456, Learned: 12, WouldBlock: 3, Blocked: 1, LastBlockNs: seen.Add(-5 * time.Minute).UnixNano(),
 			Signals: []*apiv1.SignalState{
 				{Signal: "process", Mode: "enforce", Source: "collector: setting 2 by ann", State: "stable"},
 				{Signal: "file", Mode: "monitor", Source: "annotation holdfast.dev/mode", State: "stabilising"},
@@ -162,6 +162,10 @@ func TestModeOutput(t *testing.T) {
 		{"mode-show", viewer, []string{"mode", "show", "shop/web"}},
 		{"mode-show-wide", viewer, []string{"mode", "show", "-o", "wide"}},
 		{"mode-show-none", viewer, []string{"mode", "show", "bank", "--node", "node-1"}},
+		{"workloads", viewer, []string{"workloads", "shop/web"}},
+		{"workloads-wide", viewer, []string{"workloads", "-o", "wide"}},
+		{"workloads-json", viewer, []string{"workloads", "-o", "json"}},
+		{"workloads-none", viewer, []string{"workloads", "bank", "--node", "node-1"}},
 		{"mode-switches", viewer, []string{"mode", "switches", "-w", "shop/web"}},
 		{"mode-clear", admin, []string{"mode", "clear", "shop/web", "--reason", "back"}},
 		{"mode-clear-none", admin, []string{"mode", "clear", "shop/web", "--reason", "back"}},
