@@ -128,10 +128,8 @@ func relay(args []string) error {
 	}
 	order := strings.Fields(string(text))
 	program := order[len(order)-1]
-	if err := start(program, []string{program}, nil); err != nil {
-		// A service outlives what it starts, at least for as long as it takes to see who it is.
-		time.Sleep(time.Second)
-		return outcome("exec "+program, err)
-	}
-	return nil
+	err = start(program, []string{program}, nil)
+	// As a service outlives what it starts, at least for as long as it takes to see who it is.
+	time.Sleep(time.Second / 2)
+	return outcome("exec "+program, err)
 }
