@@ -18,22 +18,25 @@ SEC("lsm/file_open")
 int on_open(__u64 *ctx)
 {
 	struct file *file = ARG(ctx, 0, struct file *);
-	__u32 mode = READ1(file, f_mode), how = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
-	struct dentry *dentry = READ1(file, f_path.dentry);
-	struct vfsmount *mnt = READ1(file, f_path.mnt);
+	__u32 mode = LOAD1(file, f_mode), how = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
+	struct dentry *dentry = LOAD1(file, f_path.dentry);
+	struct vfsmount *mnt;
 	struct file_op op;
 	int refuse = 0;
 
-	if (mode & FMODE_NOACCOUNT || READ1(file, f_flags) & __FMODE_EXEC || is_internal(mnt))
+	if (mode & FMODE_NOACCOUNT || LOAD1(file, f_flags) & __FMODE_EXEC)
 		return 0;
-	if (how == HF_WATCH_READ && !read_passes(HF_OPEN, dentry))
+	if (how == HF_WATCH_READ && !read_passes(HF_OPEN, dentry, dentry_suspect(LOAD, dentry)))
+		return 0;
+	mnt = READ1(file, f_path.mnt);
+	if (is_internal(mnt))
 		return 0;
 	if (!hook_begin(&op, HF_OPEN, &refuse))
 		return refuse;
 	op.record->flags = READ1(file, f_flags);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, mnt, dentry, how);
-	op_judge(&op, mnt, dentry, how == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
+	op_judge(&op, how == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	return op_end(&op, false);
 }
 
@@ -49,7 +52,7 @@ __inline int entry_change(__u32 type, const struct path *dir, struct dentry *den
 	op.record->mode = mode;
 	op_dentry(&op, dentry);
 	op_path(&op, mnt, dentry, HF_WATCH_WRITE);
-	op_judge(&op, mnt, dentry, deed);
+	op_judge(&op, deed);
 	return op_end(&op, false);
 }
 
@@ -97,9 +100,9 @@ int on_rename(__u64 *ctx)
 		return refuse;
 	op_dentry(&op, old);
 	op_path(&op, READ1(from, mnt), old, HF_WATCH_WRITE);
+	op_judge(&op, HF_MAY_DELETE);
 	op_target(&op, READ1(to, mnt), new, HF_WATCH_WRITE);
-	op_judge(&op, READ1(from, mnt), old, HF_MAY_DELETE);
-	op_judge(&op, READ1(to, mnt), new, HF_MAY_CREATE);
+	op_judge(&op, HF_MAY_CREATE);
 	return op_end(&op, false);
 }
 
@@ -118,9 +121,9 @@ int on_link(__u64 *ctx)
 	op_dentry(&op, old);
 	// A hard link never leaves its mount.
 	op_path(&op, mnt, old, HF_WATCH_WRITE);
-	op_judge(&op, mnt, old, HF_MAY_READ);
+	op_judge(&op, HF_MAY_READ);
 	op_target(&op, mnt, new, HF_WATCH_WRITE);
-	op_judge(&op, mnt, new, HF_MAY_CREATE);
+	op_judge(&op, HF_MAY_CREATE);
 	return op_end(&op, false);
 }
 
@@ -138,7 +141,7 @@ int on_symlink(__u64 *ctx)
 	op_dentry(&op, dentry);
 	op_path(&op, mnt, dentry, HF_WATCH_WRITE);
 	op.record->target_len = (__u16)text_kernel_str(op.s, ARG(ctx, 2, char *), TEXT_MAX);
-	op_judge(&op, mnt, dentry, HF_MAY_CREATE);
+	op_judge(&op, HF_MAY_CREATE);
 	return op_end(&op, false);
 }
 
@@ -149,7 +152,7 @@ __inline bool change_begin(struct file_op *op, __u32 type, const struct path *pa
 		return false;
 	op_dentry(op, READ1(path, dentry));
 	op_path(op, READ1(path, mnt), READ1(path, dentry), HF_WATCH_WRITE);
-	op_judge(op, READ1(path, mnt), READ1(path, dentry), HF_MAY_WRITE);
+	op_judge(op, HF_MAY_WRITE);
 	return true;
 }
 
@@ -216,24 +219,40 @@ int on_ftruncate(__u64 *ctx)
 	return truncate_change(&ARG(ctx, 0, struct file *)->f_path);
 }
 
+// Where a file that is mapped comes from, before there is a record of it.
+__inline __u32 mapped_source(__u64 origin, struct dentry *dentry)
+{
+	struct inode *inode = READ1(dentry, d_inode);
+	struct super_block *sb = READ1(inode, i_sb);
+
+	if (!READ1(inode, i_nlink))
+		return HF_SOURCE_MEMORY;
+	if (READ1(sb, s_magic) == OVERLAYFS_SUPER_MAGIC && overlay_upper(inode))
+		return HF_SOURCE_UPPER;
+	return on_root(origin, READ1(sb, s_dev)) ? HF_SOURCE_IMAGE : HF_SOURCE_VOLUME;
+}
+
 // An executable mapping of a file: the program itself and its interpreter at exec, libraries after it. Of the program, the
-// exec was judged.
+// exec was judged; what the image has may be mapped, so that nearly all mappings end at that.
 __inline int mapping_judge(const struct path *path, unsigned long protection)
 {
-	struct vfsmount *mnt = READ1(path, mnt);
+	__u64 origin = origin_now(process_now());
 	struct dentry *dentry = READ1(path, dentry);
+	__u32 source = origin ? mapped_source(origin, dentry) : HF_SOURCE_IMAGE;
 	struct file_op op;
-	__u32 source;
 	int refuse = 0;
 
+	if (source == HF_SOURCE_IMAGE && wanted_most(HF_MMAP_EXEC) == WANT_NOT) {
+		count_normal(HF_MMAP_EXEC);
+		return 0;
+	}
 	if (!hook_begin(&op, HF_MMAP_EXEC, &refuse))
 		return refuse;
 	op.record->flags = (__u32)protection;
 	read_file(&op.record->file, READ1(dentry, d_inode));
-	op_path(&op, mnt, dentry, HF_WATCH_READ);
-	source = source_of(op.record->head.origin, &op.record->file);
+	op_path(&op, READ1(path, mnt), dentry, HF_WATCH_READ);
 	if (op.judged && source != HF_SOURCE_IMAGE && dentry != READ3(current_task(), mm, exe_file, f_path.dentry))
-		library_judge(op.s->slot, address_of(mnt), address_of(dentry), source);
+		library_judge(op.s->slot, op.at, op.length, source);
 	return op_end(&op, false);
 }
 
@@ -261,10 +280,13 @@ __inline const struct path *mapped_path(struct file *file)
 SEC("lsm/file_mprotect")
 int on_mprotect(__u64 *ctx)
 {
-	struct file *file = READ1(ARG(ctx, 0, struct vm_area_struct *), vm_file);
 	unsigned long protection = ARG(ctx, 1, unsigned long);
+	struct file *file;
 
-	if (!file || !(protection & PROT_EXEC))
+	if (!(protection & PROT_EXEC))
+		return 0;
+	file = READ1(ARG(ctx, 0, struct vm_area_struct *), vm_file);
+	if (!file)
 		return 0;
 	return mapping_judge(mapped_path(file), protection);
 }

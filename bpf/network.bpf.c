@@ -18,6 +18,18 @@ __inline int answer(const struct judgment *judgment)
 	return judgment->flag & HF_F_BLOCKED ? DENY : ALLOW;
 }
 
+// Whether the current process has left its container's cgroup: then the socket's cgroup does not tell whose it is.
+__inline bool creator_strays(void)
+{
+	struct hf_process *process = process_now();
+	__u64 cgroup;
+
+	if (!process || !process->origin)
+		return false;
+	cgroup = bpf_get_current_cgroup_id();
+	return unlikely(cgroup != process->origin) && is_stray(process->origin, cgroup);
+}
+
 // Judges and reports a socket that is not plain TCP or UDP: raw sockets at once.
 SEC("cgroup/sock_create")
 int on_sock_create(struct bpf_sock *ctx)
@@ -28,19 +40,22 @@ int on_sock_create(struct bpf_sock *ctx)
 	struct hf_net *record;
 	struct actor actor;
 	struct scratch *s;
-	bool raw, fresh;
+	bool raw, plain, fresh;
 
 	if (!in_force())
 		return ALLOW;
-	state = sock_use(ctx);
 	// The kernel makes the socket's cookie when it is first asked for; later readers cannot make it.
 	bpf_get_socket_cookie(ctx);
+	raw = kind == SOCK_RAW;
+	plain = !raw && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_MPTCP);
+	if (likely(plain && !state_always() && !creator_strays()))
+		return ALLOW;
+	state = sock_use(ctx);
 	if (state) {
 		state->kind = (__u16)kind;
 		state->protocol = (__u16)protocol;
 	}
-	raw = kind == SOCK_RAW;
-	if (!raw && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_MPTCP))
+	if (plain)
 		return ALLOW;
 	actor_of(&actor, state);
 	judge_socket(&judgment, &actor, family, kind);
@@ -114,7 +129,8 @@ __inline bool is_own(struct bpf_sock *sk, const struct peer *peer)
 }
 
 // Notes a datagram's peer, and says whether this is the first to it and the peer did not speak first.
-__inline bool is_first(struct sock_state *state, struct bpf_sock_addr *ctx, const struct peer *peer)
+static __attribute__((noinline)) bool is_first(struct sock_state *state, struct bpf_sock_addr *ctx,
+					       const struct peer *peer)
 {
 	struct flow *flow;
 	bool first;
@@ -123,39 +139,70 @@ __inline bool is_first(struct sock_state *state, struct bpf_sock_addr *ctx, cons
 		return true;
 	state->kind = (__u16)ctx->type;
 	state->protocol = peer->protocol;
-	flow = flow_with(state, bpf_get_socket_cookie(ctx), peer, &first);
+	flow = flow_with(state, ctx, peer, &first);
 	if (flow && first)
 		flow->flags |= HF_NET_OUTBOUND;
 	return first;
+}
+
+// The state of a socket that the kernel itself contacts somebody with: one that it made, for a further path of MPTCP, has no
+// owner and is in the cgroup of the socket that it stands for.
+__inline struct sock_state *kernel_state(struct bpf_sock *sk)
+{
+	struct sock_state *state = sock_use(sk);
+	struct sock *tcp;
+
+	if (!state || state->owner.tgid)
+		return state;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp)
+		return state;
+	state->owner.cgroup = READ2(sock_cgroup(tcp), kn, id);
+	state->owner.origin = container_of_cgroup(state->owner.cgroup);
+	return state;
+}
+
+// The state of the socket of a contact, made where it is needed: for the flows of a socket without connections, for the
+// owner of what it asks of resolvers, and where the process does not act itself.
+__inline struct sock_state *contact_state(struct bpf_sock_addr *ctx, __u32 type, const struct peer *peer,
+					  const struct hf_process *process)
+{
+	if (type == HF_SENDTO || peer->port == DNS_PORT || unlikely(!process) || state_always())
+		return sock_use(ctx->sk);
+	if (unlikely(!process->origin) && is_kthread())
+		return kernel_state(ctx->sk);
+	return bpf_sk_storage_get(&sock_states, ctx->sk, NULL, 0);
 }
 
 // An address that a process is about to contact, by connect or by a datagram. A datagram is reported when it is the
 // first to this address from this socket; the rest is in the flow.
 __inline int on_contact(struct bpf_sock_addr *ctx, __u32 type, struct peer *peer)
 {
+	struct hf_process *process;
 	struct judgment judgment = {};
 	struct sock_state *state;
 	struct actor actor;
-	bool first = true, fresh, watched;
+	bool first = true, fresh, watched = false;
 
 	if (!in_force())
 		return ALLOW;
-	state = sock_use(ctx->sk);
+	process = process_now();
 	peer->port = swap16((__u16)ctx->user_port);
 	peer->protocol = (__u16)ctx->protocol;
-	actor_of(&actor, state);
-	if (!is_loopback(peer) && !is_own(ctx->sk, peer) &&
-	    !(type == HF_SENDTO && state && peer_began(state, bpf_get_socket_cookie(ctx), peer)))
-		judge_contact(&judgment, &actor, peer);
+	state = contact_state(ctx, type, peer, process);
+	actor_from(&actor, process, state);
+	if (is_loopback(peer) || is_own(ctx->sk, peer) || (type == HF_SENDTO && state && peer_began(state, ctx, peer)))
+		watched = net_watched(type, peer->addr, peer->family);
+	else
+		judge_contact(&judgment, &actor, peer, &watched);
 	// What is refused is no flow.
 	if (answer(&judgment) == ALLOW)
 		first = is_first(state, ctx, peer);
-	fresh = judgment_fresh(&judgment, &actor, type, peer_mark(peer));
+	fresh = judgment.flag && contact_fresh(&judgment, &actor, type, peer);
 	if (type == HF_SENDTO && !first && !fresh) {
 		count_normal(type);
 		return ALLOW;
 	}
-	watched = addr_watched(peer->addr, peer->family);
 	if (net_wanted(type, actor.origin, watched) || fresh)
 		contact_send(ctx, type, peer, watched, &judgment, fresh);
 	return answer(&judgment);
@@ -353,6 +400,10 @@ int on_tcp(struct bpf_sock_ops *ctx)
 
 	if (op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB &&
 	    !(op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == TCP_CLOSE))
+		return ALLOW;
+	// An end is told of only where the beginning was noted.
+	if (likely(op != BPF_SOCK_OPS_STATE_CB && !state_always() &&
+		   (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || wanted_most(HF_ACCEPT) == WANT_NOT)))
 		return ALLOW;
 	sk = ctx->sk;
 	if (!sk)

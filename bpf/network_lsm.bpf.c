@@ -44,13 +44,14 @@ int on_listen(__u64 *ctx)
 SEC("lsm/socket_sendmsg")
 int on_sendmsg(__u64 *ctx)
 {
-	struct sock *sk = ARG(ctx, 0, struct socket *)->sk;
+	struct sock *sk = LOAD1(ARG(ctx, 0, struct socket *), sk);
 	struct cgroup *home;
 
-	if (!sk)
+	if (!sk || likely(field_exists(struct sock_cgroup_data, cgroup) &&
+			  LOAD3(sk, sk_cgrp_data.cgroup, kn, id) == bpf_get_current_cgroup_id()))
 		return 0;
 	home = sock_cgroup(sk);
-	if (likely(home == READ2(current_task(), cgroups, dfl_cgrp)) || !home)
+	if (home == READ2(current_task(), cgroups, dfl_cgrp) || !home)
 		return 0;
 	return refusal(passed_send(sk, home, (__u64)ARG(ctx, 2, int), storage_here, true));
 }
@@ -80,11 +81,15 @@ int on_accept(__u64 *ctx)
 	struct scratch *s;
 	bool watched;
 
-	if (!is_inet(READ1(sk, __sk_common.skc_family)) || !READ1(sk, __sk_common.skc_dport))
+	if (!is_inet(LOAD1(sk, __sk_common.skc_family)) || !LOAD1(sk, __sk_common.skc_dport))
 		return 0;
 	// Until now it was the listener's owner's.
-	if (storage_here)
+	if (storage_here && state_always())
 		sock_use(sk);
+	if (likely(wanted_most(HF_ACCEPT) == WANT_NOT)) {
+		count_normal(HF_ACCEPT);
+		return 0;
+	}
 	s = net_begin(HF_ACCEPT);
 	if (!s)
 		return 0;
@@ -109,11 +114,11 @@ int on_unix_connect(__u64 *ctx)
 // Whether the cgroup programs see connect and bind of a socket.
 __inline bool is_covered(struct sock *sk)
 {
-	__u16 family = READ1(sk, __sk_common.skc_family), protocol = READ1(sk, sk_protocol);
+	__u16 family = LOAD1(sk, __sk_common.skc_family), protocol = LOAD1(sk, sk_protocol);
 
 	if (family == AF_UNIX || family == AF_NETLINK)
 		return true;
-	return is_inet(family) && READ1(sk, sk_type) != SOCK_RAW &&
+	return is_inet(family) && LOAD1(sk, sk_type) != SOCK_RAW &&
 	       (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_MPTCP);
 }
 
@@ -159,12 +164,12 @@ __inline __u16 addr_read(__u8 *to, __u16 *port, const void *from)
 
 __inline void other_send(__u32 type, struct socket *socket, const void *addr)
 {
-	struct sock *sk = READ1(socket, sk);
+	struct sock *sk = LOAD1(socket, sk);
 	struct hf_net *record;
 	struct scratch *s;
 	bool watched;
 
-	if (is_covered(sk))
+	if (!sk || is_covered(sk))
 		return;
 	s = net_begin(type);
 	if (!s)

@@ -150,7 +150,7 @@ static __attribute__((noinline)) void flow_count(struct __sk_buff *skb, struct p
 	struct flow *flow;
 	bool first;
 
-	flow = flow_with(state, bpf_get_socket_cookie(skb), &packet->peer, &first);
+	flow = flow_with(state, skb, &packet->peer, &first);
 	if (!flow)
 		return;
 	if (first && out)
@@ -168,10 +168,35 @@ static __attribute__((noinline)) void flow_count(struct __sk_buff *skb, struct p
 		__sync_fetch_and_add(&flow->bytes_in, packet->length);
 		__sync_fetch_and_add(&flow->packets_in, packets);
 	}
-	flow->last = bpf_ktime_get_boot_ns();
+	// That of the socket itself ends with it.
+	if (flow != &state->flow)
+		flow->last = bpf_ktime_get_boot_ns();
 }
 
-__inline int on_packet(struct __sk_buff *skb, bool out)
+// Whether a plain datagram adds nothing to what is known of its socket: where nobody asks for flows, all that matters is who
+// of the two spoke first, which what comes in tells. A socket without a state is connected, or has sent nothing and is
+// bound to nothing.
+__inline bool datagram_passes(struct __sk_buff *skb, bool out)
+{
+	struct sock_state *state;
+	struct bpf_sock *sk;
+
+	if (state_always())
+		return false;
+	if (out)
+		return true;
+	sk = skb->sk;
+	if (!sk)
+		return true;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return true;
+	state = bpf_sk_storage_get(&sock_states, sk, NULL, 0);
+	return !state;
+}
+
+// A packet that is more than one of TCP between two ends.
+static __attribute__((noinline)) int packet_judge(struct __sk_buff *skb, bool out)
 {
 	struct packet packet = {};
 	struct sock_state *state;
@@ -191,6 +216,15 @@ __inline int on_packet(struct __sk_buff *skb, bool out)
 	if (packet.peer.protocol != IPPROTO_TCP)
 		flow_count(skb, &packet, state, out);
 	return dns && !dns_packet(skb, &state->owner, out) ? DENY : ALLOW;
+}
+
+__inline int on_packet(struct __sk_buff *skb, bool out)
+{
+	__u32 protocol = packet_plain(skb);
+
+	if (likely(protocol == IPPROTO_TCP) || (protocol == IPPROTO_UDP && datagram_passes(skb, out)))
+		return ALLOW;
+	return packet_judge(skb, out);
 }
 
 SEC("cgroup_skb/egress")

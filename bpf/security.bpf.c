@@ -185,8 +185,8 @@ int on_clone(__u64 *ctx)
 	struct hf_security *record;
 	struct scratch *s;
 
-	if (likely(READ1(child, nsproxy) == READ1(task, nsproxy) &&
-		   READ2(child, cred, user_ns) == READ2(task, cred, user_ns)))
+	if (likely(LOAD1(child, nsproxy) == LOAD1(task, nsproxy) &&
+		   LOAD2(child, cred, user_ns) == LOAD2(task, cred, user_ns)))
 		return 0;
 	s = security_begin(HF_UNSHARE);
 	if (!s)
@@ -224,6 +224,9 @@ int on_cred(__u64 *ctx)
 	struct scratch *s;
 
 	old = READ1(task, real_cred);
+	// Every exec comes here: where nobody asks, only what concerns other records is looked at.
+	if (wanted_most(HF_CRED) == WANT_NOT && READ1(old, user_ns) == LOAD1(new, user_ns))
+		return 0;
 	gained = gains(old, new);
 	if (!gained)
 		return 0;

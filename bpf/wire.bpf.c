@@ -40,6 +40,7 @@ struct hf_interest *unused_interest;
 struct hf_process *unused_process;
 struct hf_watch_key *unused_watch_key;
 struct hf_watch_name *unused_watch_name;
+struct hf_name_filter *unused_name_filter;
 struct hf_syscall *unused_syscall;
 struct hf_syscall_row *unused_syscall_row;
 struct hf_watch_addr *unused_watch_addr;

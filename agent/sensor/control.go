@@ -27,30 +27,36 @@ func Bit(types ...wire.Type) uint64 {
 // SetDefaultInterest sets what is read of the host and of containers that have no interest of their own.
 func (s *Sensor) SetDefaultInterest(host, containers Interest) error {
 	m := s.loader.maps["interest_default"]
-	if err := m.Put(uint32(0), host); err != nil {
-		return fmt.Errorf("map interest_default: host: %w", err)
-	}
-	if err := m.Put(uint32(1), containers); err != nil {
-		return fmt.Errorf("map interest_default: containers: %w", err)
-	}
-	return nil
+	return s.changeInterest(func(i *interests) { i.defaults = [2]Interest{host, containers} }, func() error {
+		if err := m.Put(uint32(interestHost), host); err != nil {
+			return fmt.Errorf("map interest_default: host: %w", err)
+		}
+		if err := m.Put(uint32(interestContainers), containers); err != nil {
+			return fmt.Errorf("map interest_default: containers: %w", err)
+		}
+		return nil
+	})
 }
 
 // SetInterest sets what is read of one container, by its cgroup2 id.
 func (s *Sensor) SetInterest(container uint64, interest Interest) error {
-	if err := s.loader.maps["interest_by_container"].Put(container, interest); err != nil {
-		return fmt.Errorf("map interest_by_container: container %d: %w", container, err)
-	}
-	return nil
+	return s.changeInterest(func(i *interests) { i.of[container] = interest }, func() error {
+		if err := s.loader.maps["interest_by_container"].Put(container, interest); err != nil {
+			return fmt.Errorf("map interest_by_container: container %d: %w", container, err)
+		}
+		return nil
+	})
 }
 
 // ClearInterest gives a container the default again. One that has none is no error.
 func (s *Sensor) ClearInterest(container uint64) error {
-	err := s.loader.maps["interest_by_container"].Delete(container)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("map interest_by_container: container %d: %w", container, err)
-	}
-	return nil
+	return s.changeInterest(func(i *interests) { delete(i.of, container) }, func() error {
+		err := s.loader.maps["interest_by_container"].Delete(container)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("map interest_by_container: container %d: %w", container, err)
+		}
+		return nil
+	})
 }
 
 // PlaceCgroup tells the kernel side that a cgroup belongs to a container, for those that were made before the programs

@@ -181,6 +181,8 @@ func (l *loader) constants() (map[string]any, error) {
 		"storage_here":   l.family == probe.FamilyLSM,
 		"accept_by_task": l.attached["network_lsm/on_accept"],
 		"uring_cqe":      asStruct,
+		// Since then the kernel acts for a process in threads of that process.
+		"state_when_needed": kernel.TypeByName("create_io_thread", new(*btf.Func)) == nil,
 	}, nil
 }
 

@@ -44,6 +44,8 @@ func (a *asked) has(name string, key any) bool {
 // dropUnasked takes out of the maps what was asked for by an earlier sensor and not by this one, and what containers that
 // are gone have left.
 func (s *Sensor) dropUnasked() error {
+	s.watching.Lock()
+	defer s.watching.Unlock()
 	return errors.Join(
 		dropEntries(s, "watched_names", func(key wire.WatchName, how uint32) bool { return s.unasked("watched_names", key, how) }),
 		dropEntries(s, "watched_paths", func(key wire.WatchKey, how uint32) bool { return s.unasked("watched_paths", key, how) }),
@@ -53,6 +55,7 @@ func (s *Sensor) dropUnasked() error {
 		dropEntries(s, "root_by_container", func(container uint64, _ uint32) bool { return s.gone(container) }),
 		dropEntries(s, "admitted", func(key wire.AdmitKey, _ wire.Admitted) bool { return s.gone(key.Container) }),
 		s.dropCalls(),
+		s.readInterests(), s.fillFilter(),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -126,6 +127,10 @@ type Sensor struct {
 	later []func() error
 	// own is what this sensor has asked for in maps that outlive it, by map.
 	own asked
+	// interests are what is asked for now.
+	interests interests
+	// watching is held while watched names change, their filter with them.
+	watching sync.Mutex
 }
 
 // New loads what Start will attach first and creates the maps. It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
@@ -137,6 +142,9 @@ func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	}
 	var err error
 	if s.policies, err = s.loader.makePolicies(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := errors.Join(s.readInterests(), s.fillFilter()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	for _, sig := range slices.Concat(lifecycle, signals) {

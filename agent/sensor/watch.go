@@ -33,6 +33,11 @@ func (s *Sensor) WatchName(name string, how wire.Watch) error {
 	}
 	var key wire.WatchName
 	copy(key.Name[:], name)
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	if err := s.fillFilter(key); err != nil {
+		return err
+	}
 	return s.watch("watched_names", name, key, how)
 }
 
@@ -67,7 +72,9 @@ func (s *Sensor) watch(name, what string, key any, how wire.Watch) error {
 func (s *Sensor) UnwatchName(name string) error {
 	var key wire.WatchName
 	copy(key.Name[:watchNameMax], name)
-	return s.unwatch("watched_names", name, key)
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	return errors.Join(s.unwatch("watched_names", name, key), s.fillFilter())
 }
 
 // UnwatchPath ends a WatchPath. One that was not asked for is no error.

@@ -404,6 +404,16 @@ const (
 	ModeEnforce Mode = 3
 )
 
+// NameFilter is hf_name_filter of bpf/include/wire*.h, where it is documented.
+type NameFilter struct {
+	_         structs.HostLayout
+	Names     [64]uint64
+	Endings   [4]uint64
+	AnyEnding uint64
+}
+
+const _ = -uint(unsafe.Sizeof(NameFilter{}) ^ 552)
+
 // Net is hf_net of bpf/include/wire*.h, where it is documented.
 type Net struct {
 	_            structs.HostLayout

@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "egress.h"
+#include "recent.h"
 
 // Loopback, and the addresses that stand for it where one connects to them.
 __inline bool is_loopback(const struct peer *peer)
@@ -29,35 +29,49 @@ __inline bool is_metadata(const struct peer *peer)
 // Bits of prefix of a whole key: all from policy on but the padding at the end.
 #define EGRESS_BITS 256
 
+// What an entry allows, and counts in it this contact and those that were remembered.
+__inline __u32 contact_bits(const struct hf_policy *policy, struct hf_allow *entry, __u32 want, __u32 hits)
+{
+	__u32 bits = allow_bits(policy, entry, want);
+
+	if (bits & want && hits)
+		__sync_fetch_and_add(&entry->hits, hits);
+	return bits;
+}
+
 // An entry of the trie for the address in the key, as hf_egress_bit.
-__inline __u32 egress_try(__u64 id_generation, struct hf_egress_key *key, __u32 want)
+__inline __u32 egress_try(__u64 id_generation, struct hf_egress_key *key, __u32 want, __u32 hits)
 {
 	struct hf_policy policy = { .generation = id_generation >> 32 };
 
-	return allow_bits(&policy, bpf_map_lookup_elem(&allow_egress, key), want);
+	return contact_bits(&policy, bpf_map_lookup_elem(&allow_egress, key), want, hits);
 }
 
+// What is asked: the port, protocol << 16, what is wanted << 24, the remembered hits << 32.
+#define ASK(port, protocol, want, hits) \
+	((__u64)(hits) << 32 | (__u64)(want) << 24 | (__u64)(protocol_key(protocol)) << 16 | (__u16)(port))
+
 // What the policy, by its id and generation, lists for an address, by the halves of its key, to the executable: at the
-// port (protocol << 16 | port), at every one of the protocol, and at all, until what is wanted is found. This and what
-// follows are global functions, verified once each, and take numbers.
-__attribute__((noinline)) int egress_bits(__u64 id_generation, __u64 exe, __u64 first, __u64 second, __u32 port_want)
+// port, at every one of the protocol, and at all, until what is wanted is found. This and what follows are global
+// functions, verified once each, and take numbers.
+__attribute__((noinline)) int egress_bits(__u64 id_generation, __u64 exe, __u64 first, __u64 second, __u64 ask)
 {
 	struct hf_egress_key key = { .bits = EGRESS_BITS, .policy = (__u32)id_generation, .subject = exe };
-	__u32 want = port_want >> 24, bits;
+	__u32 want = (__u32)ask >> 24, hits = ask >> 32, bits;
 
 	__builtin_memcpy(key.addr, &first, sizeof(first));
 	__builtin_memcpy(key.addr + 8, &second, sizeof(second));
-	key.port = (__u16)port_want;
-	key.protocol = (__u8)(port_want >> 16);
-	bits = egress_try(id_generation, &key, want);
+	key.port = (__u16)ask;
+	key.protocol = (__u8)(ask >> 16);
+	bits = egress_try(id_generation, &key, want, hits);
 	if (bits & want)
 		return (int)bits;
 	key.port = 0;
-	bits |= egress_try(id_generation, &key, want);
+	bits |= egress_try(id_generation, &key, want, hits);
 	if (bits & want)
 		return (int)bits;
 	key.protocol = 0;
-	return (int)(bits | egress_try(id_generation, &key, want));
+	return (int)(bits | egress_try(id_generation, &key, want, hits));
 }
 
 __inline __u64 id_generation(const struct hf_policy *policy)
@@ -66,77 +80,126 @@ __inline __u64 id_generation(const struct hf_policy *policy)
 }
 
 // What is listed for a peer, to the executable or to every one.
-__inline __u32 peer_bits(const struct hf_policy *policy, __u64 exe, const struct peer *peer, __u32 want)
+__inline __u32 peer_bits(const struct hf_policy *policy, __u64 exe, const struct peer *peer, __u32 want, __u32 hits)
 {
-	__u32 port_want = want << 24 | (__u32)protocol_key(peer->protocol) << 16 | peer->port, bits;
-	__u64 addr[2];
+	__u64 addr[2], ask = ASK(peer->port, peer->protocol, want, hits);
+	__u32 bits;
 
 	addr_key((__u8 *)addr, peer->addr, peer->family);
-	bits = (__u32)egress_bits(id_generation(policy), exe, addr[0], addr[1], port_want);
+	bits = (__u32)egress_bits(id_generation(policy), exe, addr[0], addr[1], ask);
 	if (bits & want)
 		return bits;
-	return bits | (__u32)egress_bits(id_generation(policy), HF_EXE_ANY, addr[0], addr[1], port_want);
+	return bits | (__u32)egress_bits(id_generation(policy), HF_EXE_ANY, addr[0], addr[1], ask);
 }
 
-// Whether contact with what the name stands for is listed: at the port (protocol << 16 | port), at every one of the
-// protocol, or at all.
-__attribute__((noinline)) int name_contact(__u64 id_generation, __u64 exe, __u64 name, __u64 port)
+// What is listed for the object of the key, to the executable or to every one.
+__inline __u32 name_try(__u64 id_generation, struct hf_allow_key *key, __u64 exe, __u32 hits)
 {
-	struct hf_policy policy = { .id = (__u32)id_generation, .generation = id_generation >> 32 };
+	struct hf_policy policy = { .generation = id_generation >> 32 };
+	__u32 bits;
 
-	return (allowed(&policy, HF_ALLOW_NAME_CONTACT, exe, name, port, 1) |
-		allowed(&policy, HF_ALLOW_NAME_CONTACT, exe, name, port & ~0xffffull, 1) |
-		allowed(&policy, HF_ALLOW_NAME_CONTACT, exe, name, 0, 1)) &
-	       1;
+	key->subject = exe;
+	bits = contact_bits(&policy, bpf_map_lookup_elem(&allow, key), 1, hits);
+	key->subject = HF_EXE_ANY;
+	return bits | contact_bits(&policy, bpf_map_lookup_elem(&allow, key), 1, hits);
 }
 
-// Whether a listed name stands for the address now.
-static __attribute__((noinline)) bool egress_named(const struct hf_policy *policy, const struct actor *actor,
-						   const struct peer *peer)
+// Whether contact with what the name stands for is listed: at the port, at every one of the protocol, or at all.
+__attribute__((noinline)) int name_contact(__u64 id_generation, __u64 exe, __u64 name, __u64 ask)
 {
+	struct hf_allow_key key = { .policy = (__u32)id_generation, .class = HF_ALLOW_NAME_CONTACT };
+	__u32 hits = ask >> 32, bits;
+
+	key.object[0] = name;
+	key.object[1] = ask & 0xffffff;
+	bits = name_try(id_generation, &key, exe, hits);
+	key.object[1] = ask & 0xff0000;
+	bits |= name_try(id_generation, &key, exe, hits);
+	key.object[1] = 0;
+	return (bits | name_try(id_generation, &key, exe, hits)) & 1;
+}
+
+// Until when a listed name stands for the address, 0 for never.
+static __attribute__((noinline)) __u64 egress_named(const struct hf_policy *policy, const struct actor *actor,
+						    const struct peer *peer, __u32 hits)
+{
+	__u64 now = bpf_ktime_get_boot_ns(), until, name;
 	struct hf_admit_key key = { .container = actor->origin };
-	__u64 names[HF_ADMIT_NAMES], now = bpf_ktime_get_boot_ns();
+	__u64 ask = ASK(peer->port, peer->protocol, 0, hits);
 	struct hf_admitted *found;
 
 	addr_key(key.addr, peer->addr, peer->family);
 	found = bpf_map_lookup_elem(&admitted, &key);
 	if (!found)
-		return false;
-	bpf_spin_lock(&found->lock);
+		return 0;
 #pragma unroll
-	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
-		names[i] = found->until[i] > now ? found->name[i] : 0;
-	bpf_spin_unlock(&found->lock);
-#pragma unroll
-	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++)
-		if (names[i] && name_contact(id_generation(policy), actor->exe, names[i],
-					     (__u64)protocol_key(peer->protocol) << 16 | peer->port))
-			return true;
-	return false;
+	for (__u32 i = 0; i < HF_ADMIT_NAMES; i++) {
+		bpf_spin_lock(&found->lock);
+		name = found->name[i];
+		until = found->until[i];
+		bpf_spin_unlock(&found->lock);
+		if (until > now && name_contact(id_generation(policy), actor->exe, name, ask))
+			return until;
+	}
+	return 0;
 }
 
-// What is found about a contact that is not with the container itself.
-static __attribute__((noinline)) void judge_contact(struct judgment *to, const struct actor *actor,
-						    const struct peer *peer)
+// Judges a contact with the metadata service, which an entry for the very address opens.
+static __attribute__((noinline)) void judge_metadata(struct judgment *to, const struct hf_policy *policy,
+						     const struct actor *actor, const struct peer *peer)
 {
-	struct hf_policy policy;
-	bool protected, listed = true;
-	__u32 bits;
+	__u32 bits = peer_bits(policy, actor->exe, peer, HF_MAY_CONTACT_ONE, 0);
+	bool listed = true;
 
-	if (!policy_of(actor->origin, &policy))
-		return;
-	protected = is_metadata(peer) && mode_of(&policy, HF_SIGNAL_PROTECT) != HF_MODE_OFF;
-	if (!protected && mode_of(&policy, HF_SIGNAL_EGRESS) == HF_MODE_OFF)
-		return;
-	bits = peer_bits(&policy, actor->exe, peer, protected ? HF_MAY_CONTACT_ONE : HF_MAY_CONTACT);
-	if (mode_of(&policy, HF_SIGNAL_EGRESS) != HF_MODE_OFF)
-		listed = bits & HF_MAY_CONTACT || egress_named(&policy, actor, peer);
-	if (protected && !(bits & HF_MAY_CONTACT_ONE))
-		judge(to, &policy, false,
-		      listed ? HF_SIGNAL_PROTECT : stronger(&policy, HF_SIGNAL_PROTECT, HF_SIGNAL_EGRESS),
+	if (mode_of(policy, HF_SIGNAL_EGRESS) != HF_MODE_OFF)
+		listed = bits & HF_MAY_CONTACT || egress_named(policy, actor, peer, 0);
+	if (!(bits & HF_MAY_CONTACT_ONE))
+		judge(to, policy, false,
+		      listed ? HF_SIGNAL_PROTECT : stronger(policy, HF_SIGNAL_PROTECT, HF_SIGNAL_EGRESS),
 		      HF_REASON_METADATA);
 	else
-		judge(to, &policy, listed, HF_SIGNAL_EGRESS, HF_REASON_ADDRESS);
+		judge(to, policy, listed, HF_SIGNAL_EGRESS, HF_REASON_ADDRESS);
+}
+
+// Judges a contact that was not found listed just now, and remembers it if it is. Gives whether it is watched.
+static __attribute__((noinline)) bool judge_address(struct judgment *to, const struct hf_policy *policy,
+						    const struct actor *actor, const struct peer *peer, __u64 hits)
+{
+	__u64 most = bpf_ktime_get_boot_ns() + RECENT_FOR, until = most;
+	bool watched = addr_watched(peer->addr, peer->family);
+
+	if (!(peer_bits(policy, actor->exe, peer, HF_MAY_CONTACT, (__u32)hits) & HF_MAY_CONTACT))
+		until = egress_named(policy, actor, peer, (__u32)hits);
+	judge(to, policy, until, HF_SIGNAL_EGRESS, HF_REASON_ADDRESS);
+	if (until && !watched)
+		recent_note(policy, actor, peer, until < most ? until : most);
+	return watched;
+}
+
+// Judges a contact that is not with the container itself, and says whether it is watched.
+__inline void judge_contact(struct judgment *to, const struct actor *actor, const struct peer *peer, bool *watched)
+{
+	struct hf_policy policy;
+	struct recent *known;
+
+	if (!policy_of(actor->origin, &policy))
+		goto unjudged;
+	if (is_metadata(peer) && mode_of(&policy, HF_SIGNAL_PROTECT) != HF_MODE_OFF) {
+		judge_metadata(to, &policy, actor, peer);
+		goto unjudged;
+	}
+	if (mode_of(&policy, HF_SIGNAL_EGRESS) == HF_MODE_OFF)
+		goto unjudged;
+	known = recent_of(&policy, actor, peer);
+	if (likely(known && known->until > bpf_ktime_get_boot_ns())) {
+		__sync_fetch_and_add(&known->hits, 1);
+		count_known(&policy, HF_SIGNAL_EGRESS);
+		return;
+	}
+	*watched = judge_address(to, &policy, actor, peer, known ? known->hits : 0);
+	return;
+unjudged:
+	*watched = addr_watched(peer->addr, peer->family);
 }
 
 // A number that tells ends of flows apart, as far as one second's reports need it.
@@ -146,4 +209,11 @@ __inline __u64 peer_mark(const struct peer *peer)
 	const __u64 odd = 0x9e3779b97f4a7c15ull;
 
 	return ((words[0] * odd ^ words[1]) * odd ^ words[2]) * odd;
+}
+
+// Whether a judgment is to be told, once a second for each end.
+static __attribute__((noinline)) bool contact_fresh(const struct judgment *judgment, const struct actor *actor,
+						    __u32 type, const struct peer *peer)
+{
+	return judgment_fresh(judgment, actor, type, peer_mark(peer));
 }

@@ -106,6 +106,8 @@ enum {
 	IPPROTO_MPTCP = 262,
 };
 
+#define DNS_PORT 53
+
 enum {
 	TCP_ESTABLISHED = 1,
 	TCP_CLOSE = 7,

@@ -21,23 +21,25 @@ struct judgment {
 	__u32 reason;
 };
 
-// The current process; where the kernel acts on its behalf in a thread of its own (the workers of io_uring before 5.12,
-// further paths of MPTCP), the socket's owner.
-__inline void actor_of(struct actor *to, const struct sock_state *state)
+// The current process, whose entry may be NULL; where the kernel acts on its behalf in a thread of its own (the workers of
+// io_uring before 5.12, further paths of MPTCP), the socket's owner.
+__inline void actor_from(struct actor *to, const struct hf_process *process, const struct sock_state *state)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct hf_process *process;
-
+	to->exe = exe_in(process);
+	to->origin = process ? process->origin : 0;
+	if (likely(to->origin))
+		return;
 	if (state && is_kthread()) {
 		to->origin = state->owner.origin;
 		to->exe = exe_of(state->owner.tgid);
 		return;
 	}
-	process = bpf_map_lookup_elem(&process_by_tgid, &tgid);
-	to->origin = process ? process->origin : 0;
-	to->exe = process && process->exe ? process->exe : HF_EXE_RUNTIME;
-	if (!to->origin)
-		to->origin = container_of_cgroup(task_cgroup(current_task()));
+	to->origin = container_of_cgroup(bpf_get_current_cgroup_id());
+}
+
+__inline void actor_of(struct actor *to, const struct sock_state *state)
+{
+	actor_from(to, process_now(), state);
 }
 
 // The verdict on what is not listed, or the count of what is.

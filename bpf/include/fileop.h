@@ -18,11 +18,15 @@ struct file_op {
 	bool protected;
 	// Whether a policy speaks of it.
 	bool judged;
+	// The path that was appended last: where it stands, its length, and whether it was cut.
+	__u32 at;
+	__u32 length;
+	__u32 cut;
 };
 
 // Whether a deed that only reads is looked at: of a class that is recorded whole, under a watched name or, where something
 // holds for the container, a protected one.
-__inline bool read_passes(__u32 type, struct dentry *dentry)
+__inline bool suspect_passes(__u32 type, struct dentry *dentry)
 {
 	__u64 origin = origin_now(process_now());
 	enum wanted want = wanted_of(type, origin);
@@ -36,6 +40,17 @@ __inline bool read_passes(__u32 type, struct dentry *dentry)
 		return true;
 	count_normal(type);
 	return false;
+}
+
+// The same for a dentry that is suspect or not by its name (watch.h): of what nobody can have asked for, nothing is found
+// out about who reads it.
+__inline bool read_passes(__u32 type, struct dentry *dentry, bool suspect)
+{
+	if (likely(!suspect && wanted_most(type) != WANT_ALL)) {
+		count_normal(type);
+		return false;
+	}
+	return suspect_passes(type, dentry);
 }
 
 // Whether a policy speaks of a class of deeds, and to whom.
@@ -121,22 +136,34 @@ __inline void op_watch(struct file_op *op, struct dentry *dentry, __u32 at, __u3
 		op->protected = true;
 }
 
-// Appends the first text, the path of the dentry, and looks whether it is watched.
-__inline void op_path(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 how)
+// Appends the path of the dentry and looks whether it is watched. Where a policy is to judge, it is the path that policies
+// know, so that what is told, and learned, is what was judged.
+__inline void op_append(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 how)
 {
-	__u32 length = path_append(op->s->slot, address_of(mnt), address_of(dentry));
+	struct hf_head *head = &op->record->head;
+	__u16 truncated = head->flags & HF_F_TRUNCATED;
+	bool within = op->judged && on_root(head->origin, READ2(dentry, d_sb, s_dev));
 
-	op->record->path_len = (__u16)length;
-	op_watch(op, dentry, sizeof(*op->record), length, how);
+	head->flags &= ~HF_F_TRUNCATED;
+	op->at = op->s->size;
+	op->length = path_append(op->s->slot, within ? 0 : address_of(mnt), address_of(dentry));
+	op->cut = head->flags & HF_F_TRUNCATED;
+	head->flags |= truncated;
+	op_watch(op, dentry, op->at, op->length, how);
 }
 
-// The same for the second text.
+// The first text.
+__inline void op_path(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 how)
+{
+	op_append(op, mnt, dentry, how);
+	op->record->path_len = (__u16)op->length;
+}
+
+// The second.
 __inline void op_target(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 how)
 {
-	__u32 at = op->s->size, length = path_append(op->s->slot, address_of(mnt), address_of(dentry));
-
-	op->record->target_len = (__u16)length;
-	op_watch(op, dentry, at, length, how);
+	op_append(op, mnt, dentry, how);
+	op->record->target_len = (__u16)op->length;
 }
 
 // Policies speak of regular files, folders and symbolic links, not of devices, pipes and sockets, nor of /proc.
@@ -149,15 +176,15 @@ __inline bool op_judges(const struct file_op *op)
 	return !kind || kind == S_IFREG || kind == S_IFDIR || kind == S_IFLNK;
 }
 
-// Asks the policy whether the deed, of hf_access_bit, is allowed on the file. Reading is asked about only of what is
-// protected. Of two deeds of one operation, one that is refused decides.
-__inline void op_judge(struct file_op *op, struct vfsmount *mnt, struct dentry *dentry, __u32 deed)
+// Asks the policy whether the deed, of hf_access_bit, is allowed on the file whose path was appended last. Reading is asked
+// about only of what is protected. Of two deeds of one operation, one that is refused decides.
+__inline void op_judge(struct file_op *op, __u32 deed)
 {
 	if (!op_judges(op) || op->record->head.flags & HF_F_BLOCKED)
 		return;
 	if (deed == HF_MAY_READ && !op->protected)
 		return;
-	file_judge(op->s->slot, address_of(mnt), address_of(dentry), deed);
+	path_judge(op->s->slot, op->at, op->length, deed | (op->cut ? JUDGE_CUT : 0));
 }
 
 // Whether the verdict in the head of the slot's record is to be told: the same one once a second. Global, for its key's

@@ -156,45 +156,29 @@ __inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u3
 	return case_settle(head, c, HF_SIGNAL_FILE, HF_REASON_FILE);
 }
 
-// Judges a deed on a file by its name; the pointers come as numbers.
-__attribute__((noinline)) __u32 file_judge(__u32 slot, __u64 mnt, __u64 dentry, __u32 want)
-{
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
-	struct file_case *c = case_of(slot);
-	__u32 length, truncated, cut;
-	struct hf_head *head;
+// Set beside the bits of what is asked about: the path was cut.
+#define JUDGE_CUT 256
 
-	if (!s || !c)
-		return 0;
-	head = (struct hf_head *)s->bytes;
-	truncated = head->flags & HF_F_TRUNCATED;
-	head->flags &= ~HF_F_TRUNCATED;
-	length = place_append(s, c->origin, mnt, dentry);
-	cut = head->flags & HF_F_TRUNCATED;
-	head->flags = (head->flags & ~HF_F_TRUNCATED) | (__u16)truncated;
-	return text_judge(s, c, s->size, length, want, cut);
-}
-
-// The same by a path that stands in the buffer.
+// The same for a path that stands at the offset in the buffer of the slot.
 __attribute__((noinline)) __u32 path_judge(__u32 slot, __u32 at, __u32 length, __u32 want)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	struct file_case *c = case_of(slot);
 
-	return s && c ? text_judge(s, c, at, length, want, false) : 0;
+	return s && c ? text_judge(s, c, at, length, want & ~JUDGE_CUT, want & JUDGE_CUT) : 0;
 }
 
-// Judges the mapping of a file for execution.
-__attribute__((noinline)) __u32 library_judge(__u32 slot, __u64 mnt, __u64 dentry, __u32 source)
+// Judges the mapping for execution of the file whose path stands there.
+__attribute__((noinline)) __u32 library_judge(__u32 slot, __u32 at, __u32 length, __u32 source)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	struct file_case *c = case_of(slot);
 
 	if (!s || !c)
 		return 0;
-	c->at = s->size;
-	c->length = place_append(s, c->origin, mnt, dentry);
-	if (hash_text(slot, c->at, c->length)) {
+	c->at = at;
+	c->length = length;
+	if (hash_text(slot, at, length)) {
 		struct hashed *text = hashed_of(slot);
 
 		if (!text)

@@ -37,26 +37,34 @@ __inline bool peer_equal(const struct peer *a, const struct peer *b)
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
-// Whether a peer spoke first: what goes to it then is an answer.
-__inline bool peer_began(const struct sock_state *state, __u64 cookie, const struct peer *peer)
+__inline bool flow_answers(const struct flow *flow)
 {
-	struct flow_key key = { .cookie = cookie, .peer = *peer };
-	const struct flow *flow = &state->flow;
-
-	if (!peer_equal(&state->peer, peer))
-		flow = bpf_map_lookup_elem(&flow_by_peer, &key);
 	return flow && flow->packets_in && !(flow->flags & HF_NET_OUTBOUND);
 }
 
-// The flow with a peer, made when there is none; then *first is set. NULL (counted) when there is no room.
-__inline struct flow *flow_with(struct sock_state *state, __u64 cookie, const struct peer *peer, bool *first)
+__inline const struct flow *flow_find(__u64 cookie, const struct peer *peer)
+{
+	struct flow_key key = { .cookie = cookie, .peer = *peer };
+
+	return bpf_map_lookup_elem(&flow_by_peer, &key);
+}
+
+// Whether a peer spoke first: what goes to it then is an answer.
+#define peer_began(state, ctx, who) \
+	flow_answers(peer_equal(&(state)->peer, who) ? &(state)->flow : flow_find(bpf_get_socket_cookie(ctx), who))
+
+// The flow with a peer, made when there is none; then *first is set. NULL (counted) when there is no room. The cookie is
+// asked for where the peer is not the socket's first.
+#define flow_with(state, ctx, with, first) \
+	(likely(peer_equal(&(state)->peer, with)) ? (*(first) = false, &(state)->flow) \
+						  : flow_other(state, bpf_get_socket_cookie(ctx), with, first))
+
+__inline struct flow *flow_other(struct sock_state *state, __u64 cookie, const struct peer *peer, bool *first)
 {
 	struct flow_key key = { .cookie = cookie, .peer = *peer };
 	struct flow_entry *entry, fresh = {};
 
 	*first = false;
-	if (likely(peer_equal(&state->peer, peer)))
-		return &state->flow;
 	if (!state->peer.family) {
 		*first = true;
 		state->peer = *peer;

@@ -27,8 +27,16 @@ __inline bool port_was_asked(struct sock *sk)
 	return bits & SOCK_BINDPORT_LOCK;
 }
 
+// What a socket of MPTCP listens through, which is bound in its place (net/mptcp/protocol.h).
+struct mptcp_sock {
+	struct sock *first;
+} __core;
+
+// The port that the program asked for; 0 for one that the kernel chose.
 __inline __u16 listen_port(struct sock *sk)
 {
+	if (READ1(sk, sk_protocol) == IPPROTO_MPTCP && field_exists(struct mptcp_sock, first))
+		sk = READ1((struct mptcp_sock *)sk, first);
 	return port_was_asked(sk) ? READ1(sk, __sk_common.skc_num) : 0;
 }
 

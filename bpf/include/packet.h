@@ -12,7 +12,6 @@
 #define EXTENSIONS 6
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
-#define DNS_PORT 53
 
 struct ipv4 {
 	__u8 version_ihl;
@@ -48,6 +47,36 @@ struct packet {
 	// It may name its way: IPv4 options, an IPv6 routing header.
 	__u32 routed;
 };
+
+struct transport {
+	__be16 ports[2];
+} __attribute__((aligned(4)));
+
+// The protocol of a packet whose header names nothing but its ends, when neither of its ports is that of DNS; 0 for every
+// other, which is to be read with care. Nearly all are such, and this is all that is done about those of TCP.
+__inline __u32 packet_plain(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct transport *transport;
+	struct ipv4 *ip4 = data;
+	struct ipv6 *ip6 = data;
+	__u32 protocol;
+
+	if (skb->protocol == swap16(ETH_P_IP)) {
+		transport = (void *)(ip4 + 1);
+		if ((void *)(transport + 1) > end || ip4->version_ihl != 0x45 || ip4->fragment & swap16(0x1fff))
+			return 0;
+		protocol = ip4->protocol;
+	} else {
+		transport = (void *)(ip6 + 1);
+		if ((void *)(transport + 1) > end || skb->protocol != swap16(ETH_P_IPV6))
+			return 0;
+		protocol = ip6->next;
+	}
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return 0;
+	return transport->ports[0] == swap16(DNS_PORT) || transport->ports[1] == swap16(DNS_PORT) ? 0 : protocol;
+}
 
 __inline bool packet_ipv4(struct __sk_buff *skb, struct packet *to, bool out, __u32 *transport)
 {

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "interest.h"
 #include "introduce.h"
 #include "regs.h"
 
@@ -14,7 +15,7 @@ __inline struct scratch *security_begin(__u32 type)
 	struct hf_security *record;
 	struct scratch *s;
 
-	if (wanted(type) == WANT_NOT) {
+	if (wanted_most(type) == WANT_NOT || wanted(type) == WANT_NOT) {
 		count_normal(type);
 		return NULL;
 	}

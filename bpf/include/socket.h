@@ -8,6 +8,7 @@
 #pragma once
 
 #include "context.h"
+#include "interest.h"
 #include "introduce.h"
 #include "regs.h"
 
@@ -82,6 +83,17 @@ struct {
 	__type(value, __u32);
 } watched_addresses SEC(".maps");
 
+// Whether a socket gets its state when it is first needed, not when it is made: from 5.12 on, where the kernel acts for a
+// process in that process's own threads, and an iterator finds what was there before. Set at load.
+const volatile bool state_when_needed = false;
+
+// Whether every socket is to have its state from its making on. It is memory that the kernel gives and takes for each
+// socket, and dearer than everything else that is done about one.
+__inline bool state_always(void)
+{
+	return !state_when_needed || wanted_most(HF_FLOW) != WANT_NOT;
+}
+
 __inline bool is_inet(__u32 family)
 {
 	return family == AF_INET || family == AF_INET6;
@@ -135,6 +147,12 @@ __inline bool addr_watched(const __u8 *addr, __u16 family)
 	return bpf_map_lookup_elem(&watched_addresses, &key) != NULL;
 }
 
+// The same, asked only where somebody wants to hear of what is watched.
+__inline bool net_watched(__u32 type, const __u8 *addr, __u16 family)
+{
+	return wanted_most(type) != WANT_NOT && addr_watched(addr, family);
+}
+
 // Fills the ends and the kind of a record from the kernel's socket.
 __inline void net_from_sock(struct hf_net *record, struct sock *sk)
 {
@@ -183,22 +201,23 @@ __inline bool is_kthread(void)
 // Makes the current task the owner.
 __inline void owner_set(struct owner *owner)
 {
-	struct task_struct *task = current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
+	struct hf_process *process;
 
-	if (unlikely(owner->tgid && is_kthread()))
-		return;
-	if (owner->tgid == ids >> 32 && owner->tid == (__u32)ids) {
+	if (likely(owner->tgid == ids >> 32 && owner->tid == (__u32)ids)) {
 		// A cgroup may have been told to be a container's since.
 		if (!owner->origin)
-			owner->origin = origin_of(process_of(owner->tgid), task);
+			owner->origin = origin_now(process_now());
 		return;
 	}
+	if (unlikely(is_kthread()))
+		return;
 	owner->tgid = ids >> 32;
 	owner->tid = (__u32)ids;
-	owner->start = task_start(task);
-	owner->cgroup = task_cgroup(task);
-	owner->origin = origin_of(process_of(owner->tgid), task);
+	process = process_now();
+	owner->start = process ? process->start : task_start(current_task());
+	owner->cgroup = bpf_get_current_cgroup_id();
+	owner->origin = origin_now(process);
 }
 
 // The state of a socket that the current task is using, whose owner it becomes; NULL (counted) when there is no memory
@@ -225,8 +244,10 @@ __inline void sock_own(struct sock_state *state)
 // Whether a record is sent; counts what is not.
 __inline bool net_wanted(__u32 type, __u64 origin, bool watched)
 {
-	enum wanted want = wanted_of(type, origin);
+	enum wanted want = wanted_most(type);
 
+	if (want == WANT_ALL || (want == WANT_WATCHED && watched))
+		want = wanted_of(type, origin);
 	if (want == WANT_ALL || (want == WANT_WATCHED && watched))
 		return true;
 	count_normal(type);

@@ -87,30 +87,38 @@ __inline void call_numbers(const struct call *call, struct hf_file_op *record)
 		record->length |= call_argument(call, how->length + 1) << 32;
 }
 
-// Reports the file that came to be with an open.
-__inline void created_send(struct file *file)
+// Reports the file that came to be with an open, and says whether its making goes against the policy: that is told of it,
+// then, and done about it, and its opening is no second deed.
+__inline bool created_send(struct file *file)
 {
 	struct file_op op;
+	int refuse = 0;
+	bool against;
 
-	if (!op_begin(&op, HF_CREATE))
-		return;
+	if (!op_begin_for(&op, HF_CREATE, HF_F_KILLED, &refuse))
+		return false;
 	op.record->head.flags |= HF_F_RESULT;
 	op.record->mode = READ2(file, f_inode, i_mode);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_WATCH_WRITE);
-	op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), HF_MAY_CREATE);
+	op_judge(&op, HF_MAY_CREATE);
+	against = op.record->head.flags & HF_F_VERDICT & ~HF_F_LEARN;
 	op_end(&op, false);
+	return against;
 }
 
 // Whether a file is worth a record. Only reads are many enough to ask.
 __inline bool file_passes(__u32 type, struct file *file, __u32 watch)
 {
-	return watch == HF_WATCH_WRITE || read_passes(type, READ1(file, f_path.dentry));
+	struct dentry *dentry = READ1(file, f_path.dentry);
+
+	return watch == HF_WATCH_WRITE || read_passes(type, dentry, dentry_suspect(READ, dentry));
 }
 
 __inline void file_call(const struct call *call, struct file *file)
 {
 	__u32 type = call->how->type, watch = HF_WATCH_WRITE, mode = READ1(file, f_mode);
+	bool against = false;
 	struct file_op op;
 
 	if (type == HF_OPEN && mode & FMODE_PATH)
@@ -118,15 +126,14 @@ __inline void file_call(const struct call *call, struct file *file)
 	if (type == HF_MMAP_EXEC || (type == HF_OPEN && !(mode & FMODE_WRITE)))
 		watch = HF_WATCH_READ;
 	if (type == HF_OPEN && mode & FMODE_CREATED)
-		created_send(file);
+		against = created_send(file);
 	if (!file_passes(type, file, watch) || !op_begin(&op, type))
 		return;
 	call_numbers(call, op.record);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
-	if (type != HF_MMAP_EXEC)
-		op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry),
-			 watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
+	if (type != HF_MMAP_EXEC && !against)
+		op_judge(&op, watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	op_end(&op, false);
 }
 
@@ -134,12 +141,13 @@ __inline void file_call(const struct call *call, struct file *file)
 __inline void uring_open(struct file *file, __u32 flags, __s32 result)
 {
 	__u32 mode = READ1(file, f_mode), watch = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
+	bool against = false;
 	struct file_op op;
 
 	if (mode & FMODE_PATH)
 		return;
 	if (mode & FMODE_CREATED)
-		created_send(file);
+		against = created_send(file);
 	if (!file_passes(HF_OPEN, file, watch) || !op_begin(&op, HF_OPEN))
 		return;
 	op.record->head.flags |= HF_F_RESULT | HF_F_URING;
@@ -147,8 +155,8 @@ __inline void uring_open(struct file *file, __u32 flags, __s32 result)
 	op.record->flags = flags;
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
-	op_judge(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry),
-		 watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
+	if (!against)
+		op_judge(&op, watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	op_end(&op, false);
 }
 
@@ -171,16 +179,23 @@ __inline __u32 deed_of(__u32 type)
 	}
 }
 
-// Judges a deed on a file by the text that the caller gave, which is all that is left. It is done, and cannot be refused.
-__inline void text_deed(struct file_op *op, __s32 dir, __u64 address, __u32 deed)
+// Appends the path that the caller gave, which is all that is left of it, as policies know it where one is to judge, and
+// gives its length.
+__inline __u32 text_append(struct file_op *op, __s32 dir, __u64 address)
 {
-	__u32 at = op->s->size, length;
+	op->at = op->s->size;
+	op->length = path_user(op->s->slot, dir, address, op->judged);
+	op->cut = 0;
+	if (path_watch(op->s->slot, op->at, op->length) & HF_WATCH_WRITE)
+		op->watched = true;
+	return op->length;
+}
 
-	if (!deed || !op_judges(op))
-		return;
-	length = path_user(op->s->slot, dir, address, true);
-	op->s->size = at;
-	path_judge(op->s->slot, at, length, deed);
+// Judges a deed on the file whose path was appended last. It is done, and cannot be refused.
+__inline void text_deed(struct file_op *op, __u32 deed)
+{
+	if (deed)
+		op_judge(op, deed);
 }
 
 // Appends the second text: another path, or for a symbolic link and a mount what the caller wrote.
@@ -188,7 +203,6 @@ __inline void text_target(const struct call *call, struct file_op *op)
 {
 	const struct hf_syscall *how = call->how;
 	__u64 address = call_argument(call, how->target);
-	__u32 at = op->s->size, length;
 	__s32 dir = AT_FDCWD;
 
 	if (how->type == HF_SYMLINK || (how->type == HF_MOUNT && !how->target_dir)) {
@@ -198,12 +212,9 @@ __inline void text_target(const struct call *call, struct file_op *op)
 	}
 	if (how->target_dir)
 		dir = (__s32)call_argument(call, how->target_dir);
-	length = path_user(op->s->slot, dir, address, false);
-	op->record->target_len = (__u16)length;
-	if (path_watch(op->s->slot, at, length) & HF_WATCH_WRITE)
-		op->watched = true;
+	op->record->target_len = (__u16)text_append(op, dir, address);
 	if (how->type == HF_RENAME || how->type == HF_LINK)
-		text_deed(op, dir, address, HF_MAY_CREATE);
+		text_deed(op, HF_MAY_CREATE);
 }
 
 // What a mount call says of what it mounted: the type as text or, of a mount that a descriptor stands for, the real one.
@@ -227,10 +238,9 @@ __inline void mount_kind(const struct call *call, struct hf_file_op *record)
 __inline void text_call(const struct call *call)
 {
 	const struct hf_syscall *how = call->how;
-	__u32 type = how->type, length;
+	__u32 type = how->type;
 	__s32 dir = AT_FDCWD;
 	struct file_op op;
-	__u64 address;
 
 	if (!op_begin(&op, type))
 		return;
@@ -240,12 +250,8 @@ __inline void text_call(const struct call *call)
 		mount_kind(call, op.record);
 	if (how->dir)
 		dir = (__s32)call_argument(call, how->dir);
-	address = call_argument(call, how->path);
-	length = path_user(op.s->slot, dir, address, false);
-	op.record->path_len = (__u16)length;
-	if (path_watch(op.s->slot, sizeof(*op.record), length) & HF_WATCH_WRITE)
-		op.watched = true;
-	text_deed(&op, dir, address, deed_of(type));
+	op.record->path_len = (__u16)text_append(&op, dir, call_argument(call, how->path));
+	text_deed(&op, deed_of(type));
 	if (how->target)
 		text_target(call, &op);
 	op_end(&op, type == HF_MOUNT);

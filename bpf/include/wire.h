@@ -498,6 +498,18 @@ struct hf_watch_key {
 };
 _Static_assert(sizeof(struct hf_watch_key) == 128, "hf_watch_key");
 
+// hf_name_filter tells most names that are not watched from those that may be: a bit for each watched name by its first
+// eight bytes and its length, and one for each ending. agent/sensor sets what bpf/include/watch.h asks.
+#define HF_NAME_BITS 4096
+#define HF_ENDING_BITS 256
+
+struct hf_name_filter {
+	__u64 names[HF_NAME_BITS / 64];
+	__u64 endings[HF_ENDING_BITS / 64];
+	// 1 when there are endings.
+	__u64 any_ending;
+};
+
 // hf_watch_name is a key of the watched names, padded with zeros: the last component of a path, or the one before it, or a
 // star and the last four bytes of the last component.
 struct hf_watch_name {

@@ -27,6 +27,7 @@ const (
 	FileLsmMapFileCases           = "file_cases"
 	FileLsmMapHashKey             = "hash_key"
 	FileLsmMapHashedTexts         = "hashed_texts"
+	FileLsmMapInterestAny         = "interest_any"
 	FileLsmMapInterestByContainer = "interest_by_container"
 	FileLsmMapInterestDefault     = "interest_default"
 	FileLsmMapLineages            = "lineages"
@@ -40,6 +41,7 @@ const (
 	FileLsmMapScratch             = "scratch"
 	FileLsmMapTallyByPolicy       = "tally_by_policy"
 	FileLsmMapToldAt              = "told_at"
+	FileLsmMapWatchedFilter       = "watched_filter"
 	FileLsmMapWatchedNames        = "watched_names"
 	FileLsmMapWatchedPaths        = "watched_paths"
 	FileLsmProgOnChmod            = "on_chmod"
@@ -139,6 +141,7 @@ type FileLsmMapSpecs struct {
 	FileCases           *ebpf.MapSpec `ebpf:"file_cases"`
 	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -152,6 +155,7 @@ type FileLsmMapSpecs struct {
 	Scratch             *ebpf.MapSpec `ebpf:"scratch"`
 	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
 	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
+	WatchedFilter       *ebpf.MapSpec `ebpf:"watched_filter"`
 	WatchedNames        *ebpf.MapSpec `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.MapSpec `ebpf:"watched_paths"`
 }
@@ -195,6 +199,7 @@ type FileLsmMaps struct {
 	FileCases           *ebpf.Map `ebpf:"file_cases"`
 	HashKey             *ebpf.Map `ebpf:"hash_key"`
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -208,6 +213,7 @@ type FileLsmMaps struct {
 	Scratch             *ebpf.Map `ebpf:"scratch"`
 	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
 	ToldAt              *ebpf.Map `ebpf:"told_at"`
+	WatchedFilter       *ebpf.Map `ebpf:"watched_filter"`
 	WatchedNames        *ebpf.Map `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.Map `ebpf:"watched_paths"`
 }
@@ -225,6 +231,7 @@ func (m *FileLsmMaps) Close() error {
 		m.FileCases,
 		m.HashKey,
 		m.HashedTexts,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -238,6 +245,7 @@ func (m *FileLsmMaps) Close() error {
 		m.Scratch,
 		m.TallyByPolicy,
 		m.ToldAt,
+		m.WatchedFilter,
 		m.WatchedNames,
 		m.WatchedPaths,
 	)

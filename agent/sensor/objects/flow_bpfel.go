@@ -21,6 +21,7 @@ const (
 	FlowMapCounted             = "counted"
 	FlowMapCounters            = "counters"
 	FlowMapFlowByPeer          = "flow_by_peer"
+	FlowMapInterestAny         = "interest_any"
 	FlowMapInterestByContainer = "interest_by_container"
 	FlowMapInterestDefault     = "interest_default"
 	FlowMapLineages            = "lineages"
@@ -35,6 +36,7 @@ const (
 	FlowProgOnSockState        = "on_sock_state"
 	FlowVarFlowIdle            = "flow_idle"
 	FlowVarProgramGeneration   = "program_generation"
+	FlowVarStateWhenNeeded     = "state_when_needed"
 	FlowVarWireVersion         = "wire_version"
 )
 
@@ -93,6 +95,7 @@ type FlowMapSpecs struct {
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -111,6 +114,7 @@ type FlowMapSpecs struct {
 type FlowVariableSpecs struct {
 	FlowIdle          *ebpf.VariableSpec `ebpf:"flow_idle"`
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -139,6 +143,7 @@ type FlowMaps struct {
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -158,6 +163,7 @@ func (m *FlowMaps) Close() error {
 		m.Counted,
 		m.Counters,
 		m.FlowByPeer,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -177,6 +183,7 @@ func (m *FlowMaps) Close() error {
 type FlowVariables struct {
 	FlowIdle          *ebpf.Variable `ebpf:"flow_idle"`
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

@@ -25,6 +25,7 @@ const (
 	NetworkMapCounted             = "counted"
 	NetworkMapCounters            = "counters"
 	NetworkMapFlowByPeer          = "flow_by_peer"
+	NetworkMapInterestAny         = "interest_any"
 	NetworkMapInterestByContainer = "interest_by_container"
 	NetworkMapInterestDefault     = "interest_default"
 	NetworkMapLineages            = "lineages"
@@ -32,6 +33,7 @@ const (
 	NetworkMapPolicyByContainer   = "policy_by_container"
 	NetworkMapPolicyByName        = "policy_by_name"
 	NetworkMapProcessByTgid       = "process_by_tgid"
+	NetworkMapRecentContacts      = "recent_contacts"
 	NetworkMapRingBulk            = "ring_bulk"
 	NetworkMapRingUrgent          = "ring_urgent"
 	NetworkMapRootByContainer     = "root_by_container"
@@ -54,6 +56,7 @@ const (
 	NetworkProgOnTcp              = "on_tcp"
 	NetworkVarAcceptByTask        = "accept_by_task"
 	NetworkVarProgramGeneration   = "program_generation"
+	NetworkVarStateWhenNeeded     = "state_when_needed"
 	NetworkVarWireVersion         = "wire_version"
 )
 
@@ -126,6 +129,7 @@ type NetworkMapSpecs struct {
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -133,6 +137,7 @@ type NetworkMapSpecs struct {
 	PolicyByContainer   *ebpf.MapSpec `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.MapSpec `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.MapSpec `ebpf:"process_by_tgid"`
+	RecentContacts      *ebpf.MapSpec `ebpf:"recent_contacts"`
 	RingBulk            *ebpf.MapSpec `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.MapSpec `ebpf:"ring_urgent"`
 	RootByContainer     *ebpf.MapSpec `ebpf:"root_by_container"`
@@ -149,6 +154,7 @@ type NetworkMapSpecs struct {
 type NetworkVariableSpecs struct {
 	AcceptByTask      *ebpf.VariableSpec `ebpf:"accept_by_task"`
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -181,6 +187,7 @@ type NetworkMaps struct {
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -188,6 +195,7 @@ type NetworkMaps struct {
 	PolicyByContainer   *ebpf.Map `ebpf:"policy_by_container"`
 	PolicyByName        *ebpf.Map `ebpf:"policy_by_name"`
 	ProcessByTgid       *ebpf.Map `ebpf:"process_by_tgid"`
+	RecentContacts      *ebpf.Map `ebpf:"recent_contacts"`
 	RingBulk            *ebpf.Map `ebpf:"ring_bulk"`
 	RingUrgent          *ebpf.Map `ebpf:"ring_urgent"`
 	RootByContainer     *ebpf.Map `ebpf:"root_by_container"`
@@ -209,6 +217,7 @@ func (m *NetworkMaps) Close() error {
 		m.Counted,
 		m.Counters,
 		m.FlowByPeer,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -216,6 +225,7 @@ func (m *NetworkMaps) Close() error {
 		m.PolicyByContainer,
 		m.PolicyByName,
 		m.ProcessByTgid,
+		m.RecentContacts,
 		m.RingBulk,
 		m.RingUrgent,
 		m.RootByContainer,
@@ -233,6 +243,7 @@ func (m *NetworkMaps) Close() error {
 type NetworkVariables struct {
 	AcceptByTask      *ebpf.Variable `ebpf:"accept_by_task"`
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

@@ -24,6 +24,7 @@ const (
 	NetworkLsmMapContainerByCgroup   = "container_by_cgroup"
 	NetworkLsmMapCounted             = "counted"
 	NetworkLsmMapCounters            = "counters"
+	NetworkLsmMapInterestAny         = "interest_any"
 	NetworkLsmMapInterestByContainer = "interest_by_container"
 	NetworkLsmMapInterestDefault     = "interest_default"
 	NetworkLsmMapLineages            = "lineages"
@@ -49,6 +50,7 @@ const (
 	NetworkLsmProgOnSocketCreate     = "on_socket_create"
 	NetworkLsmProgOnUnixConnect      = "on_unix_connect"
 	NetworkLsmVarProgramGeneration   = "program_generation"
+	NetworkLsmVarStateWhenNeeded     = "state_when_needed"
 	NetworkLsmVarStorageHere         = "storage_here"
 	NetworkLsmVarWireVersion         = "wire_version"
 )
@@ -117,6 +119,7 @@ type NetworkLsmMapSpecs struct {
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -140,6 +143,7 @@ type NetworkLsmMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkLsmVariableSpecs struct {
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	StorageHere       *ebpf.VariableSpec `ebpf:"storage_here"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
@@ -172,6 +176,7 @@ type NetworkLsmMaps struct {
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -200,6 +205,7 @@ func (m *NetworkLsmMaps) Close() error {
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -224,6 +230,7 @@ func (m *NetworkLsmMaps) Close() error {
 // It can be passed to LoadNetworkLsmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkLsmVariables struct {
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	StorageHere       *ebpf.Variable `ebpf:"storage_here"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }

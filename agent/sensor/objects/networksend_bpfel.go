@@ -24,6 +24,7 @@ const (
 	NetworkSendMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSendMapCounted             = "counted"
 	NetworkSendMapCounters            = "counters"
+	NetworkSendMapInterestAny         = "interest_any"
 	NetworkSendMapInterestByContainer = "interest_by_container"
 	NetworkSendMapInterestDefault     = "interest_default"
 	NetworkSendMapLineages            = "lineages"
@@ -42,6 +43,7 @@ const (
 	NetworkSendMapWatchedAddresses    = "watched_addresses"
 	NetworkSendProgOnSend             = "on_send"
 	NetworkSendVarProgramGeneration   = "program_generation"
+	NetworkSendVarStateWhenNeeded     = "state_when_needed"
 	NetworkSendVarWireVersion         = "wire_version"
 )
 
@@ -102,6 +104,7 @@ type NetworkSendMapSpecs struct {
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -125,6 +128,7 @@ type NetworkSendMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSendVariableSpecs struct {
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -156,6 +160,7 @@ type NetworkSendMaps struct {
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -184,6 +189,7 @@ func (m *NetworkSendMaps) Close() error {
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -208,6 +214,7 @@ func (m *NetworkSendMaps) Close() error {
 // It can be passed to LoadNetworkSendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSendVariables struct {
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

@@ -24,6 +24,7 @@ const (
 	NetworkSysMapContainerByCgroup   = "container_by_cgroup"
 	NetworkSysMapCounted             = "counted"
 	NetworkSysMapCounters            = "counters"
+	NetworkSysMapInterestAny         = "interest_any"
 	NetworkSysMapInterestByContainer = "interest_by_container"
 	NetworkSysMapInterestDefault     = "interest_default"
 	NetworkSysMapLineages            = "lineages"
@@ -42,6 +43,7 @@ const (
 	NetworkSysProgOnNetworkExit      = "on_network_exit"
 	NetworkSysProgOnUringSocket      = "on_uring_socket"
 	NetworkSysVarProgramGeneration   = "program_generation"
+	NetworkSysVarStateWhenNeeded     = "state_when_needed"
 	NetworkSysVarWireVersion         = "wire_version"
 )
 
@@ -103,6 +105,7 @@ type NetworkSysMapSpecs struct {
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -125,6 +128,7 @@ type NetworkSysMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetworkSysVariableSpecs struct {
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -156,6 +160,7 @@ type NetworkSysMaps struct {
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -183,6 +188,7 @@ func (m *NetworkSysMaps) Close() error {
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -206,6 +212,7 @@ func (m *NetworkSysMaps) Close() error {
 // It can be passed to LoadNetworkSysObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetworkSysVariables struct {
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

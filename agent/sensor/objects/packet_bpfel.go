@@ -28,6 +28,7 @@ const (
 	PacketMapFlowByPeer          = "flow_by_peer"
 	PacketMapHashKey             = "hash_key"
 	PacketMapHashedTexts         = "hashed_texts"
+	PacketMapInterestAny         = "interest_any"
 	PacketMapInterestByContainer = "interest_by_container"
 	PacketMapInterestDefault     = "interest_default"
 	PacketMapLineages            = "lineages"
@@ -47,6 +48,7 @@ const (
 	PacketProgOnEgress           = "on_egress"
 	PacketProgOnIngress          = "on_ingress"
 	PacketVarProgramGeneration   = "program_generation"
+	PacketVarStateWhenNeeded     = "state_when_needed"
 	PacketVarWireVersion         = "wire_version"
 )
 
@@ -112,6 +114,7 @@ type PacketMapSpecs struct {
 	FlowByPeer          *ebpf.MapSpec `ebpf:"flow_by_peer"`
 	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -135,6 +138,7 @@ type PacketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type PacketVariableSpecs struct {
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -170,6 +174,7 @@ type PacketMaps struct {
 	FlowByPeer          *ebpf.Map `ebpf:"flow_by_peer"`
 	HashKey             *ebpf.Map `ebpf:"hash_key"`
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -202,6 +207,7 @@ func (m *PacketMaps) Close() error {
 		m.FlowByPeer,
 		m.HashKey,
 		m.HashedTexts,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -226,6 +232,7 @@ func (m *PacketMaps) Close() error {
 // It can be passed to LoadPacketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PacketVariables struct {
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

@@ -25,6 +25,7 @@ const (
 	SecurityMapContainerByCgroup   = "container_by_cgroup"
 	SecurityMapCounted             = "counted"
 	SecurityMapCounters            = "counters"
+	SecurityMapInterestAny         = "interest_any"
 	SecurityMapInterestByContainer = "interest_by_container"
 	SecurityMapInterestDefault     = "interest_default"
 	SecurityMapLineages            = "lineages"
@@ -121,6 +122,7 @@ type SecurityMapSpecs struct {
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -173,6 +175,7 @@ type SecurityMaps struct {
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -199,6 +202,7 @@ func (m *SecurityMaps) Close() error {
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,

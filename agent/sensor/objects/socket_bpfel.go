@@ -20,6 +20,7 @@ const (
 	SocketMapContainerByCgroup   = "container_by_cgroup"
 	SocketMapCounted             = "counted"
 	SocketMapCounters            = "counters"
+	SocketMapInterestAny         = "interest_any"
 	SocketMapInterestByContainer = "interest_by_container"
 	SocketMapInterestDefault     = "interest_default"
 	SocketMapLineages            = "lineages"
@@ -32,6 +33,7 @@ const (
 	SocketMapWatchedAddresses    = "watched_addresses"
 	SocketProgOnTaskFile         = "on_task_file"
 	SocketVarProgramGeneration   = "program_generation"
+	SocketVarStateWhenNeeded     = "state_when_needed"
 	SocketVarWireVersion         = "wire_version"
 )
 
@@ -88,6 +90,7 @@ type SocketMapSpecs struct {
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -105,6 +108,7 @@ type SocketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SocketVariableSpecs struct {
 	ProgramGeneration *ebpf.VariableSpec `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.VariableSpec `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.VariableSpec `ebpf:"wire_version"`
 }
 
@@ -132,6 +136,7 @@ type SocketMaps struct {
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -150,6 +155,7 @@ func (m *SocketMaps) Close() error {
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -168,6 +174,7 @@ func (m *SocketMaps) Close() error {
 // It can be passed to LoadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SocketVariables struct {
 	ProgramGeneration *ebpf.Variable `ebpf:"program_generation"`
+	StateWhenNeeded   *ebpf.Variable `ebpf:"state_when_needed"`
 	WireVersion       *ebpf.Variable `ebpf:"wire_version"`
 }
 

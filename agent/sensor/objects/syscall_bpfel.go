@@ -27,6 +27,7 @@ const (
 	SyscallMapFileCases           = "file_cases"
 	SyscallMapHashKey             = "hash_key"
 	SyscallMapHashedTexts         = "hashed_texts"
+	SyscallMapInterestAny         = "interest_any"
 	SyscallMapInterestByContainer = "interest_by_container"
 	SyscallMapInterestDefault     = "interest_default"
 	SyscallMapLineages            = "lineages"
@@ -41,6 +42,7 @@ const (
 	SyscallMapSyscalls            = "syscalls"
 	SyscallMapTallyByPolicy       = "tally_by_policy"
 	SyscallMapToldAt              = "told_at"
+	SyscallMapWatchedFilter       = "watched_filter"
 	SyscallMapWatchedNames        = "watched_names"
 	SyscallMapWatchedPaths        = "watched_paths"
 	SyscallProgOnSysExit          = "on_sys_exit"
@@ -111,6 +113,7 @@ type SyscallMapSpecs struct {
 	FileCases           *ebpf.MapSpec `ebpf:"file_cases"`
 	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	Lineages            *ebpf.MapSpec `ebpf:"lineages"`
@@ -125,6 +128,7 @@ type SyscallMapSpecs struct {
 	Syscalls            *ebpf.MapSpec `ebpf:"syscalls"`
 	TallyByPolicy       *ebpf.MapSpec `ebpf:"tally_by_policy"`
 	ToldAt              *ebpf.MapSpec `ebpf:"told_at"`
+	WatchedFilter       *ebpf.MapSpec `ebpf:"watched_filter"`
 	WatchedNames        *ebpf.MapSpec `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.MapSpec `ebpf:"watched_paths"`
 }
@@ -169,6 +173,7 @@ type SyscallMaps struct {
 	FileCases           *ebpf.Map `ebpf:"file_cases"`
 	HashKey             *ebpf.Map `ebpf:"hash_key"`
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	Lineages            *ebpf.Map `ebpf:"lineages"`
@@ -183,6 +188,7 @@ type SyscallMaps struct {
 	Syscalls            *ebpf.Map `ebpf:"syscalls"`
 	TallyByPolicy       *ebpf.Map `ebpf:"tally_by_policy"`
 	ToldAt              *ebpf.Map `ebpf:"told_at"`
+	WatchedFilter       *ebpf.Map `ebpf:"watched_filter"`
 	WatchedNames        *ebpf.Map `ebpf:"watched_names"`
 	WatchedPaths        *ebpf.Map `ebpf:"watched_paths"`
 }
@@ -200,6 +206,7 @@ func (m *SyscallMaps) Close() error {
 		m.FileCases,
 		m.HashKey,
 		m.HashedTexts,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.Lineages,
@@ -214,6 +221,7 @@ func (m *SyscallMaps) Close() error {
 		m.Syscalls,
 		m.TallyByPolicy,
 		m.ToldAt,
+		m.WatchedFilter,
 		m.WatchedNames,
 		m.WatchedPaths,
 	)

@@ -37,7 +37,7 @@ import (
 const (
 	cgroups = "/sys/fs/cgroup"
 	// rounds of which the median is taken.
-	rounds = 5
+	rounds = 3
 )
 
 // worker is set in the environment of the process that is measured: this program, which then does the deeds.

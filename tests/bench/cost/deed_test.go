@@ -38,14 +38,14 @@ func deeds(t *testing.T) []deed {
 	must(t, err)
 	t.Cleanup(func() { unix.Close(sender) })
 	return []deed{
-		{"exec", 100, func() error { return spawn(program, []string{"true"}) }},
-		{"fork", 300, fork},
-		{"open+close", 2000, openClose},
-		{"TCP connect", 200, func() error { return connection(listener, server) }},
-		{"UDP connect", 1000, func() error { return contact(unix.SOCK_DGRAM, server) }},
-		{"UDP sendto", 1000, func() error { return unix.Sendto(sender, []byte("x"), 0, server) }},
-		{"TCP to self", 200, func() error { return connection(listener, self) }},
-		{"getppid", 20000, func() error { unix.Getppid(); return nil }},
+		{"exec", 40, func() error { return spawn(program, []string{"true"}) }},
+		{"fork", 100, fork},
+		{"open+close", 1000, openClose},
+		{"TCP connect", 100, func() error { return connection(listener, server) }},
+		{"UDP connect", 500, func() error { return contact(unix.SOCK_DGRAM, server) }},
+		{"UDP sendto", 500, func() error { return unix.Sendto(sender, []byte("x"), 0, server) }},
+		{"TCP to self", 100, func() error { return connection(listener, self) }},
+		{"getppid", 5000, func() error { unix.Getppid(); return nil }},
 	}
 }
 
