@@ -2,7 +2,10 @@
 
 package container
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // State says how much is known of the container behind a cgroup.
 type State uint8
@@ -103,6 +106,10 @@ type Container struct {
 	Labels      map[string]string
 	PodLabels   map[string]string
 	Annotations map[string]string
+
+	// Resolvers are the DNS servers that the runtime was told to write into the pod's resolv.conf: what stands there now may
+	// have been written by the container itself. Nil where that is not known.
+	Resolvers []netip.Addr
 
 	Snapshotter string
 	SnapshotKey string

@@ -4,6 +4,7 @@ package container
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 )
 
@@ -48,6 +49,9 @@ type Record struct {
 	Labels      map[string]string
 	PodLabels   map[string]string
 	Annotations map[string]string
+	// Resolvers are the DNS servers that the runtime was told to write into the pod's resolv.conf. They reach every
+	// container of the pod, too.
+	Resolvers []netip.Addr
 
 	Snapshotter string
 	SnapshotKey string

@@ -4,6 +4,7 @@ package container
 
 import (
 	"cmp"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ type record struct {
 type pod struct {
 	labels      [ranks]map[string]string
 	annotations [ranks]map[string]string
+	resolvers   []netip.Addr
 	name        string
 	namespace   string
 	owner       Owner
@@ -150,7 +152,7 @@ func (r *Registry) compose(e *entry) *Container {
 // own fills in what the pod says, and the workload.
 func (r *Registry) own(c *Container, p *pod) {
 	if p != nil {
-		c.PodLabels, c.Annotations = p.podLabels(), p.podAnnotations()
+		c.PodLabels, c.Annotations, c.Resolvers = p.podLabels(), p.podAnnotations(), p.resolvers
 		c.WorkloadKind, c.Workload = p.owner.Kind, p.owner.Name
 		c.Pod, c.Namespace = cmp.Or(c.Pod, p.name), cmp.Or(c.Namespace, p.namespace)
 	}
@@ -336,8 +338,11 @@ func (r *Registry) join(rec *record, rank Rank, in *Record) {
 	}
 	p.members[rec] = struct{}{}
 	p.name, p.namespace = cmp.Or(p.name, rec.merged.Pod), cmp.Or(p.namespace, rec.merged.Namespace)
-	if in.PodLabels == nil && in.Annotations == nil {
+	if in.PodLabels == nil && in.Annotations == nil && in.Resolvers == nil {
 		return
+	}
+	if in.Resolvers != nil {
+		p.resolvers = in.Resolvers
 	}
 	if in.PodLabels != nil {
 		p.labels[rank] = in.PodLabels

@@ -36,7 +36,7 @@ func (g *Guard) countOf(w *workload) error {
 		// What was counted before the agent started has been taken in then.
 		return nil
 	}
-	return g.learner.Count(w.key, g.options(), func(part *policy.Set) uint64 {
+	return g.learner.Count(w.key, g.options(w), func(part *policy.Set) uint64 {
 		return since(part.Allow, hits.Allow, before.Allow) + since(part.Tree, hits.Tree, before.Tree) +
 			since(part.Egress, hits.Egress, before.Egress)
 	}, g.now())
@@ -55,7 +55,7 @@ func since[K comparable](of map[K]uint16, now, before map[K]uint64) uint64 {
 	return sum
 }
 
-// options are what profiles are compiled with.
-func (g *Guard) options() policy.Options {
-	return policy.Options{Hasher: g.cfg.Enforcer.Hasher(), Cluster: g.cfg.Services}
+// options are what the profile of a workload is compiled with. mu is held, or nobody else changes its resolvers.
+func (g *Guard) options(w *workload) policy.Options {
+	return policy.Options{Hasher: g.cfg.Enforcer.Hasher(), Cluster: g.cfg.Services, Resolvers: w.resolvers}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -100,6 +101,8 @@ type workload struct {
 	// failed says that what is allowed could not be put in force; it is tried again now and then.
 	failed     bool
 	containers int
+	// resolvers are the DNS servers of its containers, in order.
+	resolvers []netip.Addr
 	// hits is what the kernel had counted when it was last asked, late what it has not: verdicts on what ran before.
 	hits enforce.Hits
 	late wire.Tally
@@ -301,6 +304,7 @@ func (g *Guard) tryApply(w *workload) error {
 	id := w.policy
 	w.stale, w.matcher = false, nil
 	allowed, err := g.allowed(w)
+	options := g.options(w)
 	if err == nil {
 		w.lists(allowed)
 	}
@@ -308,7 +312,7 @@ func (g *Guard) tryApply(w *workload) error {
 	if err != nil {
 		return fmt.Errorf("what is allowed: %w", err)
 	}
-	set, err := policy.Compile(allowed, g.options())
+	set, err := policy.Compile(allowed, options)
 	if err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}

@@ -68,6 +68,7 @@ func (g *Guard) expect(c *container.Container) error {
 	w, err := g.policyOf(key, enforce.Container{Name: name})
 	var modes profile.Modes
 	if err == nil {
+		g.resolve(w, c.Resolvers...)
 		g.expected[name] = g.now().Add(expectation)
 		var annotated error
 		if modes, annotated = g.modes.Expected(mode.Container{Container: c, Key: key}, g.now()); annotated != nil {
@@ -171,6 +172,10 @@ func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, []mod
 	delete(g.expected, enforcerName(c).Name)
 	g.members[c.Cgroup] = next
 	w.containers++
+	g.resolve(w)
+	if m != nil && m.workload != w {
+		g.resolve(m.workload)
+	}
 	g.learner.Began(c, g.now())
 	switches, err := g.modes.Start(mode.Container{Container: c, Key: key}, g.now())
 	if err != nil {
@@ -252,6 +257,7 @@ func (g *Guard) left(cgroup uint64) error {
 	if m != nil {
 		delete(g.members, cgroup)
 		m.workload.containers--
+		g.resolve(m.workload)
 		g.learner.Ended(cgroup)
 		switches = g.modes.Stop(cgroup, g.now())
 		g.signal()

@@ -238,12 +238,14 @@ func (s *Source) lookContainer(ctx context.Context, id string) (bool, error) {
 func (s *Source) lookSandbox(ctx context.Context, id string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, session.CallTimeout)
 	defer cancel()
-	resp, err := s.runtime.PodSandboxStatus(ctx, &runtimev1.PodSandboxStatusRequest{PodSandboxId: id})
+	resp, err := s.runtime.PodSandboxStatus(ctx, &runtimev1.PodSandboxStatusRequest{PodSandboxId: id, Verbose: true})
 	if err != nil {
 		return false, s.judge("pod sandbox", id, err)
 	}
 	p := resp.GetStatus()
-	s.cfg.Feed.Put(s.sandboxRecord(p.GetId(), p.GetMetadata(), p.GetLabels(), p.GetAnnotations(), p.GetCreatedAt()))
+	rec := s.sandboxRecord(p.GetId(), p.GetMetadata(), p.GetLabels(), p.GetAnnotations(), p.GetCreatedAt())
+	rec.Resolvers = resolvers(resp.GetInfo())
+	s.cfg.Feed.Put(rec)
 	s.addresses(p)
 	return true, nil
 }
