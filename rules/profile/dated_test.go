@@ -11,7 +11,7 @@ func TestDatesAreGeneralisedAtOnce(t *testing.T) {
 		"/data/2026.01.02/part":            "/data/<n>.<n>.<n>/part",
 		"/var/log/app/2026-13-21.log":      "/var/log/app/2026-13-21.log",
 		"/srv/v120261121/x":                "/srv/v120261121/x",
-		"/var/log/app/segment-000017.log":  "/var/log/app/segment-000017.log",
+		"/var/log/app/segment-17.log":      "/var/log/app/segment-17.log",
 		"/backup/2026-11-21T07:30:00Z.tar": "/backup/<n>-<n>-<n>T<n>:<n>:<n>Z.tar",
 	} {
 		p := &Profile{Processes: []Process{{

@@ -30,7 +30,7 @@ var uuid = regexp.MustCompile(`(?i)(^|[^0-9a-z])[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-
 var rotated = regexp.MustCompile(`[^/]\.[0-9]{1,3}(\.(bz2|gz|lz4|old|xz|zip|zst))?$`)
 
 // uniqueShape is the shape that may stand for a path of which there will be another one each time: there is a date in it, a
-// uuid, a hash, a number that is a time or random, or the number that a log has when it is put aside.
+// uuid, a hash, a number that is a time, random or filled up with zeros, or the number that a log has when it is put aside.
 func uniqueShape(t *template) (Template, bool) {
 	if t.Kind != KindExact || !unique(t.Raw) {
 		return Template{}, false
@@ -53,7 +53,8 @@ func unique(path []byte) bool {
 				return true
 			}
 		}
-		if hex && len(word) >= uniqueHex {
+		// What is filled up with zeros is counted on.
+		if hex && (len(word) >= uniqueHex || len(word) >= hexWord && word[0] == '0') {
 			return true
 		}
 	}
