@@ -194,6 +194,10 @@ func TestEntriesAgreeWithProfiles(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+		bare, err := Compile(p, Options{Hasher: h})
+		if err != nil || bare.Len() > p.Compiled() {
+			t.Fatalf("seed %d: %d entries, %d are said to be the most: %v", seed, bare.Len(), p.Compiled(), err)
+		}
 		j := judge{set, h}
 		for range 200 {
 			deed := d.deed()

@@ -244,7 +244,7 @@ func tellable(key profile.Key, p *profile.Profile) (store.Effective, error) {
 	if p == nil {
 		return e, nil
 	}
-	if n := p.Len(); n > profile.MaxEntries {
+	if n := p.Compiled(); n > profile.MaxEntries {
 		return e, fmt.Errorf("effective profile: %w: %d, at most %d", profile.ErrLimit, n, profile.MaxEntries)
 	}
 	text := profile.EncodeBare(p)

@@ -2,13 +2,16 @@
 
 package profile
 
+import "fmt"
+
 // Effective returns what is allowed: what was observed, less what the overlay removes, and what the overlay adds. Either may
 // be nil. Candidates of both are left out. What an overlay removes is every entry that stands for nothing beyond what the
 // removal stands for; what it removes for the process Any is removed from every process.
 //
 // In the outcome every process that may run has a parent, Any if no layer named one, and arguments or AnyArguments. A
 // process whose parents or arguments were all removed, or are all candidates, may not run: it stays as context for what
-// else it lists, as long as that is anything. ErrLimit says that there would be more than MaxEntries entries.
+// else it lists, as long as that is anything. ErrLimit says that there would be more than MaxEntries entries when it is written
+// out for the kernel, as Compiled counts.
 func Effective(observed, overlay *Profile) (*Profile, error) {
 	if observed == nil && overlay == nil {
 		return &Profile{}, nil
@@ -50,6 +53,9 @@ func Effective(observed, overlay *Profile) (*Profile, error) {
 		}
 	}
 	effective.Processes = kept
+	if n := effective.Compiled(); n > MaxEntries {
+		return nil, fmt.Errorf("what is allowed of %s: %w: %d, at most %d", effective.Key, ErrLimit, n, MaxEntries)
+	}
 	return effective, nil
 }
 
