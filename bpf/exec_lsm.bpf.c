@@ -8,12 +8,13 @@
 #include "introduce.h"
 
 // Reports an exec that is refused.
-__inline void refused_send(struct scratch *s, struct linux_binprm *bprm, const struct exec_case *c)
+__inline void refused_send(struct scratch *s, struct linux_binprm *bprm, const struct hf_process *process,
+			   const struct exec_case *c)
 {
 	struct hf_file_op *record = (struct hf_file_op *)s->bytes;
 	struct file *file = LOAD1(bprm, file);
 	struct told_key key = {
-		.origin = record->head.origin,
+		.origin = origin_now(process),
 		.subject = c->subject,
 		.object = c->file.hash[0],
 		.policy = c->policy.id,
@@ -27,6 +28,8 @@ __inline void refused_send(struct scratch *s, struct linux_binprm *bprm, const s
 		scratch_release(s);
 		return;
 	}
+	head_fill(s, HF_EXECUTE, sizeof(*record), process);
+	__builtin_memset((char *)record + sizeof(struct hf_head), 0, sizeof(*record) - sizeof(struct hf_head));
 	record->file = c->file.is;
 	record->path_len = (__u16)text_path(s, &file->f_path);
 	record->target_len = (__u16)text_kernel_str(s, READ1(bprm, filename), TEXT_MAX);
@@ -54,34 +57,35 @@ SEC("lsm/bprm_check_security")
 int on_exec_check(__u64 *ctx)
 {
 	struct linux_binprm *bprm = ARG(ctx, 0, struct linux_binprm *);
-	struct task_struct *task = current_task();
-	struct file *file = LOAD1(bprm, file);
-	struct hf_process *process = process_now();
-	struct hf_file_op *record;
+	struct hf_process *process;
 	struct exec_case c = {};
 	struct scratch *s;
+	struct root root;
 	__u64 origin;
 
-	if (!judges() || !exec_enforced(process, &c.policy, &c.subject))
+	if (!judges())
 		return 0;
-	s = record_begin_of(HF_EXECUTE, sizeof(*record), process);
+	process = process_now();
+	if (!exec_enforced(process, &c.policy, &c.subject))
+		return 0;
+	s = scratch_claim();
 	if (!s)
 		return -EPERM;
-	record = (struct hf_file_op *)s->bytes;
-	__builtin_memset((char *)record + sizeof(struct hf_head), 0, sizeof(*record) - sizeof(struct hf_head));
-	origin = record->head.origin;
-	if (root_note(origin, task) && process)
+	origin = origin_now(process);
+	root = root_note(origin, current_task());
+	if (root.first && process)
 		process->flags |= HF_PROCESS_FIRST;
 	c.verdict = VERDICT_BLOCK;
 	c.signal = HF_SIGNAL_PROCESS;
 	c.reason = HF_REASON_EXECUTABLE;
-	if (exec_object(s, origin, file, &c))
+	s->size = sizeof(struct hf_file_op);
+	if (exec_object(s, origin, root.device, LOAD1(bprm, file), &c))
 		judge_early(&c, bprm);
 	if (c.verdict != VERDICT_BLOCK) {
 		scratch_release(s);
 		return 0;
 	}
-	refused_send(s, bprm, &c);
+	refused_send(s, bprm, process, &c);
 	return -EPERM;
 }
 

@@ -33,7 +33,7 @@ int on_fork(__u64 *ctx)
 		count(HF_C_PROCESS_MAP_FULL);
 	// 2. the report. CLONE_INTO_CGROUP: the child is born elsewhere, which no move between cgroups shows.
 	strayed = is_stray(process.origin, cgroup);
-	if (!strayed && !life_told(process.origin, process.exe, process.flags)) {
+	if (!strayed && !fork_told(&process)) {
 		count_normal(HF_FORK);
 		return 0;
 	}
@@ -59,17 +59,17 @@ __inline bool exec_place(struct scratch *s, struct task_struct *task, struct hf_
 {
 	struct file *exe = LOAD2(task, mm, exe_file);
 	__u64 origin = process ? process->origin : container_of_cgroup(task_cgroup(task));
-	bool first;
+	struct root root;
 
 	c->subject = process ? process->exe : HF_EXE_ANY;
 	if (!origin || !exe || !exec_concerns(task, c->subject))
 		return false;
-	first = root_note(origin, task);
+	root = root_note(origin, task);
 	s->size = sizeof(struct hf_exec);
-	if (!exec_object(s, origin, exe, c))
+	if (!exec_object(s, origin, root.device, exe, c))
 		return false;
 	if (process)
-		exec_note(process, c, first);
+		exec_note(process, c, root.first);
 	if (!policy_of(origin, &c->policy))
 		return false;
 	exec_judge(c, false, true);

@@ -40,14 +40,15 @@ __inline void task_place(struct scratch *s, struct task_struct *task, __u32 tgid
 	struct hf_process *process = process_of(tgid);
 	struct file *exe = LOAD2(task, mm, exe_file);
 	struct exec_case c = {};
+	struct root root;
 
 	if (!origin || !process || !exe || process->exe != HF_EXE_RUNTIME || !in_own_root(address_of(task)))
 		return;
-	root_note(origin, task);
-	if (!on_root(origin, record->file.device) && !is_own_mount(task, READ1(exe, f_path.mnt)) &&
+	root = root_note(origin, task);
+	if (record->file.device != root.device && !is_own_mount(task, READ1(exe, f_path.mnt)) &&
 	    !is_own_memory(task, &record->file, origin))
 		return;
-	if (!exec_object(s, origin, exe, &c))
+	if (!exec_object(s, origin, root.device, exe, &c))
 		return;
 	process->exe = subject_of(c.file.hash[0]);
 	process->flags |= c.file.source;

@@ -11,20 +11,27 @@
 // The classes whose being recorded makes a life told.
 #define LIFE (1ull << HF_FORK | 1ull << HF_EXEC | 1ull << HF_EXIT)
 
-// Whether the life of the container's processes that run the executable is told whole: no policy says what of it is
-// known, somebody records it, or it is still the runtime's. The flags are those of the process.
-__inline bool life_told(__u64 origin, __u64 exe, __u32 flags)
+// Whether the life of a container's processes is told whole: its policy does not say what of it is known, or somebody
+// records it.
+__inline bool life_told(__u64 origin, const struct hf_policy *policy)
 {
 	const struct hf_interest *interest;
-	const struct hf_policy *policy;
 
-	if (!origin || exe == HF_EXE_RUNTIME || flags & HF_PROCESS_LOUD)
-		return true;
-	policy = bpf_map_lookup_elem(&policy_by_container, &origin);
-	if (!policy || mode_of(policy, HF_SIGNAL_PROCESS) == HF_MODE_OFF)
+	if (mode_of(policy, HF_SIGNAL_PROCESS) == HF_MODE_OFF)
 		return true;
 	interest = interest_of(origin);
 	return interest && interest->all & LIFE;
+}
+
+// Whether the birth of the process is told.
+__inline bool fork_told(const struct hf_process *process)
+{
+	const struct hf_policy *policy;
+
+	if (!process->origin || process->exe == HF_EXE_RUNTIME || process->flags & HF_PROCESS_LOUD)
+		return true;
+	policy = bpf_map_lookup_elem(&policy_by_container, &process->origin);
+	return !policy || life_told(process->origin, policy);
 }
 
 // Brings the process map up to date and gives the process's entry, NULL when there is no room. A process of the host that
@@ -70,10 +77,10 @@ __inline void exec_note(struct hf_process *process, const struct exec_case *c, b
 // Whether an exec that was judged goes no further than the kernel: the policy lists it and nobody knows the process.
 __inline bool exec_quiet(struct task_struct *task, const struct hf_process *process, const struct exec_case *c)
 {
-	if (c->verdict || !process || process->flags & HF_PROCESS_TOLD)
+	if (c->verdict || !process || process->flags & (HF_PROCESS_TOLD | HF_PROCESS_LOUD))
 		return false;
-	if (life_told(process->origin, c->subject, process->flags))
+	if (c->subject == HF_EXE_RUNTIME || life_told(process->origin, &c->policy))
 		return false;
 	// A program that is given a connection for its input is shown, whatever the policy says.
-	return !(stdio_kind(task, 0) & (HF_STDIN_SOCKET | HF_STDIN_UNIX));
+	return !(stdin_kind(task) & (HF_STDIN_SOCKET | HF_STDIN_UNIX));
 }

@@ -27,10 +27,10 @@ __inline bool exec_concerns(struct task_struct *task, __u64 subject)
 }
 
 // Names the file, whose type the verifier knows, in the case. False when there is no room for the name.
-__inline bool exec_object(struct scratch *s, __u64 origin, struct file *file, struct exec_case *c)
+__inline bool exec_object(struct scratch *s, __u64 origin, __u32 root, struct file *file, struct exec_case *c)
 {
 	load_file(&c->file.is, LOAD1(file, f_inode));
-	c->file.source = source_of(origin, &c->file.is);
+	c->file.source = source_in(root, &c->file.is);
 	return name_known(s, origin, file, &c->file);
 }
 

@@ -14,16 +14,11 @@
 // AF_UNIX, include/linux/socket.h.
 #define FAMILY_UNIX 1
 
-// What descriptor n is, as the bit of hf_stdio for descriptor 0; 0 for anything but sockets and pipes.
-__inline __u32 stdio_kind(struct task_struct *task, __u32 n)
+// What an open file is, as the bit of hf_stdio for descriptor 0; 0 for anything but sockets and pipes.
+__inline __u32 file_kind(struct file *file)
 {
-	struct fdtable *table = READ2(task, files, fdt);
-	struct file **slots = READ1(table, fd), *file = NULL;
 	__u16 kind;
 
-	if (READ1(table, max_fds) <= n)
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), &slots[n]);
 	if (!file)
 		return 0;
 	kind = READ2(file, f_inode, i_mode) & S_IFMT;
@@ -33,6 +28,29 @@ __inline __u32 stdio_kind(struct task_struct *task, __u32 n)
 		return READ2(socket, sk, __sk_common.skc_family) == FAMILY_UNIX ? HF_STDIN_UNIX : HF_STDIN_SOCKET;
 	}
 	return kind == S_IFIFO ? HF_STDIN_PIPE : 0;
+}
+
+__inline __u32 stdio_kind(struct task_struct *task, __u32 n)
+{
+	struct fdtable *table = READ2(task, files, fdt);
+	struct file **slots = READ1(table, fd), *file = NULL;
+
+	if (READ1(table, max_fds) <= n)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &slots[n]);
+	return file_kind(file);
+}
+
+// The same for descriptor 0 of a task whose type the verifier knows.
+__inline __u32 stdin_kind(struct task_struct *task)
+{
+	struct fdtable *table = LOAD2(task, files, fdt);
+	struct file *file = NULL;
+
+	// Every table has room for this one.
+	if (table)
+		bpf_probe_read_kernel(&file, sizeof(file), LOAD1(table, fd));
+	return file_kind(file);
 }
 
 // The fixed part that does not come from the program's arguments. This and exec_argv are functions for what they need of the

@@ -90,9 +90,9 @@ static __attribute__((noinline)) bool name_known(struct scratch *s, __u64 origin
 
 	if (to->source != HF_SOURCE_IMAGE || !(to->is.flags & HF_FILE_OVERLAY))
 		return name_hash(s, origin, file, to->hash, &whole);
-	key.dentry = address_of(dentry);
-	key.parent = address_of(LOAD1(dentry, d_parent));
-	key.inode = address_of(LOAD1(file, f_inode));
+	key.dentry = (__u64)dentry;
+	key.parent = (__u64)LOAD1(dentry, d_parent);
+	key.inode = (__u64)LOAD1(file, f_inode);
 	key.number = to->is.inode;
 	key.name = LOAD1(dentry, d_name.hash);
 	key.length = LOAD1(dentry, d_name.len);

@@ -32,19 +32,31 @@ __attribute__((noinline)) int in_own_root(__u64 address)
 	return mine != theirs;
 }
 
-// Notes the task's root as that of the container, unless one is noted. Gives whether it was the first.
-__inline bool root_note(__u64 origin, struct task_struct *task)
-{
+// The device of a container's root, 0 where none could be noted, and whether it was noted just now.
+struct root {
 	__u32 device;
+	bool first;
+};
+
+// Notes the task's root as that of the container, unless one is noted.
+__inline struct root root_note(__u64 origin, struct task_struct *task)
+{
+	const __u32 *known = bpf_map_lookup_elem(&root_by_container, &origin);
+	struct root root = {};
 	int error;
 
-	if (bpf_map_lookup_elem(&root_by_container, &origin))
-		return false;
-	device = READ4(task, fs, root.dentry, d_sb, s_dev);
-	error = bpf_map_update_elem(&root_by_container, &origin, &device, BPF_NOEXIST);
+	if (likely(known)) {
+		root.device = *known;
+		return root;
+	}
+	root.device = READ4(task, fs, root.dentry, d_sb, s_dev);
+	error = bpf_map_update_elem(&root_by_container, &origin, &root.device, BPF_NOEXIST);
 	if (error < 0 && error != -EEXIST)
 		count(HF_C_CGROUP_MAP_FULL);
-	return !error;
+	root.first = !error;
+	known = bpf_map_lookup_elem(&root_by_container, &origin);
+	root.device = known ? *known : 0;
+	return root;
 }
 
 __inline bool on_root(__u64 origin, __u32 device)
@@ -64,12 +76,19 @@ __inline __u32 place_append(struct scratch *s, __u64 origin, __u64 mnt, __u64 de
 	return length;
 }
 
-// Where an executable file comes from: a bit of hf_source.
-__inline __u32 source_of(__u64 origin, const struct hf_file *file)
+// Where an executable file comes from, the device of the container's root being given: a bit of hf_source.
+__inline __u32 source_in(__u32 root, const struct hf_file *file)
 {
 	if (file->flags & HF_FILE_DELETED)
 		return HF_SOURCE_MEMORY;
 	if (file->flags & HF_FILE_UPPER)
 		return HF_SOURCE_UPPER;
-	return on_root(origin, file->device) ? HF_SOURCE_IMAGE : HF_SOURCE_VOLUME;
+	return file->device == root ? HF_SOURCE_IMAGE : HF_SOURCE_VOLUME;
+}
+
+__inline __u32 source_of(__u64 origin, const struct hf_file *file)
+{
+	const __u32 *root = bpf_map_lookup_elem(&root_by_container, &origin);
+
+	return source_in(root ? *root : 0, file);
 }
