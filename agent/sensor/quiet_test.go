@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -63,27 +62,23 @@ func (h *house) known(t *testing.T) uint64 {
 	return tally.Known[wire.SignalProcess]
 }
 
-// quietExecs is how many known execs are done; the environment asks for more.
-func quietExecs(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("HOLDFAST_QUIET_EXECS")
-	if text == "" {
-		return 300
+// quietExecs is how many known execs are done under the mode. The environment can ask for a long run of the strongest.
+func quietExecs(mode wire.Mode) int {
+	if mode == wire.ModeEnforce && os.Getenv("HOLDFAST_LONG") != "" {
+		return 50000
 	}
-	n, err := strconv.Atoi(text)
-	must(t, err)
-	return n
+	return 300
 }
 
 // testQuietKnown does known execs in each mode. Of the first process alone anything is told.
 func testQuietKnown(t *testing.T, r *rig, image string) {
-	times := quietExecs(t)
 	for i, mode := range []wire.Mode{wire.ModeLearn, wire.ModeMonitor, wire.ModeEnforce} {
 		h := newHouse(t, r, image, uint32(220+i))
 		h.runs(t, "/bin/sh")
 		h.list(t, wire.AllowExec, "/bin/sh", h.text("/bin/cat"), uint16(wire.SourceImage))
 		h.list(t, wire.AllowArguments, "/bin/cat", h.shape("/bin/cat\x00/etc/job-77\x00"), 1)
 		h.hold(t, map[wire.Signal]wire.Mode{wire.SignalProcess: mode})
+		times := quietExecs(mode)
 		before, err := r.sensor.Counted()
 		must(t, err)
 		first := h.sh(t, fmt.Sprintf("i=0; while [ $i -lt %d ]; do /bin/cat /etc/job-$i; i=$((i+1)); done", times))

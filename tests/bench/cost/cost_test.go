@@ -351,7 +351,8 @@ func spent(t *testing.T) int64 {
 	return own.Nano() + children.Utime.Nano() + children.Stime.Nano()
 }
 
-// show prints the first column as it is, and of the others what they add to it, altogether and in the programs alone.
+// show prints the first column as it is, and of the others what they add to it, altogether and in the programs alone; below,
+// what is known of others.
 func show(columns []column) {
 	header := fmt.Sprintf("%-12s", "instructions")
 	for i, c := range columns {
@@ -369,6 +370,7 @@ func show(columns []column) {
 		}
 		fmt.Println(line)
 	}
+	fmt.Print(peers)
 }
 
 // detail prints which programs ran for the deeds of a column: how often for one deed, and for how many instructions.
