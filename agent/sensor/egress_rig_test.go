@@ -238,6 +238,7 @@ func TestEgress(t *testing.T) {
 		{"Routes", testEgressRoutes},
 		{"Metadata", testEgressMetadata},
 		{"Listen", testEgressListen},
+		{"ListenMultipath", testEgressListenMultipath},
 		{"Sockets", testEgressSockets},
 		{"Passed", testEgressPassed},
 		{"Questions", testEgressQuestions},

@@ -57,7 +57,8 @@ func TestNetworkDeed(t *testing.T) {
 		"borrow":        deedBorrow,
 
 		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
-		"socket": deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,
+		"listen multipath": deedListenMultipath,
+		"socket":           deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,
 		"expired": deedExpired, "crowd": deedCrowd, "questions": deedQuestions, "answers": deedAnswers,
 	}
 	s := say{}

@@ -83,6 +83,8 @@ func execDeeds() []execDeed {
 		{"moved to what is listed", enforceProcess, nil,
 			"/bin/cp /bin/touch /tmp/x && /bin/mv /tmp/x /bin/true && exec -a touch /bin/true " + proof, false,
 			refused("/bin/true", process, wire.ReasonDrift)},
+		{"copied up", enforceProcess, listChmod, "/bin/chmod 755 /bin/true; exec -a touch /bin/true " + proof, false,
+			refused("/bin/true", process, wire.ReasonDrift)},
 		{"dropped", enforceProcess, nil, "/bin/cp /bin/touch /tmp/touch; /tmp/touch " + proof, false,
 			refused("/tmp/touch", process, wire.ReasonDrift)},
 		{"dropped under protection", enforceProtect, nil, "/bin/cp /bin/touch /tmp/touch; /tmp/touch " + proof, false,
@@ -112,6 +114,8 @@ func execDeeds() []execDeed {
 func listRoots(t *testing.T, h *house) {
 	h.runs(t, "/bin/mkdir", "/bin/chroot", "/bin/unshare")
 }
+
+func listChmod(t *testing.T, h *house) { h.runs(t, "/bin/chmod") }
 
 func listDropped(t *testing.T, h *house) {
 	h.list(t, wire.AllowExec, "", h.text("/tmp/touch"), uint16(wire.SourceUpper))

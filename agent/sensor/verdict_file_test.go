@@ -99,6 +99,7 @@ func testFileVerdicts(t *testing.T, r *rig) {
 	}
 	t.Run("templates", func(t *testing.T) { testTemplates(t, r, image) })
 	t.Run("told once", func(t *testing.T) { testToldOnce(t, r, image) })
+	t.Run("known", func(t *testing.T) { testKnown(t, r) })
 	t.Run("library", func(t *testing.T) { testLibraryVerdict(t, r, image) })
 }
 

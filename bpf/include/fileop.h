@@ -18,6 +18,9 @@ struct file_op {
 	bool protected;
 	// Whether a policy speaks of it.
 	bool judged;
+	// Whether it lists what was asked of it so far, and whether anything was that it does not list.
+	bool known;
+	bool unknown;
 	// The path that was appended last: where it stands, its length, and whether it was cut.
 	__u32 at;
 	__u32 length;
@@ -75,7 +78,7 @@ __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *r
 
 	if (!judges())
 		return false;
-	op->watched = op->protected = false;
+	op->watched = op->protected = op->known = op->unknown = false;
 	op->want = wanted_of(type, origin);
 	op->judged = op_concerns(type, origin, &policy, &subject);
 	if (op->want == WANT_NOT && !op->judged) {
@@ -184,7 +187,10 @@ __inline void op_judge(struct file_op *op, __u32 deed)
 		return;
 	if (deed == HF_MAY_READ && !op->protected)
 		return;
-	path_judge(op->s->slot, op->at, op->length, deed | (op->cut ? JUDGE_CUT : 0));
+	if (path_judge(op->s->slot, op->at, op->length, deed | (op->cut ? JUDGE_CUT : 0)) == JUDGED_KNOWN)
+		op->known = true;
+	else
+		op->unknown = true;
 }
 
 // Whether the verdict in the head of the slot's record is to be told: the same one once a second. Global, for its key's
@@ -218,6 +224,9 @@ __inline int op_end(struct file_op *op, bool urgent)
 	__u32 flags = op->record->head.flags & HF_F_VERDICT;
 	bool tells = flags && case_tells(op->s->slot);
 
+	// What the policy lists is no news under a watched name either.
+	if (op->want == WANT_NOT || (op->known && !op->unknown))
+		op->watched = false;
 	if (op->watched)
 		op->record->head.flags |= HF_F_WATCHED;
 	if (op->watched || op->want == WANT_ALL || tells) {

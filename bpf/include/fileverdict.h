@@ -134,8 +134,11 @@ __inline __u32 case_settle(struct hf_head *head, struct file_case *c, __u32 sign
 	return flag;
 }
 
+// What judging gives where the policy lists the deed and is in force, beyond what is learned; no flag of hf_flag.
+#define JUDGED_KNOWN 0x10000
+
 // Judges a deed on the path that stands at the offset in the buffer; hf_access_bit says which. Reading is asked about only
-// of what is protected.
+// of what is protected. Gives the flag of what is not listed.
 __inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u32 length, __u32 want, bool cut)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
@@ -148,7 +151,9 @@ __inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u3
 	if (case_allowed(s->slot, want, cut) == want) {
 		if (mode_of(&c->policy, HF_SIGNAL_FILE))
 			count_known(&c->policy, HF_SIGNAL_FILE);
-		return 0;
+		return mode_of(&c->policy, stronger(&c->policy, HF_SIGNAL_FILE, HF_SIGNAL_PROTECT)) > HF_MODE_LEARN
+			       ? JUDGED_KNOWN
+			       : 0;
 	}
 	if (want & HF_MAY_READ)
 		return case_settle(head, c, stronger(&c->policy, HF_SIGNAL_FILE, HF_SIGNAL_PROTECT),
