@@ -101,7 +101,7 @@ func (c *Controller) set(of *[]compiled, settings []Setting, local bool, now tim
 	list, err := compile(settings)
 	*of = list
 	c.rules.settings = slices.SortedStableFunc(slices.Values(slices.Concat(c.local, c.remote)), func(a, b compiled) int {
-		return cmp.Or(b.Set.Compare(a.Set), cmp.Compare(b.ID, a.ID))
+		return a.rank().Compare(b.rank())
 	})
 	for _, r := range c.containers {
 		r.subject = c.rules.subject(r.Container, r.annotated)

@@ -52,7 +52,7 @@ type rules struct {
 	defaults profile.Modes
 }
 
-// subject is a container with the modes that its annotations ask for, and the settings that are about it, newest first.
+// subject is a container with the modes that its annotations ask for, and the settings that are about it, the one that counts first.
 type subject struct {
 	Container
 	annotated profile.Modes

@@ -44,17 +44,11 @@ func (s *Setting) covers(signal profile.Signal) bool {
 }
 
 // exact reports whether the setting names one workload.
-func (s *Setting) exact() bool {
-	part := strings.Split(s.Workload, "/")
-	return len(part) >= 2 && !strings.ContainsAny(part[0]+part[1], `*?[\`)
-}
+func (s *Setting) exact() bool { return profile.NamesOne(s.Workload) }
 
-// newer reports whether the setting was made after another.
-func (s *Setting) newer(o *Setting) bool {
-	if !s.Set.Equal(o.Set) {
-		return s.Set.After(o.Set)
-	}
-	return s.ID > o.ID
+// rank is what tells whether the setting counts before others.
+func (s *Setting) rank() profile.Setting {
+	return profile.Setting{Workload: s.Workload, Set: s.Set, ID: s.ID, Until: s.Until}
 }
 
 // String names the setting for people.
@@ -99,16 +93,6 @@ func compile(settings []Setting) ([]compiled, error) {
 		}
 		list = append(list, compiled{s, pattern})
 	}
-	slices.SortStableFunc(list, func(a, b compiled) int {
-		switch {
-		case a.newer(&b.Setting):
-			return -1
-		case b.newer(&a.Setting):
-			return 1
-		default:
-			return 0
-		}
-	})
 	return list, errors.Join(errs...)
 }
 

@@ -30,9 +30,11 @@ const modeHelp = `Show and change what is done about deeds that a workload's pro
   off       nobody looks
 
 A mode is set for the workloads that match a pattern over namespace/workload/container, and for some signals or all of them:
-process, file, egress, and protect, the rules that need no learning. The newest setting that matches counts. A setting with
-an end lies over the others and gives way when its time has come. Where nothing is set, the annotation holdfast.dev/mode, the
-agent's own configuration and its default decide, in this order; 'mode show' says which did. Every change is kept with who
+process, file, egress, and protect, the rules that need no learning. Of the settings that match the most specific counts: one
+that names the container before one that names the workload, and that before a pattern; and of those that are alike the
+newest. A setting with an end lies over all others, the newest first, and gives way when its time has come. The annotation
+holdfast.dev/mode goes before patterns. Where nothing is set, the agent's own configuration and its default decide; 'mode show'
+says which did, and 'mode list --workload' what there is to decide. Every change is kept with who
 made it, why and when. Changing modes needs a token of the role admin.`
 
 const modeExamples = `  holdfast mode                                                  # the settings that hold
@@ -45,7 +47,18 @@ const modeExamples = `  holdfast mode                                           
   holdfast mode switches --workload shop/web                     # brakes and promotions too`
 
 func newMode(a *app) *cobra.Command {
-	list := func(cmd *cobra.Command, _ []string) error { return a.listModes(cmd.Context(), false) }
+	var workload string
+	list := func(cmd *cobra.Command, _ []string) error { return a.listModes(cmd.Context(), workload, false) }
+	listed := &cobra.Command{
+		Use:   "list",
+		Short: "Show the settings that hold, the newest first",
+		Long: "Show the settings that hold, the newest first, or those about one workload's container, the one that counts first. Where\n" +
+			"they say nothing of a signal, or the first of them is a pattern, see 'mode show'.",
+		Example: "  holdfast mode list\n  holdfast mode list --workload shop/web/nginx\n  holdfast mode list -o json | jq 'select(.until)'",
+		Args:    cobra.NoArgs,
+		RunE:    list,
+	}
+	listed.Flags().StringVarP(&workload, "workload", "w", "", "only those about this `NAMESPACE/WORKLOAD/CONTAINER`")
 	cmd := &cobra.Command{
 		Use:     "mode",
 		Aliases: []string{"modes"},
@@ -56,19 +69,13 @@ func newMode(a *app) *cobra.Command {
 		RunE:    list,
 	}
 	cmd.AddCommand(
-		&cobra.Command{
-			Use:     "list",
-			Short:   "Show the settings that hold, the newest first",
-			Example: "  holdfast mode list\n  holdfast mode list -o json | jq 'select(.until)'",
-			Args:    cobra.NoArgs,
-			RunE:    list,
-		},
+		listed,
 		&cobra.Command{
 			Use:     "history",
 			Short:   "Show every setting that ever was, and how it ended",
 			Example: "  holdfast mode history\n  holdfast mode history -o json | jq 'select(.author == \"ann\")'",
 			Args:    cobra.NoArgs,
-			RunE:    func(cmd *cobra.Command, _ []string) error { return a.listModes(cmd.Context(), true) },
+			RunE:    func(cmd *cobra.Command, _ []string) error { return a.listModes(cmd.Context(), "", true) },
 		},
 		newModeSet(a), newModeClear(a), newModeBreakGlass(a), newModeShow(a), newModeSwitches(a),
 	)
@@ -267,7 +274,7 @@ func newModeClear(a *app) *cobra.Command {
 
 // settingsOf returns the ids of the settings for exactly a pattern.
 func (s *session) settingsOf(ctx context.Context, workload string) ([]uint64, error) {
-	objects, err := s.modeSettings(ctx, false)
+	objects, err := s.modeSettings(ctx, "", false)
 	if err != nil {
 		return nil, err
 	}

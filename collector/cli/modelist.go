@@ -15,17 +15,21 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// modeSettings asks for the settings that hold, or for all that ever were.
-func (s *session) modeSettings(ctx context.Context, history bool) ([]json.RawMessage, error) {
+// modeSettings asks for the settings that hold, or for those of them that are about one workload's container, or for all that
+// ever were.
+func (s *session) modeSettings(ctx context.Context, workload string, history bool) ([]json.RawMessage, error) {
 	var answer struct {
 		Settings []json.RawMessage `json:"settings"`
 		History  []json.RawMessage `json:"history"`
 	}
-	path := modesPath
+	path, query := modesPath, url.Values{}
 	if history {
 		path += "/history"
 	}
-	err := s.get(ctx, path, url.Values{}, &answer)
+	if workload != "" {
+		query.Set("workload", workload)
+	}
+	err := s.get(ctx, path, query, &answer)
 	return append(answer.Settings, answer.History...), err
 }
 
@@ -52,12 +56,12 @@ func objects[T any](s *session, list []json.RawMessage, what string, columns []t
 	return table.Flush()
 }
 
-func (a *app) listModes(ctx context.Context, history bool) error {
+func (a *app) listModes(ctx context.Context, workload string, history bool) error {
 	s, err := a.open()
 	if err != nil {
 		return err
 	}
-	list, err := s.modeSettings(ctx, history)
+	list, err := s.modeSettings(ctx, workload, history)
 	if err != nil {
 		return err
 	}

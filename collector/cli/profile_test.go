@@ -157,6 +157,7 @@ func TestModeOutput(t *testing.T) {
 		{"mode-set-again", admin, []string{"mode", "set", "shop/web", "monitor", "--reason", "too early"}},
 		{"mode-set-json", admin, []string{"mode", "set", "", "off", "-s", "file", "--reason", "noise", "-o", "json"}},
 		{"mode-list", viewer, []string{"mode", "list"}},
+		{"mode-list-workload", viewer, []string{"mode", "list", "--workload", "shop/web/app"}},
 		{"mode-list-wide", viewer, []string{"mode", "list", "-o", "wide"}},
 		{"mode-list-json", viewer, []string{"mode", "list", "-o", "json"}},
 		{"mode-show", viewer, []string{"mode", "show", "shop/web"}},

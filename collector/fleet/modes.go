@@ -94,6 +94,36 @@ func (f *Fleet) Modes(ctx context.Context) ([]store.ModeSetting, uint64, error) 
 	return holding(all, f.now()), version, err
 }
 
+// ModesOf returns the settings that hold and are about a workload's container, the one that counts first.
+func (f *Fleet) ModesOf(ctx context.Context, namespace, workload, container string) ([]store.ModeSetting, uint64, error) {
+	all, version, err := f.Modes(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	about, err := settingsAbout(all, namespace+"/"+workload+"/"+container)
+	return about, version, err
+}
+
+// settingsAbout gives the settings about namespace/workload/container in the order of profile.Setting.
+func settingsAbout(all []store.ModeSetting, name string) ([]store.ModeSetting, error) {
+	var about []store.ModeSetting
+	for _, s := range all {
+		m, err := store.Compile(store.Filter{Workload: s.Workload})
+		if err != nil {
+			return nil, fmt.Errorf("mode setting %d: %w", s.ID, err)
+		}
+		if m.Workload(name) {
+			about = append(about, s)
+		}
+	}
+	slices.SortFunc(about, func(a, b store.ModeSetting) int { return precedence(a).Compare(precedence(b)) })
+	return about, nil
+}
+
+func precedence(s store.ModeSetting) profile.Setting {
+	return profile.Setting{Workload: s.Workload, Set: s.Set, ID: s.ID, Until: s.Until}
+}
+
 // ModeHistory returns the newest settings, ended or not, the newest first, at most limit.
 func (f *Fleet) ModeHistory(ctx context.Context, limit int) ([]store.ModeSetting, error) {
 	return f.store.ModeHistory(ctx, limit)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -19,6 +20,7 @@ import (
 // Modes is what the API asks of modes. fleet.Fleet is one; its methods say which errors they return.
 type Modes interface {
 	Modes(ctx context.Context) ([]store.ModeSetting, uint64, error)
+	ModesOf(ctx context.Context, namespace, workload, container string) ([]store.ModeSetting, uint64, error)
 	ModeHistory(ctx context.Context, limit int) ([]store.ModeSetting, error)
 	SetMode(ctx context.Context, s store.ModeSetting, by fleet.Author) (set store.ModeSetting, replaced []store.ModeSetting, version uint64, err error)
 	ClearMode(ctx context.Context, id uint64, by fleet.Author) (store.ModeSetting, uint64, error)
@@ -30,7 +32,7 @@ const maxHistory = 1000
 func (s *server) modeRoutes() []route {
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	return []route{
-		{get, "/api/v1/modes", store.RoleViewer, nil, s.modes},
+		{get, "/api/v1/modes", store.RoleViewer, []string{"workload"}, s.modes},
 		{post, "/api/v1/modes", store.RoleAdmin, nil, s.setMode},
 		{del, "/api/v1/modes/{id}", store.RoleAdmin, []string{"reason"}, s.clearMode},
 		{get, "/api/v1/modes/history", store.RoleViewer, nil, s.modeHistory},
@@ -58,18 +60,32 @@ func newModes(all []store.ModeSetting) []view.ModeSetting {
 	return modes
 }
 
-func (s *server) modes(w http.ResponseWriter, r *http.Request, _ params) error {
+// modes answers with the settings that hold, the newest first, or with those about one workload's container, the one that
+// counts first.
+func (s *server) modes(w http.ResponseWriter, r *http.Request, p params) error {
 	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
 	defer cancel()
-	all, version, err := s.Fleet.Modes(ctx)
+	all, version, err := s.modesAbout(ctx, p.text("workload"))
 	if err != nil {
 		return err
 	}
-	slices.Reverse(all)
 	return s.reply(w, r, struct {
 		Version  uint64             `json:"version"`
 		Settings []view.ModeSetting `json:"settings"`
 	}{version, newModes(all)})
+}
+
+func (s *server) modesAbout(ctx context.Context, name string) ([]store.ModeSetting, uint64, error) {
+	if name == "" {
+		all, version, err := s.Fleet.Modes(ctx)
+		slices.Reverse(all)
+		return all, version, err
+	}
+	part := strings.Split(name, "/")
+	if len(part) != 3 {
+		return nil, 0, invalid("workload", "%.80q is not namespace/workload/container", name)
+	}
+	return s.Fleet.ModesOf(ctx, part[0], part[1], part[2])
 }
 
 func (s *server) modeHistory(w http.ResponseWriter, r *http.Request, _ params) error {

@@ -6,7 +6,7 @@ import "time"
 
 // ModeSetting is a mode that a person has set.
 type ModeSetting struct {
-	// ID is unique and never used again. Of settings for the same workload and signal the higher one counts.
+	// ID is unique and never used again. Of settings that are as specific the higher one counts.
 	ID uint64 `json:"id"`
 	// Workload is a shell pattern over namespace/workload/container; empty means every one.
 	Workload string `json:"workload"`
