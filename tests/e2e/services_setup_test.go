@@ -50,7 +50,7 @@ var services = []service{
 		return []string{"--protected-mode", "no", "--enable-protected-configs", "yes", "--bind", "*", "--dir", "/var/lib/redis", "--logfile", "/var/lib/redis/redis.log",
 			"--save", "3 5", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "20", "--auto-aof-rewrite-min-size", "32kb"}
 	}},
-	{name: "postgres", port: lab.PostgresPort, probe: []string{"pg_isready", "-h", "127.0.0.1"}, image: imageOf(lab.Postgres), args: func(*field) []string {
+	{name: "postgres", port: lab.PostgresPort, probe: []string{"pg_isready", "-h", "127.0.0.1", "-t", "60"}, image: imageOf(lab.Postgres), args: func(*field) []string {
 		return []string{"-c", "autovacuum_naptime=1s", "-c", "autovacuum_vacuum_threshold=50", "-c", "autovacuum_analyze_threshold=50",
 			"-c", "checkpoint_timeout=30s", "-c", "min_wal_size=32MB", "-c", "max_wal_size=32MB", "-c", "work_mem=64kB", "-c", "shared_buffers=16MB",
 			"-c", "logging_collector=on", "-c", "log_rotation_age=1min", "-c", "log_rotation_size=64kB", "-c", "log_checkpoints=on",

@@ -29,7 +29,7 @@ def database():
 def prepare():
     """Once a worker, as many frameworks do it."""
     path = "/var/log/app/worker-%d.log" % os.getpid()
-    log.addHandler(logging.handlers.RotatingFileHandler(path, maxBytes=16384, backupCount=2))
+    log.addHandler(logging.handlers.RotatingFileHandler(path, maxBytes=256, backupCount=2))
     with database() as db, db.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(1)")
         cursor.execute("CREATE TABLE IF NOT EXISTS notes (id bigserial PRIMARY KEY, item int, note text)")
