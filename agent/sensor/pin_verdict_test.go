@@ -26,7 +26,9 @@ func (k *kept) view(t *testing.T) *rig {
 	}
 	policies, err := l.makePolicies()
 	must(t, err)
-	return &rig{root: cgroupRoot(t), sensor: &Sensor{loader: l, policies: policies}}
+	s := &Sensor{loader: l, policies: policies}
+	must(t, s.readInterests())
+	return &rig{root: cgroupRoot(t), sensor: s}
 }
 
 // TestEnforcedThroughKills holds a container to its policy while the agent is killed, started anew and replaced by another
