@@ -20,7 +20,7 @@ func actWatch(s say) error {
 			return err
 		}
 	}
-	for _, name := range []string{"plain/file", "plain/shadow-of-test", "plain/tls.key", "secrets/key", "bin/tool"} {
+	for _, name := range []string{"plain/file", "plain/shadow-of-test", "plain/tls.key", "plain/certificate.key", "secrets/key", "bin/tool"} {
 		if err := os.WriteFile(name, nil, 0o755); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func testWatch(t *testing.T, r *rig) {
 		got = append(got, event.Name(e.Type)+" "+strings.TrimPrefix(string(e.Path()), dir+"/"))
 	}
 	want := []string{
-		"open plain/shadow-of-test", "open plain/tls.key", "open secrets/key", "create bin/tool", "open bin/tool", "rename plain/file", "unlink bin/moved",
+		"open plain/shadow-of-test", "open plain/tls.key", "open plain/certificate.key", "open secrets/key", "create bin/tool", "open bin/tool", "rename plain/file", "unlink bin/moved",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
