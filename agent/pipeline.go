@@ -128,10 +128,11 @@ func (p *pipeline) follow(ev *event.Event) {
 	switch ev.Type {
 	case wire.TypeCgroupMkdir:
 		body := ev.Cgroup()
+		// Before the registry, which may have the container arrive at once.
+		p.guard.Born(body.Id, ev.Head.Time)
 		p.registry.Born(container.Birth{
 			Cgroup: body.Id, Parent: body.Parent, Name: string(ev.Text()), At: time.Unix(0, ev.Time),
 		})
-		p.guard.Born(body.Id, ev.Head.Time)
 	case wire.TypeCgroupRmdir:
 		p.registry.Gone(ev.Cgroup().Id)
 		p.guard.Gone(ev.Cgroup().Id)

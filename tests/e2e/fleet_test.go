@@ -19,7 +19,7 @@ import (
 )
 
 // fleetScript does what it is asked to by files in /tmp/want, once each on the first node and again and again on the second,
-// and runs what was dropped all the time.
+// where it also runs what was dropped all the time: on the first, that would be an incident, during which nothing is learned.
 const fleetScript = `mkdir -p /tmp/want; cp /usr/bin/busybox /tmp/true
 while :; do
 	for p in first second third away; do
@@ -28,7 +28,7 @@ while :; do
 			/opt/$p/true; echo $p $?
 		fi
 	done
-	/tmp/true; echo dropped $?
+	if [ $0 = always ]; then /tmp/true; echo dropped $?; fi
 	usleep 20000
 done 2>/dev/null`
 
