@@ -93,7 +93,7 @@ func yielded[T item[T]](items, later []T) []T {
 
 // Candidates returns what waits for a person to confirm it: entries of an observed profile that were not learned in the
 // ordinary way, less those that the overlay has decided on and those that are allowed anyhow. What a process did that
-// waits itself is listed with it, not by itself. The overlay may be nil.
+// waits itself is listed with it, not by itself, unless its executable is allowed. The overlay may be nil.
 func Candidates(observed, overlay *Profile) ([]Entry, error) {
 	effective, err := Effective(observed, overlay)
 	if err != nil {
@@ -115,7 +115,9 @@ func Candidates(observed, overlay *Profile) ([]Entry, error) {
 			continue
 		}
 		one := Profile{Key: observed.Key, Processes: []Process{*p}}
-		for _, e := range one.Entries() {
+		entries := one.Entries()
+		waits = waits && !slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == ProcessEntry && allows.has(e) })
+		for _, e := range entries {
 			if e.Seen.Origin != Candidate || waits && e.Kind != ProcessEntry {
 				continue
 			}

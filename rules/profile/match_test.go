@@ -327,6 +327,53 @@ func sameExecutables(t *testing.T, a, b *Profile) {
 	}
 }
 
+// TestCandidatesOfAnAllowedExecutable lists what an executable of the image did that is not learned, while it is learned
+// itself.
+func TestCandidatesOfAnAllowedExecutable(t *testing.T) {
+	observed := layer(t, `
+- path: /bin/app
+  parents: [{path: (runtime)}]
+  files: [{path: /tmp/before, access: [write]}]
+- path: /bin/app
+  seen: {origin: candidate, suspect: during an incident}
+  parents: [{path: (runtime), seen: {origin: candidate, suspect: during an incident}}, {path: /bin/sh, seen: {origin: candidate, suspect: during an incident}}]
+  files: [{path: /tmp/before, access: [write], seen: {origin: candidate, suspect: during an incident}}, {path: /tmp/after, access: [write], seen: {origin: candidate, suspect: during an incident}}]
+`)
+	text := func(entries []Entry) string {
+		var lines []string
+		for _, e := range entries {
+			lines = append(lines, fmt.Sprintf("%s %s: %s", e.Kind, e.Process, e.Text))
+		}
+		return strings.Join(lines, "\n")
+	}
+	candidates, err := Candidates(observed, nil)
+	if want := "parent /bin/app: /bin/sh\nfile /bin/app: write /tmp/after"; err != nil || text(candidates) != want {
+		t.Fatalf("candidates (%v)\n%s\nwant\n%s", err, text(candidates), want)
+	}
+	at := newRandom(1).time()
+	rejected, err := Reject(nil, observed.Key, candidates[1:], "ann", "never", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := Candidates(observed, rejected); err != nil || text(left) != "parent /bin/app: /bin/sh" {
+		t.Errorf("left after rejecting (%v):\n%s", err, text(left))
+	}
+	approved, err := Approve(rejected, observed.Key, candidates[:1], "bob", "fine", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := Candidates(observed, approved); err != nil || len(left) != 0 {
+		t.Errorf("left after all was decided (%v):\n%s", err, text(left))
+	}
+	effective, err := Effective(observed, approved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := effective.Processes[0]; len(effective.Processes) != 1 || len(p.Parents) != 2 || len(p.Files) != 1 {
+		t.Errorf("in force:\n%s", EncodeBare(effective))
+	}
+}
+
 func TestCandidates(t *testing.T) {
 	observed := layer(t, `
 - path: /bin/app

@@ -64,7 +64,10 @@ func TestIncidentsAreNotLearned(t *testing.T) {
 	})
 	order("on")
 	await("what it did after", func() error {
-		return has(candidatesOf(t, r), "/tmp/after during an incident")
+		if err := has(candidatesOf(t, r), "/tmp/after during an incident"); err != nil {
+			return fmt.Errorf("%w; learned: %q", err, learnedOf(t, r))
+		}
+		return nil
 	})
 	if has(learnedOf(t, r), "/tmp/after") == nil {
 		t.Error("what was done during the incident was learned")
