@@ -78,7 +78,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"unit: $(PRODUCT) ./tests/arch ./tests/tally" \
 		"race: -race -short $(PRODUCT)" \
 		"containers: -p 1 ./tests/lab/..." \
-		"end to end: -v -p 1 -timeout 15m ./tests/e2e/..." \
+		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
 		"effects: -v ./tests/effect" \
 		"effects in machines! $(VMTEST) --kernels 6.1,6.12 --lsm bpf --run $(EFFECT_TESTS)" \
