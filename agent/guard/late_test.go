@@ -50,6 +50,14 @@ func TestKill(t *testing.T) {
 		t.Fatalf("it was ended: %v", err)
 	}
 	exe, arguments := describe(pid)
+	// Start returns when the exec has closed what is to be closed, a little before the new arguments are in place.
+	for range 1000 {
+		if arguments != "" {
+			break
+		}
+		time.Sleep(time.Millisecond)
+		exe, arguments = describe(pid)
+	}
 	if exe == "" || arguments != "sleep\x001000\x00" {
 		t.Errorf("it is described as %q, %q", exe, arguments)
 	}
