@@ -50,8 +50,8 @@ type Config struct {
 	// the re-walks that Run does after losses.
 	Walk func(ctx context.Context) ([]Birth, error)
 	// OnResolved is called for every container's cgroup when its identity is known, be it at birth, and for every cgroup
-	// that was reported pending, when that ended; each time after the identity was published. It is called on any
-	// goroutine without locks held and must not block. It can come for a cgroup that nobody asked about.
+	// that was reported pending, when that ended; each time after the identity was published; and again when its pod's DNS
+	// servers become known after that. It is called on any goroutine without locks held and must not block. It can come for a cgroup that nobody asked about.
 	OnResolved func(cgroup uint64, c *Container)
 	// OnPlaced is called for every cgroup found to be a container's or to lie inside one, on the same terms.
 	OnPlaced func(cgroup, container uint64)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,31 @@ func TestLookupAllocatesNothing(t *testing.T) {
 
 // TestMemoryPerContainer bounds what a container costs: with 500 of them the registry has to be a small part of the
 // agent's 80 MiB.
+// TestResolversAreTold: of containers that had their names before the DNS servers of their pod were known, it is told again.
+func TestResolversAreTold(t *testing.T) {
+	var told []string
+	r := newRegistry(t, Config{OnResolved: func(cgroup uint64, c *Container) {
+		told = append(told, fmt.Sprint(cgroup, c.Resolvers))
+	}})
+	seed(r)
+	daemon, cri := newFeed(t, r, "containerd", RankRuntime), newFeed(t, r, "cri", RankCRI)
+	for i := range 2 {
+		daemon.Put(podRecord(i))
+		r.Born(Birth{Cgroup: uint64(10 + i), Parent: 3, Name: fmt.Sprintf("%064x", i)})
+	}
+	pod := podRecord(0)
+	sandbox := Record{
+		Key: Key{"k8s.io", pod.SandboxID}, Sandbox: true, Pod: pod.Pod, PodUID: pod.PodUID, Namespace: pod.Namespace,
+		Resolvers: []netip.Addr{netip.MustParseAddr("10.0.0.53")},
+	}
+	cri.Put(sandbox)
+	cri.Put(sandbox)
+	want := []string{"10 []", "11 []", "10 [10.0.0.53]", "11 [10.0.0.53]"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 func TestMemoryPerContainer(t *testing.T) {
 	const containers, limit = 2000, 8 << 10
 	heap := func() uint64 {

@@ -341,8 +341,10 @@ func (r *Registry) join(rec *record, rank Rank, in *Record) {
 	if in.PodLabels == nil && in.Annotations == nil && in.Resolvers == nil {
 		return
 	}
-	if in.Resolvers != nil {
+	var resolved []*entry
+	if in.Resolvers != nil && !slices.Equal(p.resolvers, in.Resolvers) {
 		p.resolvers = in.Resolvers
+		resolved = r.resolvedOf(p)
 	}
 	if in.PodLabels != nil {
 		p.labels[rank] = in.PodLabels
@@ -351,6 +353,21 @@ func (r *Registry) join(rec *record, rank Rank, in *Record) {
 		p.annotations[rank] = in.Annotations
 	}
 	r.publishPod(p)
+	for _, e := range resolved {
+		r.announce(e, e.current.Load())
+	}
+}
+
+// resolvedOf are the containers of a pod that have been announced, by their cgroups.
+func (r *Registry) resolvedOf(p *pod) []*entry {
+	var list []*entry
+	for rec := range p.members {
+		if rec.entry != nil && rec.entry.state() == StateResolved {
+			list = append(list, rec.entry)
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(a.cgroup, b.cgroup) })
+	return list
 }
 
 // podKey names the pod of a record: its uid, or its sandbox where there is none.

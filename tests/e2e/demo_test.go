@@ -87,7 +87,7 @@ func TestDemo(t *testing.T) {
 		"$ holdfast alerts", "shop/stage/webshop", "stage-7f9c8d6b5-q4k8m", "/etc/shadow was opened", "token was opened",
 		"metadata service 169.254.169.254", "/tmp/.x was run, which is not from the image", "in no file", "/usr/bin/dbus-helper was created",
 		"packet socket was opened", "shell was started with a network connection", "node-1  connected", "export HOLDFAST_ADDRESS=",
-		"shop/web/webshop", "'echo On its way: <n>'", "Killed for running /usr/bin/busybox", "Killed for opening /tmp/.x",
+		"shop/web/webshop", "'echo On its way: <n>'", "Killed for running /usr/bin/busybox", "Killed for creating /tmp/.x",
 		"Killed for running /srv/uploads/x", "Killed for running /usr/lib64/ld-linux", "Killed for running /memfd",
 		"Blocked contacting 203.0.113.66 port 80", "Killed for opening /run/secrets/kubernetes.io/serviceaccount/token",
 		"and every one was answered", "What would allow it",
