@@ -30,8 +30,8 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 	--pkg ./tests/kernel/guest --pkg ./agent/probe --pkg ./agent/enforce --pkg ./agent/sensor --pkg ./tests/effect
 
 # Each start of an agent takes many seconds in a machine: what restarts it again
-# and again runs there with make test-kernel only, and effects on two kernels.
-# Natively, make test runs all.
+# and again runs there with make test-kernel only, which also has each kernel
+# both with and without bpf in the LSM list. Natively, make test runs all.
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
@@ -81,8 +81,8 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
 		"effects: -v ./tests/effect" \
-		"effects in machines! $(VMTEST) --kernels 6.1,6.12 --lsm bpf --run $(EFFECT_TESTS)" \
-		"kernels! $(VMTEST) --run $(MACHINE_TESTS)"
+		"LSM! $(VMTEST) --kernels 6.1,6.12 --lsm bpf --run $(MACHINE_TESTS)|$(EFFECT_TESTS)" \
+		"no LSM! $(VMTEST) --kernels 5.10,7 --lsm nobpf --run $(MACHINE_TESTS)"
 
 test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'
 	@.ci/prepare kernel
