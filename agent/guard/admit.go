@@ -3,7 +3,6 @@
 package guard
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -37,21 +36,7 @@ func names(p *profile.Profile) uint64 {
 }
 
 // admitAll does admit for the containers of a workload. compiling is held.
-func (g *Guard) admitAll(w *workload) error {
-	g.mu.Lock()
-	var cgroups []uint64
-	for cgroup, m := range g.members {
-		if m.workload == w {
-			cgroups = append(cgroups, cgroup)
-		}
-	}
-	g.mu.Unlock()
-	var errs []error
-	for _, cgroup := range cgroups {
-		errs = append(errs, g.admit(cgroup))
-	}
-	return errors.Join(errs...)
-}
+func (g *Guard) admitAll(w *workload) error { return g.eachOf(w, g.admit) }
 
 // admit lets the names that a container's policy lists stand for the addresses that the container was told for them. The
 // kernel does so when an answer comes; of those that came before the name was listed, or before the policy held, the learner

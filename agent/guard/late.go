@@ -48,36 +48,13 @@ func (g *Guard) Watching() {
 		defer g.compiling.Unlock()
 		g.mu.Lock()
 		g.watching = true
-		var cgroups []uint64
-		for cgroup := range g.members {
-			cgroups = append(cgroups, cgroup)
-		}
 		g.mu.Unlock()
-		slices.Sort(cgroups)
-		var errs []error
-		for _, cgroup := range cgroups {
-			errs = append(errs, g.judgeLate(cgroup))
-		}
-		return errors.Join(errs...)
+		return g.eachOf(nil, g.judgeLate)
 	})
 }
 
 // judgeLateOf does so in every container of a workload, whose policy has changed. compiling is held.
-func (g *Guard) judgeLateOf(w *workload) error {
-	g.mu.Lock()
-	var cgroups []uint64
-	for cgroup, m := range g.members {
-		if m.workload == w {
-			cgroups = append(cgroups, cgroup)
-		}
-	}
-	g.mu.Unlock()
-	var errs []error
-	for _, cgroup := range cgroups {
-		errs = append(errs, g.judgeLate(cgroup))
-	}
-	return errors.Join(errs...)
-}
+func (g *Guard) judgeLateOf(w *workload) error { return g.eachOf(w, g.judgeLate) }
 
 // came notes since when something holds for a container, if it is the agent that brought it: first says so. compiling is
 // held.

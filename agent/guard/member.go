@@ -5,6 +5,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-project/holdfast/agent/container"
@@ -267,4 +268,23 @@ func (g *Guard) left(cgroup uint64) error {
 		return nil
 	}
 	return errors.Join(g.cfg.Enforcer.Unassign(enforcerName(m.container)), g.switched(switches))
+}
+
+// eachOf does something for each container of a workload, of all where it is nil, in the order of their cgroups. mu is not
+// held.
+func (g *Guard) eachOf(w *workload, do func(cgroup uint64) error) error {
+	g.mu.Lock()
+	var cgroups []uint64
+	for cgroup, m := range g.members {
+		if w == nil || m.workload == w {
+			cgroups = append(cgroups, cgroup)
+		}
+	}
+	g.mu.Unlock()
+	slices.Sort(cgroups)
+	var errs []error
+	for _, cgroup := range cgroups {
+		errs = append(errs, do(cgroup))
+	}
+	return errors.Join(errs...)
 }
