@@ -14,13 +14,17 @@ PROTOC_IS := 3.21.12
 
 FUZZTIME ?= 20s
 ARGS     ?=
+ARCHES   ?= amd64 arm64
+TAG      ?=
 
 # Agent, collector and CLI: no cgo, no build paths, the version from the commit
 # where git can tell it.
 VCS      := $(if $(shell git rev-parse --verify -q HEAD 2>/dev/null),auto,false)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
 
-DIRS    := $(wildcard agent collector rules tests)
+PROGRAMS := ./agent/cmd/holdfast-agent ./collector/cmd/holdfast-collector ./collector/cmd/holdfast
+
+DIRS    := $(wildcard agent collector deploy rules tests)
 PRODUCT := $(patsubst %,./%/...,$(wildcard agent collector rules))
 
 # Boots the kernels and runs the packages whose tests need them.
@@ -35,13 +39,19 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
-.PHONY: help build toolchain generate fmt check test demo test-kernel test-nri bench fuzz clean
+.PHONY: help build programs images toolchain generate fmt check test demo test-kernel test-nri bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 build: ## Build holdfast-agent, holdfast-collector and holdfast into bin/
-	$(GO_BUILD) -o bin/ ./agent/cmd/holdfast-agent ./collector/cmd/holdfast-collector ./collector/cmd/holdfast
+	$(GO_BUILD) -o bin/ $(PROGRAMS)
+
+programs: ## Build the programs for each of ARCHES (amd64 arm64) into bin/linux-ARCH
+	@for arch in $(ARCHES); do GOARCH=$$arch $(GO_BUILD) -o bin/linux-$$arch/ $(PROGRAMS); done
+
+images: programs ## Container images of ARCHES into bin/images, without a daemon or a registry; TAG= names them
+	go run ./deploy/images --tag '$(TAG)' $(addprefix bin/linux-,$(ARCHES))
 
 toolchain: ## Check that the pinned clang and protoc are here
 	@have=$$($(CLANG) --version 2>/dev/null | sed -nE '1s/.*version ([0-9.]+).*/\1/p' || true); \
@@ -75,7 +85,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 	@.ci/prepare generate race lab servers kernel
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
-		"unit: $(PRODUCT) ./tests/arch ./tests/tally" \
+		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally" \
 		"race: -race -short $(PRODUCT)" \
 		"containers: -p 1 ./tests/lab/..." \
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
