@@ -39,7 +39,7 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
-.PHONY: help build programs images toolchain generate fmt check test demo test-kernel test-nri bench fuzz clean
+.PHONY: help build programs images toolchain generate manifests fmt check test demo test-kernel test-nri bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -67,6 +67,10 @@ generate: toolchain ## Compile bpf/ with the pinned clang, generate Go from it a
 	@go build -o bin/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH="$$PWD/bin/tools:$$PATH" go generate ./...
 
+manifests: ## Write deploy/manifests, and what tests and docs have of the chart, from deploy/helm/holdfast
+	go -C tests/chart run ./cmd/manifests
+	go -C tests/chart test -count=1 . -rewrite
+
 fmt: ## Format Go and C
 	gofmt -w $(DIRS)
 	find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 -i
@@ -78,6 +82,8 @@ check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and
 	@find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 --dry-run -Werror
 	go mod tidy -diff
 	go vet ./...
+	go -C tests/chart mod tidy -diff
+	go -C tests/chart vet ./...
 	go tool -modfile=.ci/lint.mod staticcheck ./...
 	go test ./tests/arch
 
@@ -87,6 +93,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 	go run ./tests/tally \
 		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally" \
 		"race: -race -short $(PRODUCT)" \
+		"chart: -C tests/chart ./..." \
 		"containers: -p 1 ./tests/lab/..." \
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \

@@ -5,6 +5,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -39,6 +40,15 @@ func lockDir(dir string) (*os.File, error) {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return f, nil
+}
+
+// Hold takes the lock of a spool that is there, as an open one has it, and makes nothing. It gives it back when it is
+// closed. ErrLocked says that the spool is open; fs.ErrNotExist that no spool is there.
+func Hold(dir string) (io.Closer, error) {
+	if _, err := os.Lstat(filepath.Join(dir, lockName)); err != nil {
+		return nil, fmt.Errorf("look for a spool: %w", err)
+	}
+	return lockDir(dir)
 }
 
 func lockHolder(f *os.File) string {

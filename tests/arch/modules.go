@@ -5,6 +5,7 @@ package arch
 import (
 	"fmt"
 	"go/ast"
+	"path"
 	"regexp"
 	"slices"
 )
@@ -19,13 +20,15 @@ var (
 )
 
 // modules checks that docs/dependencies.md accounts for every module that the
-// code imports, and that its versions are the ones that go.mod names.
+// code imports, and that its versions are the ones that go.mod names. Folders
+// with a go.mod of their own are other modules.
 func modules(t *Tree) []string {
 	versions := pairs(t, "go.mod", required)
 	rows := pairs(t, dependencyTable, row)
 	used := make(map[string]bool)
+	others := otherModules(t)
 	for _, f := range t.Files {
-		if f.AST == nil {
+		if f.AST == nil || within(f.Path, others...) {
 			continue
 		}
 		f.imports(func(_ *ast.ImportSpec, importPath string) {
@@ -47,6 +50,17 @@ func modules(t *Tree) []string {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// otherModules are the patterns of the folders that have a go.mod of their own.
+func otherModules(t *Tree) []string {
+	var patterns []string
+	for _, f := range t.Files {
+		if path.Base(f.Path) == "go.mod" && f.Dir() != "." {
+			patterns = append(patterns, f.Dir()+"/...")
+		}
+	}
+	return patterns
 }
 
 // pairs are the first two groups of every match in a file of the tree.

@@ -139,6 +139,10 @@ var samples = map[string][]sample{
 			want:  []string{`d.org/n v1.0.0: go.mod has ""`},
 		},
 		{files: dependency("| `b.org/m` | v1.2.0 | x |")},
+		{files: map[string]string{
+			"go.mod": "module x\n\nrequire b.org/m v1.2.0 // indirect\n", "tests/y/go.mod": "module x/tests/y\n",
+			"tests/y/y.go": goFile("y", "b.org/m/p"), "docs/dependencies.md": "",
+		}},
 	},
 }
 

@@ -118,3 +118,15 @@ func TestRunFailsOnFailedCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestFolderOfAModuleComesFirst(t *testing.T) {
+	for given, want := range map[string]string{
+		"-v ./a":       "go test -json -count=1 -v ./a",
+		"-C dir -v ./": "go test -C dir -json -count=1 -v ./",
+		"-C":           "go test -json -count=1 -C",
+	} {
+		if got := strings.Join(goTest(strings.Fields(given)), " "); got != want {
+			t.Errorf("%q: %q, want %q", given, got, want)
+		}
+	}
+}

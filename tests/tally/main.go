@@ -6,7 +6,7 @@
 // for tests that another program runs, a name, "!" and that command, which is
 // to print its counts as the line below.
 //
-//	tally 'unit: ./agent/...' 'kernels! go run ./tests/kernel/cmd/vmtest'
+//	tally 'unit: ./agent/...' 'chart: -C tests/chart ./...' 'kernels! go run ./tests/kernel/cmd/vmtest'
 //
 // Every stage runs, whatever happened in the ones before it. A package's own
 // closing line is printed as go test prints it; a test's output is printed
@@ -63,7 +63,7 @@ func run(ctx context.Context, stages []string, out io.Writer) error {
 		f := newFolder(out, slices.Contains(args, "-v"))
 		fold := f.plain
 		if stage[at] == ':' {
-			fold, args = f.line, append([]string{"go", "test", "-json", "-count=1"}, args...)
+			fold, args = f.line, goTest(args)
 		}
 		start := time.Now()
 		fmt.Fprintf(out, "--- stage %s\n", name)
@@ -82,6 +82,17 @@ func run(ctx context.Context, stages []string, out io.Writer) error {
 	}
 	fmt.Fprintln(out, total)
 	return errors.Join(errs...)
+}
+
+// goTest is the command of a stage of go test. A folder to run it in, for a
+// module of its own, has to be its first argument.
+func goTest(args []string) []string {
+	const own = 2
+	command := []string{"go", "test"}
+	if len(args) >= own && args[0] == "-C" {
+		command, args = append(command, args[:own]...), args[own:]
+	}
+	return append(append(command, "-json", "-count=1"), args...)
 }
 
 // command runs a command and hands its standard output to fold by lines.
