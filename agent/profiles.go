@@ -31,15 +31,12 @@ func (a *Agent) buildGuard() error {
 	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
 		defaults[signal] = profile.Mode(a.cfg.Mode)
 	}
-	cfg := guard.Config{
+	a.guard, err = guard.New(guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
 		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
 		Written: written, OnLate: a.pipeline.late.put, Logger: a.log.With("part", "guard"),
-	}
-	if a.cluster != nil {
-		cfg.Services, cfg.Learn.Owner = a.cluster, a.cluster.Owner
-	}
-	if a.guard, err = guard.New(cfg); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("make ready to learn: %w", err)
 	}
 	a.pipeline.guard = a.guard

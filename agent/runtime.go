@@ -40,9 +40,6 @@ func (a *Agent) buildSources() error {
 		return err
 	}
 	a.sources = []runner{a.registry, a.runtime, pods, links}
-	if err := a.buildCluster(); err != nil {
-		return err
-	}
 	return a.buildPlugin()
 }
 
@@ -94,7 +91,7 @@ func (a *Agent) named() []probe.Capability {
 			before.Reason = "containers that the runtime tells no plugin of: in containerd those outside Kubernetes"
 		}
 	}
-	return append(list, append(a.clusterNamed(), before)...)
+	return append(list, before)
 }
 
 // pluginCounters are what the runtime's plugin has counted.

@@ -6,12 +6,14 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/oklog/run"
@@ -21,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/ingest"
+	"github.com/holdfast-project/holdfast/collector/kube"
 	"github.com/holdfast-project/holdfast/collector/query"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
@@ -39,6 +42,10 @@ type Config struct {
 	Hostnames []string
 	// Alerts and Records bound what is kept.
 	Alerts, Records sqlite.Bounds
+	// Kubernetes says whether objects of Kubernetes are taken over and Events written, Kubeconfig where its API server is,
+	// outside of a cluster.
+	Kubernetes kube.Switch
+	Kubeconfig string
 	// Log is where the collector logs; nil means nowhere.
 	Log *slog.Logger
 }
@@ -52,9 +59,11 @@ type Collector struct {
 	fleet     *fleet.Fleet
 	ingest    *ingest.Server
 	janitor   *janitor
-	web       *http.Server
-	grpc      net.Listener
-	http      net.Listener
+	// kube is nil where there is no Kubernetes.
+	kube *kube.Controller
+	web  *http.Server
+	grpc net.Listener
+	http net.Listener
 }
 
 // New opens everything and listens, but serves nothing yet. Run has to be called, or Close.
@@ -96,6 +105,9 @@ func New(ctx context.Context, cfg Config) (_ *Collector, err error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	if err := c.joinKubernetes(cfg, registry); err != nil {
+		return nil, err
+	}
 	api, err := query.New(query.Config{Store: c.store, Fleet: c.fleet, Tokens: c.authority, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -110,6 +122,26 @@ func New(ctx context.Context, cfg Config) (_ *Collector, err error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// joinKubernetes makes what the collector does in Kubernetes, if it is to do anything there.
+func (c *Collector) joinKubernetes(cfg Config, registry prometheus.Registerer) error {
+	connection, err := kube.Connect(cmp.Or(cfg.Kubernetes, kube.Off), cfg.Kubeconfig)
+	if err != nil || connection == nil {
+		return err
+	}
+	instance, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("this machine's name, for Events: %w", err)
+	}
+	c.kube, err = kube.New(kube.Config{
+		Connection: connection, Fleet: c.fleet, Alerts: c.store, Authority: c.authority.PEM(), Instance: instance,
+		Log: cfg.Log.With("part", "kubernetes"), Metrics: registry,
+	})
+	if err == nil {
+		c.log.Info("speaking to Kubernetes", "server", connection.Config.Host, "namespace", connection.Namespace)
+	}
+	return err
 }
 
 func listen(ctx context.Context, flag, address string) (net.Listener, error) {
@@ -147,6 +179,9 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 			<-ctx.Done()
 			return ctx.Err()
 		},
+	}
+	if c.kube != nil {
+		parts["kubernetes"] = c.kube.Run
 	}
 	for name, part := range parts {
 		ctx, cancel := context.WithCancel(ctx)

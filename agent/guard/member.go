@@ -202,7 +202,6 @@ func (g *Guard) forgetOne() bool {
 			}
 		}
 		g.learner.Drop(key)
-		g.refer(w, nil)
 		delete(g.workloads, key)
 		return true
 	}

@@ -24,6 +24,7 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // Errors that callers branch on.
@@ -78,6 +79,9 @@ type Fleet struct {
 	// revoked are the revocations that were seen last.
 	revoked  map[string]time.Time
 	nextTail uint64
+	// conflicts are those of objects, keyConflicts those of them that are about profiles.
+	conflicts    []ObjectConflict
+	keyConflicts map[profile.Key][]ObjectConflict
 
 	// setting serialises changes of policy and modes, so that memory and store end with the same ones.
 	setting sync.Mutex

@@ -22,8 +22,16 @@ type Author struct {
 	Reason string
 }
 
-// Check returns ErrPolicy for a change that nobody answers for.
+// Check returns ErrPolicy for a change that nobody answers for, and for a name that only objects have.
 func (a Author) Check() error {
+	if strings.HasPrefix(a.Name, objectAuthor) {
+		return fmt.Errorf("%.80q is the name of an object, not of a person: %w", a.Name, ErrPolicy)
+	}
+	return a.answers()
+}
+
+// answers returns ErrPolicy for a change that nobody answers for.
+func (a Author) answers() error {
 	switch {
 	case a.Name == "":
 		return fmt.Errorf("nobody is named: %w", ErrPolicy)
@@ -64,12 +72,15 @@ func modeMessage(s store.ModeSetting) *apiv1.ModeSetting {
 // maxModeBytes is how many bytes all modes may take together: they travel in one message.
 const maxModeBytes = 2 << 20
 
-// roomFor checks that agents can be told the modes with one more, when some have ended. The caller holds setting.
-func (f *Fleet) roomFor(s store.ModeSetting, ended []uint64) error {
+// roomFor checks that agents can be told the modes with some more, when some have ended. The caller holds setting.
+func (f *Fleet) roomFor(added []store.ModeSetting, ended []uint64) error {
 	f.mu.Lock()
 	told := f.modes
 	f.mu.Unlock()
-	size := proto.Size(modeMessage(s))
+	size := 0
+	for _, s := range added {
+		size += proto.Size(modeMessage(s))
+	}
 	for _, m := range told.GetSettings() {
 		if !slices.Contains(ended, m.GetId()) {
 			size += proto.Size(m)
@@ -157,7 +168,7 @@ func (f *Fleet) SetMode(ctx context.Context, s store.ModeSetting, by Author) (se
 			replaced = append(replaced, old)
 		}
 	}
-	if err := f.roomFor(s, change.End); err != nil {
+	if err := f.roomFor(change.Add, change.End); err != nil {
 		return s, nil, 0, err
 	}
 	version, ids, err := f.store.ChangeModes(ctx, change)
@@ -168,7 +179,8 @@ func (f *Fleet) SetMode(ctx context.Context, s store.ModeSetting, by Author) (se
 	return s, replaced, version, f.spreadModes(ctx)
 }
 
-// ClearMode ends a setting and tells every connected agent; store.ErrNotFound when none has the ID.
+// ClearMode ends a setting and tells every connected agent; store.ErrNotFound when none has the ID, ErrHeld when an object
+// has made it, which would make it again.
 func (f *Fleet) ClearMode(ctx context.Context, id uint64, by Author) (store.ModeSetting, uint64, error) {
 	if err := by.Check(); err != nil {
 		return store.ModeSetting{}, 0, err
@@ -182,6 +194,10 @@ func (f *Fleet) ClearMode(ctx context.Context, id uint64, by Author) (store.Mode
 	i := slices.IndexFunc(all, func(s store.ModeSetting) bool { return s.ID == id })
 	if i < 0 {
 		return store.ModeSetting{}, 0, fmt.Errorf("mode setting %d: %w", id, store.ErrNotFound)
+	}
+	if object := ObjectOf(all[i].Author); object != "" {
+		return store.ModeSetting{}, 0, fmt.Errorf("mode setting %d is what the Kubernetes object %s says: change the object, or set another mode of the same pattern, which stays in force: %w",
+			id, object, ErrHeld)
 	}
 	version, _, err := f.store.ChangeModes(ctx, store.ModeChange{End: []uint64{id}, At: f.now(), Author: by.Name, Reason: by.Reason})
 	if err != nil {

@@ -38,6 +38,8 @@ type Profile struct {
 	Nodes []ProfileNode
 	// Trouble says what could not be taken into account, empty if nothing.
 	Trouble string
+	// Conflicts are those of Kubernetes objects about the key.
+	Conflicts []ObjectConflict
 }
 
 // ProfileNode is a node that has to do with a key. Received is zero if it has observed nothing.
@@ -88,6 +90,9 @@ func (f *Fleet) Profiles(ctx context.Context) ([]Profile, error) {
 				p.announced(s.node)
 			}
 		}
+	}
+	for key, conflicts := range f.conflictsByKey() {
+		at(key).Conflicts = conflicts
 	}
 	list := make([]Profile, 0, len(all))
 	for _, p := range all {

@@ -37,7 +37,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, store.ErrCursor), errors.Is(err, store.ErrFilter), errors.Is(err, fleet.ErrPolicy):
 		return http.StatusBadRequest
-	case errors.Is(err, fleet.ErrNotConnected), errors.Is(err, fleet.ErrInUse), errors.Is(err, store.ErrTooMany):
+	case errors.Is(err, fleet.ErrNotConnected), errors.Is(err, fleet.ErrInUse), errors.Is(err, fleet.ErrHeld), errors.Is(err, store.ErrTooMany):
 		return http.StatusConflict
 	case errors.Is(err, store.ErrChanged):
 		return http.StatusPreconditionFailed
@@ -66,7 +66,7 @@ func codeOf(status int, err error) string {
 	case http.StatusMethodNotAllowed:
 		return "method_not_allowed"
 	case http.StatusConflict:
-		if errors.Is(err, fleet.ErrInUse) || errors.Is(err, store.ErrTooMany) {
+		if errors.Is(err, fleet.ErrInUse) || errors.Is(err, fleet.ErrHeld) || errors.Is(err, store.ErrTooMany) {
 			return "conflict"
 		}
 		return "not_connected"

@@ -106,7 +106,7 @@ type Overlay struct {
 	Written time.Time
 	Author  string
 	Reason  string
-	// Action is what was done: edit, approve, reject, allow, import, remove.
+	// Action is what was done: edit, approve, reject, allow, import, remove, or object for what a Kubernetes object says.
 	Action  string
 	Entries int
 	// Text is empty where the overlay was removed, and in lists.

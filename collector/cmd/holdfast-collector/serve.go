@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/holdfast-project/holdfast/collector"
+	"github.com/holdfast-project/holdfast/collector/kube"
 )
 
 // size is a flag in bytes, which takes units: 512MiB, 10GB.
@@ -40,7 +41,7 @@ func (s *size) Set(text string) error {
 func (*size) Type() string { return "SIZE" }
 
 func newServe() *cobra.Command {
-	var cfg collector.Config
+	cfg := collector.Config{Kubernetes: kube.Auto}
 	alerts, records, free := size(20<<30), size(20<<30), size(512<<20)
 	var level slog.Level
 	cmd := &cobra.Command{
@@ -86,6 +87,8 @@ The log goes to standard error, a JSON object a line.`,
 	flags.Var(&alerts, "alerts-max-bytes", "disk space that alerts may take; 0 is any")
 	flags.Var(&records, "records-max-bytes", "disk space that recorded events may take; 0 is any")
 	flags.Var(&free, "min-free", "disk space to leave free by dropping recorded days; 0 is none")
+	flags.Var(&cfg.Kubernetes, "kubernetes", "whether to take HoldfastProfile and HoldfastPolicy objects over, publish the authority's certificate and write Events; auto: in a pod with a service account, and where --kubeconfig is given")
+	flags.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "`FILE` that names the API server of Kubernetes, outside of a cluster")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `LEVEL` that is logged: debug, info, warn or error")
 	return cmd
 }
