@@ -98,8 +98,8 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
 		"effects: -v ./tests/effect" \
-		"LSM! $(VMTEST) --kernels 6.1,6.12 --lsm bpf --run $(MACHINE_TESTS)|$(EFFECT_TESTS)" \
-		"no LSM! $(VMTEST) --kernels 5.10,7 --lsm nobpf --run $(MACHINE_TESTS)"
+		"LSM! $(VMTEST) --timeout 25m --kernels 6.1,6.12 --lsm bpf --run $(MACHINE_TESTS)|$(EFFECT_TESTS)" \
+		"no LSM! $(VMTEST) --timeout 25m --kernels 5.10,7 --lsm nobpf --run $(MACHINE_TESTS)"
 
 test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (root); ARGS='--kernels 6.12'
 	@.ci/prepare kernel

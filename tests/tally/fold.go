@@ -3,12 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // event is one record of go test -json; see go doc test2json.
@@ -18,6 +21,7 @@ type event struct {
 	ImportPath string
 	Test       string
 	Output     string
+	Elapsed    float64 // seconds
 }
 
 // counts are tests and subtests by outcome. A package that fails without a
@@ -64,7 +68,20 @@ type folder struct {
 	output  map[string][]string // by package and test, until the test ends
 	failed  map[string]int      // failed tests by package
 	skip    []string
+	slow    []timed
 }
+
+// timed is a test, not a subtest, with how long it took.
+type timed struct {
+	name string
+	took time.Duration
+}
+
+// A stage lists up to slowest tests that took at least worthSaying.
+const (
+	slowest     = 8
+	worthSaying = 10 * time.Second
+)
 
 func newFolder(out io.Writer, verbose bool) *folder {
 	return &folder{
@@ -153,6 +170,9 @@ func (f *folder) test(e event) {
 	default:
 		return
 	}
+	if took := time.Duration(e.Elapsed * float64(time.Second)); took >= worthSaying && !strings.Contains(e.Test, "/") {
+		f.slow = append(f.slow, timed{name: key, took: took})
+	}
 	delete(f.output, key)
 }
 
@@ -163,8 +183,12 @@ func (f *folder) print(lines []string) {
 	}
 }
 
-// end lists the skipped tests with their reasons.
+// end lists the tests that took long, and the skipped ones with their reasons.
 func (f *folder) end() {
+	slices.SortFunc(f.slow, func(a, b timed) int { return cmp.Compare(b.took, a.took) })
+	for _, s := range f.slow[:min(slowest, len(f.slow))] {
+		fmt.Fprintf(f.out, "slow: %s: %s\n", s.name, s.took.Round(time.Second))
+	}
 	for _, s := range f.skip {
 		fmt.Fprintln(f.out, "skipped:", s)
 	}

@@ -19,7 +19,7 @@ const stream = `
 {"Action":"pass","Package":"p","Test":"TestGood"}
 {"Action":"output","Package":"p","Test":"TestBad","Output":"    a_test.go:9: got 1, want 2\n"}
 {"Action":"output","Package":"p","Test":"TestBad","Output":"--- FAIL: TestBad (0.00s)\n"}
-{"Action":"fail","Package":"p","Test":"TestBad"}
+{"Action":"fail","Package":"p","Test":"TestBad","Elapsed":12.3}
 {"Action":"output","Package":"p","Test":"TestNot","Output":"    a_test.go:20: needs root\n"}
 {"Action":"skip","Package":"p","Test":"TestNot"}
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
@@ -55,7 +55,7 @@ func TestFoldPrintsFailuresAndReasons(t *testing.T) {
 	_, out := fold(t, false)
 	for _, want := range []string{
 		"got 1, want 2", "FAIL\tp\t0.1s", "undefined: x", "panic: r",
-		"skipped: p TestNot: a_test.go:20: needs root",
+		"skipped: p TestNot: a_test.go:20: needs root", "slow: p TestBad: 12s",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("output lacks %q:\n%s", want, out)

@@ -11,7 +11,8 @@
 // Every stage runs, whatever happened in the ones before it. A package's own
 // closing line is printed as go test prints it; a test's output is printed
 // when it fails, and always in a stage that asks for -v. Skipped tests are
-// listed with the reason they gave. The last line is
+// listed with the reason they gave, and those that took longest with their
+// time. The last line is
 //
 //	N passed, N failed, N skipped
 //
