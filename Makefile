@@ -39,7 +39,7 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
-.PHONY: help build programs images toolchain generate manifests fmt check test demo test-kernel test-nri bench fuzz clean
+.PHONY: help build programs images deb toolchain generate manifests fmt check test demo test-kernel test-nri bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ programs: ## Build the programs for each of ARCHES (amd64 arm64) into bin/linux-
 
 images: programs ## Container images of ARCHES into bin/images, without a daemon or a registry; TAG= names them
 	go run ./deploy/images --tag '$(TAG)' $(addprefix bin/linux-,$(ARCHES))
+
+deb: build programs ## Debian packages of ARCHES into bin/deb, for hosts without Kubernetes
+	go run ./deploy/deb $(addprefix bin/linux-,$(ARCHES))
 
 toolchain: ## Check that the pinned clang and protoc are here
 	@have=$$($(CLANG) --version 2>/dev/null | sed -nE '1s/.*version ([0-9.]+).*/\1/p' || true); \
