@@ -132,6 +132,7 @@ func TestProfileOutput(t *testing.T) {
 		{"profile-show-ambiguous", viewer, "profile show shop"},
 		{"profile-export", viewer, "profile export --layer overlay"},
 		{"profile-export-json", viewer, "profile export -w shop/backup -o json"},
+		{"profile-export-as-collector", viewer, "profile export --as networkpolicy -w shop/web --objects testdata/objects.yaml"},
 		{"profile-export-none", viewer, "profile export -w bank"},
 		{"profile-remove-running", admin, "profile remove shop/web --reason gone"},
 		{"profile-remove", admin, "profile remove shop/backup --reason gone"},

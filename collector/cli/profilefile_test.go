@@ -32,6 +32,18 @@ func TestLocalProfiles(t *testing.T) {
 		{"profile-show-file-wide", world{}, "profile show --file testdata/profiles-two.yaml -o wide"},
 		{"profile-show-file-json", world{}, "profile show --file testdata/profiles-two.yaml -o json"},
 		{"profile-show-file-yaml", world{}, "profile show --file testdata/profiles-two.yaml -o yaml"},
+		{"profile-export-as", world{}, "profile export --as networkpolicy --file testdata/profiles/web.yaml --objects testdata/objects.yaml"},
+		{"profile-export-as-strict", world{}, "profile export --as cilium --strict --file testdata/profiles/web.yaml --objects testdata/objects.yaml"},
+		{"profile-export-as-json", world{}, "profile export --as seccomp --file testdata/profiles/web.yaml --objects testdata/objects.yaml -o json"},
+		{"profile-export-as-labels", world{}, "profile export --as networkpolicy --file testdata/profiles-two.yaml"},
+		{"profile-export-as-many", world{}, "profile export --as seccomp --file testdata/profiles-two.yaml"},
+		{"profile-export-as-what", world{}, "profile export --as helm"},
+		{"profile-export-as-layer", world{}, "profile export --as cilium --layer overlay"},
+		{"profile-export-as-nothing", world{}, "profile export --strict"},
+		{"profile-export-file-alone", world{}, "profile export --file testdata/profiles/web.yaml"},
+		{"profile-export-file-workload", world{}, "profile export --as cilium --file testdata/profiles/web.yaml -w shop"},
+		{"profile-export-objects-none", world{}, "profile export --as cilium --file testdata/profiles/web.yaml --objects testdata/profiles"},
+		{"profile-export-objects-bad", world{}, "profile export --as cilium --file testdata/profiles/web.yaml --objects testdata/nothing.yaml"},
 		{"profile-test", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson --all"},
 		{"profile-test-terminal", narrow, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson"},
 		{"profile-test-wide", world{}, "profile test testdata/profiles/web.yaml --events testdata/events.ndjson -o wide"},
@@ -44,6 +56,25 @@ func TestLocalProfiles(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.world.golden(t, nil, c.name, strings.Fields(c.args)...)
 		})
+	}
+}
+
+// TestExportAsFiles writes files in other forms: what one workload lacks does not keep the others from being written.
+func TestExportAsFiles(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"profile", "export", "--file", "testdata/profiles-two.yaml", "--file", "testdata/profiles/web.yaml",
+		"--objects", "testdata/objects.yaml", "--dir", dir, "--as"}
+	code, _, stderr := world{}.run(t, append(args, "networkpolicy")...)
+	if code != cli.ExitFailure || !strings.Contains(stderr, "1 file written") || !strings.Contains(stderr, "labels of its pods are not known") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if stderr := (world{}).must(t, append(args, "seccomp")...); stderr != "" {
+		t.Errorf("stdout is %q", stderr)
+	}
+	for _, name := range []string{"shop/Deployment/web.networkpolicy.yaml", "shop/Deployment/web/app.seccomp.json"} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(text), "shop/Deployment/web/app") {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
 	}
 }
 

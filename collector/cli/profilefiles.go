@@ -24,49 +24,94 @@ import (
 
 // exportFlags are the flags of holdfast profile export.
 type exportFlags struct {
-	workload, layer, dir string
+	workload, layer, dir, as string
+	files, objects           []string
+	strict                   bool
 }
+
+// query asks the collector for the profiles.
+func (f *exportFlags) query() url.Values {
+	query := url.Values{"layer": {f.layer}}
+	if f.workload != "" {
+		query.Set("workload", f.workload)
+	}
+	return query
+}
+
+const exportHelp = `Write profiles as YAML. Equal profiles give equal bytes, so that Git shows what really changed. With --dir each goes to
+a file of its own, DIR/NAMESPACE/KIND/NAME/CONTAINER.yaml; without it, all go to stdout one after another.
+
+--layer overlay exports what people have written, which is what 'import' takes back; effective and merged have what was
+learned in them, too.
+
+--as writes what the effective profiles allow for others to enforce:
+`
+
+const exportAsHelp = `
+Others cannot say all that a profile says. Each file begins with a comment that lists every entry which it widens, because it
+cannot be written as narrow as it is, or leaves out, because it cannot be written at all. --strict leaves out what would have
+to be widened: the file then denies more than the profile rather than less. Policies select pods by labels, which --objects
+tells: manifests, or what 'kubectl get' says of workloads and services. It makes services exact, too, and without it they are
+widened to their namespace.`
 
 func newProfileExport(a *app) *cobra.Command {
 	var f exportFlags
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write profiles as YAML that is fit for Git",
-		Long: "Write profiles as YAML. Equal profiles give equal bytes, so that Git shows what really changed. With --dir each goes to\n" +
-			"a file of its own, DIR/NAMESPACE/KIND/NAME/CONTAINER.yaml; without it, all go to stdout one after another.\n\n" +
-			"--layer overlay exports what people have written, which is what 'import' takes back; effective and merged have what was\n" +
-			"learned in them, too.",
+		Short: "Write profiles as YAML that is fit for Git, or as policies for others to enforce",
+		Long:  exportHelp + formHelp() + exportAsHelp,
 		Example: "  holdfast profile export --layer overlay --dir profiles/\n" +
 			"  holdfast profile export --workload shop/web > web.yaml\n" +
-			"  holdfast profile export -o json | jq -r .workload.name",
+			"  kubectl get deploy,sts,ds,job,cronjob,pod,svc -A -o yaml > cluster.yaml\n" +
+			"  holdfast profile export --as networkpolicy --objects cluster.yaml --workload 'shop/*' --dir policies/\n" +
+			"  holdfast profile export --as seccomp --workload shop/web/nginx > web-nginx.json\n" +
+			"  holdfast profile export --as cilium --objects manifests/ --file web.yaml      # of a file; asks nobody",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.open(formatYAML)
-			if err != nil {
-				return err
+			form, other, err := f.form()
+			switch {
+			case err != nil:
+				return usageError(cmd, err)
+			case len(f.files) > 0 && !other:
+				return usageError(cmd, errors.New("--file is for other forms: say which with --as"))
+			case len(f.files) > 0 && (f.workload != "" || cmd.Flags().Changed("layer")):
+				return usageError(cmd, errors.New("--workload and --layer are of the collector's profiles, --file of none of them"))
 			}
-			return s.export(cmd.Context(), f)
+			open := a.open
+			if len(f.files) > 0 {
+				open = a.local
+			}
+			s, err := open(formatYAML)
+			switch {
+			case err != nil:
+				return err
+			case other:
+				return s.exportAs(cmd.Context(), form, f, a.env.Stdin)
+			default:
+				return s.export(cmd.Context(), f)
+			}
 		},
 	}
 	cmd.Flags().StringVarP(&f.workload, "workload", "w", "", "only of workloads that match this `PATTERN` over namespace/workload/container")
 	cmd.Flags().StringVar(&f.layer, "layer", layerEffective, "write this `LAYER`: effective, merged or overlay")
 	cmd.Flags().StringVar(&f.dir, "dir", "", "write a file for each profile below this `FOLDER`")
-	// The only error is a flag that does not exist.
+	cmd.Flags().StringVar(&f.as, "as", formProfile, "write this `FORM`: "+strings.Join(formWords(), ", "))
+	cmd.Flags().StringArrayVar(&f.files, "file", nil, "write the profiles of this `FILE`, - for stdin, without asking a collector; may be repeated")
+	cmd.Flags().StringArrayVar(&f.objects, "objects", nil, "`FILE` or folder of Kubernetes objects that tells labels and services; may be repeated")
+	cmd.Flags().BoolVar(&f.strict, "strict", false, "leave out what would have to be widened")
+	// The only error of these two is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("layer", completeWords([]string{layerEffective, layerMerged, layerOverlay}))
+	_ = cmd.RegisterFlagCompletionFunc("as", completeWords(formWords()))
 	return cmd
 }
 
 func (s *session) export(ctx context.Context, f exportFlags) error {
-	query := url.Values{"layer": {f.layer}}
-	if f.workload != "" {
-		query.Set("workload", f.workload)
-	}
 	written := 0
-	err := s.exported(ctx, query, func(object json.RawMessage, e view.ProfileExport) error {
+	err := s.exported(ctx, f.query(), func(object json.RawMessage, e view.ProfileExport) error {
 		written++
 		switch {
 		case f.dir != "":
-			return writeExport(f.dir, e)
+			return writeExport(f.dir, []string{e.Workload.Namespace, e.Workload.Kind, e.Workload.Name, e.Workload.Container}, ".yaml", e.Text)
 		case s.format == formatJSON:
 			return s.writeJSON(object)
 		case written > 1:
@@ -110,13 +155,13 @@ func (s *session) exported(ctx context.Context, query url.Values, each func(json
 	return errors.Join(errors.New("the export broke off: not every profile came"), lines.Err())
 }
 
-// writeExport writes a profile to its file, whole or not at all.
-func writeExport(dir string, e view.ProfileExport) error {
+// writeExport writes a file named after the parts of a key, whole or not at all.
+func writeExport(dir string, parts []string, suffix, text string) error {
 	path := dir
-	for _, part := range []string{e.Workload.Namespace, e.Workload.Kind, e.Workload.Name, e.Workload.Container} {
+	for _, part := range parts {
 		path = filepath.Join(path, fileName(part))
 	}
-	path += ".yaml"
+	path += suffix
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
@@ -124,7 +169,7 @@ func writeExport(dir string, e view.ProfileExport) error {
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	_, err = file.WriteString(e.Text)
+	_, err = file.WriteString(text)
 	err = errors.Join(err, file.Chmod(0o644), file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
