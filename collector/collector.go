@@ -42,9 +42,12 @@ type Config struct {
 	Hostnames []string
 	// Alerts and Records bound what is kept.
 	Alerts, Records sqlite.Bounds
-	// Kubernetes says whether objects of Kubernetes are taken over and Events written, Kubeconfig where its API server is,
-	// outside of a cluster.
+	// Kubernetes says whether objects of Kubernetes are taken over and Events written.
 	Kubernetes kube.Switch
+	// KubernetesEnrol is the ServiceAccount whose tokens enrol nodes, NAMESPACE/NAME; empty means that none do.
+	// KubernetesAudience is what the tokens must be for.
+	KubernetesEnrol, KubernetesAudience string
+	// Kubeconfig is where the API server of Kubernetes is, outside of a cluster.
 	Kubeconfig string
 	// Log is where the collector logs; nil means nowhere.
 	Log *slog.Logger
@@ -87,7 +90,11 @@ func New(ctx context.Context, cfg Config) (_ *Collector, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.authority, err = authority.Open(authority.Config{Dir: cfg.DataDir, Store: c.store, Names: names}); err != nil {
+	attester, err := newAttester(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if c.authority, err = authority.Open(authority.Config{Dir: cfg.DataDir, Store: c.store, Names: names, Attester: attester}); err != nil {
 		return nil, err
 	}
 	if c.fleet, err = fleet.New(ctx, fleet.Config{Store: c.store, Log: cfg.Log}); err != nil {
@@ -126,7 +133,11 @@ func New(ctx context.Context, cfg Config) (_ *Collector, err error) {
 
 // joinKubernetes makes what the collector does in Kubernetes, if it is to do anything there.
 func (c *Collector) joinKubernetes(cfg Config, registry prometheus.Registerer) error {
-	connection, err := kube.Connect(cmp.Or(cfg.Kubernetes, kube.Off), cfg.Kubeconfig)
+	on, kubeconfig := cmp.Or(cfg.Kubernetes, kube.Off), cfg.Kubeconfig
+	if on == kube.Off && cfg.KubernetesEnrol != "" {
+		kubeconfig = "" // It is given for enrolment alone.
+	}
+	connection, err := kube.Connect(on, kubeconfig)
 	if err != nil || connection == nil {
 		return err
 	}
@@ -173,6 +184,7 @@ func (c *Collector) Run(ctx context.Context) (err error) {
 		"http":    c.serveWeb,
 		"alerts":  c.ingest.Alerts().Run,
 		"records": c.ingest.Records().Run,
+		"refused": c.ingest.Refusals().Run,
 		"fleet":   c.fleet.Run,
 		"janitor": c.janitor.run,
 		"caller": func(ctx context.Context) error {

@@ -2,8 +2,9 @@
 
 // Package authority is the collector's own certificate authority and the keeper of its tokens: it makes join tokens for
 // agents and API tokens for people, signs the certificates of nodes and of the collector itself, and says who it is that
-// holds a certificate or a token. docs/enrolment.md describes the formats. It listens to nothing and starts no goroutine;
-// all methods may be called concurrently.
+// holds a certificate or a token. Of Kubernetes it knows nothing but that an Attester vouches for ServiceAccount tokens.
+// docs/enrolment.md describes the formats. It listens to nothing and starts no goroutine; all methods may be called
+// concurrently.
 package authority
 
 import (
@@ -48,6 +49,8 @@ type Store interface {
 	store.Tokens
 	RevokeNode(ctx context.Context, name string, at time.Time) error
 	Revocations(ctx context.Context) (map[string]time.Time, error)
+	AllowNode(ctx context.Context, name string, at time.Time) error
+	Allowances(ctx context.Context) (map[string]time.Time, error)
 }
 
 // Config says where the authority keeps its key.
@@ -55,6 +58,8 @@ type Config struct {
 	// Dir holds ca.pem and ca.key. They are created when they are missing.
 	Dir   string
 	Store Store
+	// Attester says who holds a ServiceAccount token; nil means that none is taken.
+	Attester Attester
 	// LeafTTL is how long certificates are good; 0 means 24 hours.
 	LeafTTL time.Duration
 	// Names are further DNS names and IP addresses of the collector, for clients that verify the address they dial.
@@ -65,14 +70,15 @@ type Config struct {
 
 // Authority signs and recognises.
 type Authority struct {
-	store Store
-	now   func() time.Time
-	ttl   time.Duration
-	names []string
-	cert  *x509.Certificate
-	pem   []byte
-	key   crypto.Signer
-	pin   string
+	store    Store
+	attester Attester
+	now      func() time.Time
+	ttl      time.Duration
+	names    []string
+	cert     *x509.Certificate
+	pem      []byte
+	key      crypto.Signer
+	pin      string
 
 	mu     sync.Mutex
 	server *serverCertificate
@@ -87,7 +93,7 @@ const (
 
 // Open loads the authority, and creates it when Dir has none. Processes that create it at once agree on one.
 func Open(cfg Config) (*Authority, error) {
-	a := &Authority{store: cfg.Store, now: cfg.Now, ttl: cfg.LeafTTL, names: cfg.Names}
+	a := &Authority{store: cfg.Store, attester: cfg.Attester, now: cfg.Now, ttl: cfg.LeafTTL, names: cfg.Names}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -138,25 +144,25 @@ func (a *Authority) Enrol(ctx context.Context, token, node string, csr []byte) (
 		return Issued{}, err
 	}
 	if t.Role != store.RoleJoin || t.Uses == 0 {
-		return Issued{}, fmt.Errorf("join token %s: no uses left: %w", t.ID, ErrToken)
+		return Issued{}, Refuse(CauseSpent, "join token %s: no uses left: %w", t.ID, ErrToken)
 	}
 	key, err := parseRequest(node, csr)
 	if err != nil {
 		return Issued{}, err
 	}
 	if t.Node != "" && t.Node != node {
-		return Issued{}, fmt.Errorf("join token %s is for another node than %q: %w", t.ID, node, ErrDenied)
+		return Issued{}, Refuse(CauseOtherNode, "join token %s is for another node than %q: %w", t.ID, node, ErrDenied)
 	}
 	revoked, err := a.store.Revocations(ctx)
 	if err != nil {
 		return Issued{}, err
 	}
 	if at, ok := revoked[node]; ok && (t.Node != node || !t.Created.After(at)) {
-		return Issued{}, fmt.Errorf("node %q was revoked at %s and needs a join token of its own (token create --node %s): %w",
+		return Issued{}, Refuse(CauseNodeRevoked, "node %q was revoked at %s and needs a join token of its own (token create --node %s): %w",
 			node, at.Format(time.RFC3339), node, ErrDenied)
 	}
 	if err := a.store.SpendToken(ctx, t.ID, a.now()); errors.Is(err, store.ErrSpent) {
-		return Issued{}, fmt.Errorf("join token %s: no uses left: %w", t.ID, ErrToken)
+		return Issued{}, Refuse(CauseSpent, "join token %s: no uses left: %w", t.ID, ErrToken)
 	} else if err != nil {
 		return Issued{}, err
 	}
@@ -184,7 +190,7 @@ func (a *Authority) Node(ctx context.Context, cert *x509.Certificate) (string, e
 		return "", err
 	}
 	if at, ok := revoked[node]; ok && Void(IssuedAt(cert), at) {
-		return "", fmt.Errorf("node %q was revoked at %s: %w", node, at.Format(time.RFC3339), ErrDenied)
+		return "", Refuse(CauseNodeRevoked, "node %q was revoked at %s: %w", node, at.Format(time.RFC3339), ErrDenied)
 	}
 	return node, nil
 }
@@ -224,15 +230,15 @@ func nodeURI(node string) *url.URL {
 // nodeOf reads the node from a certificate.
 func nodeOf(cert *x509.Certificate) (string, error) {
 	if len(cert.URIs) != 1 {
-		return "", fmt.Errorf("the certificate names %d URIs instead of one node: %w", len(cert.URIs), ErrDenied)
+		return "", Refuse(CauseCertificate, "the certificate names %d URIs instead of one node: %w", len(cert.URIs), ErrDenied)
 	}
 	u := cert.URIs[0]
 	if len(u.Path) <= len(nodePath) {
-		return "", fmt.Errorf("the certificate is of no node: %w", ErrDenied)
+		return "", Refuse(CauseCertificate, "the certificate is of no node: %w", ErrDenied)
 	}
 	node := u.Path[len(nodePath):]
 	if CheckNodeName(node) != nil || u.String() != nodeURI(node).String() {
-		return "", fmt.Errorf("the certificate is of no node: %w", ErrDenied)
+		return "", Refuse(CauseCertificate, "the certificate is of no node: %w", ErrDenied)
 	}
 	return node, nil
 }

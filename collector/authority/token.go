@@ -105,19 +105,19 @@ func random(n int) (string, error) {
 func (a *Authority) verify(ctx context.Context, text, prefix string) (store.Token, error) {
 	parts := strings.Split(text, "_")
 	if len(text) > 256 || parts[0] != prefix || len(parts) != map[string]int{joinPrefix: 4, apiPrefix: 3}[prefix] {
-		return store.Token{}, fmt.Errorf("what was given is not a token of this kind: %w", ErrToken)
+		return store.Token{}, Refuse(CauseMalformed, "what was given is not a token of this kind: %w", ErrToken)
 	}
 	t, err := a.store.Token(ctx, parts[1])
 	hash := sha256.Sum256([]byte(parts[2]))
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && subtle.ConstantTimeCompare(hash[:], t.Hash) != 1:
-		return store.Token{}, fmt.Errorf("there is no such token: %w", ErrToken)
+		return store.Token{}, Refuse(CauseUnknown, "there is no such token: %w", ErrToken)
 	case err != nil:
 		return store.Token{}, err
 	case !t.Revoked.IsZero():
-		return store.Token{}, fmt.Errorf("token %s was revoked: %w", t.ID, ErrToken)
+		return store.Token{}, Refuse(CauseEnded, "token %s was revoked: %w", t.ID, ErrToken)
 	case !t.Valid(a.now()):
-		return store.Token{}, fmt.Errorf("token %s expired at %s: %w", t.ID, t.Expires.Format(time.RFC3339), ErrToken)
+		return store.Token{}, Refuse(CauseExpired, "token %s expired at %s: %w", t.ID, t.Expires.Format(time.RFC3339), ErrToken)
 	}
 	return t, nil
 }

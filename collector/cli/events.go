@@ -174,7 +174,7 @@ func (s *session) onlyNode(ctx context.Context, named string) (string, error) {
 	if named != "" {
 		return named, nil
 	}
-	objects, err := s.nodes(ctx)
+	objects, _, err := s.nodes(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -38,7 +38,7 @@ func newNodes(a *app) *cobra.Command {
 			return s.listNodes(cmd.Context())
 		},
 	}
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(newRefusals(a), &cobra.Command{
 		Use:   "show NODE",
 		Short: "Show one node: each signal, its events, its losses by cause, its spools",
 		Long: "Show one node. Each signal says whether the agent sees it and could block it, by what mechanism, and why not;\n" +
@@ -57,13 +57,14 @@ func newNodes(a *app) *cobra.Command {
 	return cmd
 }
 
-// nodes asks for all nodes.
-func (s *session) nodes(ctx context.Context) ([]json.RawMessage, error) {
+// nodes asks for all nodes, and how often others were refused in the last day.
+func (s *session) nodes(ctx context.Context) (nodes []json.RawMessage, refused uint64, err error) {
 	var answer struct {
-		Nodes []json.RawMessage `json:"nodes"`
+		Nodes   []json.RawMessage `json:"nodes"`
+		Refused uint64            `json:"refused_last_day"`
 	}
-	err := s.get(ctx, nodesPath, url.Values{}, &answer)
-	return answer.Nodes, err
+	err = s.get(ctx, nodesPath, url.Values{}, &answer)
+	return answer.Nodes, answer.Refused, err
 }
 
 // completeNode completes the name of a node by asking the collector; it stays silent where that fails.
@@ -72,7 +73,7 @@ func (a *app) completeNode(cmd *cobra.Command, args []string, _ string) ([]strin
 	if err != nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	objects, err := s.nodes(cmd.Context())
+	objects, _, err := s.nodes(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -87,7 +88,7 @@ func (a *app) completeNode(cmd *cobra.Command, args []string, _ string) ([]strin
 }
 
 func (s *session) listNodes(ctx context.Context) error {
-	objects, err := s.nodes(ctx)
+	objects, refused, err := s.nodes(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,6 +99,9 @@ func (s *session) listNodes(ctx context.Context) error {
 			}
 		}
 		return nil
+	}
+	if refused > 0 {
+		s.note("nodes were refused %s times in the last day; 'holdfast nodes refused' says which and why", grouped(refused))
 	}
 	if len(objects) == 0 {
 		return s.nothing("no node has enrolled yet; start an agent with a token of 'holdfast-collector token create --data-dir DIR'")
@@ -208,6 +212,9 @@ func (s *session) showNode(ctx context.Context, name string) error {
 	p.field("address", "%s", n.Address)
 	if !n.Revoked.IsZero() {
 		p.field("revoked", "certificates up to %s are void", s.time(n.Revoked))
+	}
+	if !n.Allowed.IsZero() {
+		p.field("allowed", "since %s it may enrol again with a ServiceAccount token", s.time(n.Allowed))
 	}
 	p.field("agent", "%s", n.AgentVersion)
 	p.field("kernel", "%s", strings.TrimSpace(n.Kernel+" "+n.Machine))

@@ -47,6 +47,7 @@ type Store interface {
 	store.Policies
 	store.Profiles
 	store.Modes
+	store.Refusals
 	Losses(ctx context.Context, lane apiv1.Lane) ([]store.LossCount, error)
 }
 
@@ -241,6 +242,11 @@ func (f *Fleet) Revoke(ctx context.Context, node string) error {
 	return nil
 }
 
+// Refusals returns who was refused that would have been a node, the latest first.
+func (f *Fleet) Refusals(ctx context.Context) ([]store.Refusal, error) {
+	return f.store.ListRefusals(ctx)
+}
+
 // Node is what is known of a node now.
 type Node struct {
 	store.Node
@@ -293,7 +299,7 @@ func present(n store.Node, s *Session, losses map[string]uint64) Node {
 		return Node{Node: n, Losses: losses}
 	}
 	fresh := s.known()
-	fresh.FirstSeen, fresh.Revoked = n.FirstSeen, n.Revoked
+	fresh.FirstSeen, fresh.Revoked, fresh.Allowed = n.FirstSeen, n.Revoked, n.Allowed
 	return Node{Node: fresh, Connected: true, Losses: losses}
 }
 

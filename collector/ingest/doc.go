@@ -7,5 +7,5 @@
 // Whatever an agent sends, it can only harm its own lines: records that make no sense are quarantined and acknowledged,
 // and messages that make no sense end the stream.
 //
-// Committer.Run owns the goroutine that stores. Uplink owns two goroutines for each stream, which Wait joins.
+// Committer.Run owns the goroutine that stores, Refusals.Run the one that writes down who was refused. Uplink owns two goroutines for each stream, which Wait joins.
 package ingest

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
@@ -70,47 +71,76 @@ type enrolment struct {
 	server *Server
 }
 
+// attempt is one call by which somebody would become, or stay, a node.
+type attempt struct {
+	// call is what rejections are counted by, credential what was presented.
+	call, credential string
+	node, address    string
+}
+
+// host is the address without its port.
+func (a attempt) host() string {
+	host, _, err := net.SplitHostPort(a.address)
+	if err != nil {
+		return a.address
+	}
+	return host
+}
+
 // Enrol is apiv1.EnrolmentServer.Enrol.
 func (e enrolment) Enrol(ctx context.Context, req *apiv1.EnrolRequest) (*apiv1.Certificate, error) {
 	s := e.server
-	address := addressOf(ctx)
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
+	a := attempt{call: "enrol", credential: credentialJoinToken, node: req.GetNode(), address: addressOf(ctx)}
+	if req.GetServiceAccountToken() != "" {
+		a.credential = credentialAccount
 	}
-	if !s.limits.allow(host) {
-		s.reject("enrol_rate", address, errors.New("too many attempts"), "node", short(req.GetNode()))
+	if !s.limits.allow(a.host()) {
+		a.call = "enrol_rate"
+		s.refused(a, causeRate, errors.New("too many attempts"))
 		return nil, status.Error(codes.ResourceExhausted, "too many attempts to enrol: wait a minute")
 	}
-	issued, err := s.authority.Enrol(ctx, req.GetJoinToken(), req.GetNode(), req.GetCsr())
+	issued, err := s.enrol(ctx, a, req)
 	if err != nil {
-		s.limits.failed(host)
-		return nil, s.refuse("enrol", address, req.GetNode(), err)
+		if authority.CauseOf(err) != "" {
+			s.limits.failed(a.host())
+		}
+		return nil, s.refuse(a, err)
 	}
 	s.metrics.enrolled.WithLabelValues("enrol").Inc()
-	s.log.Info("node enrolled", "node", req.GetNode(), "address", address, "expires", issued.NotAfter)
+	s.log.Info("node enrolled", "node", a.node, "address", a.address, "credential", a.credential, "expires", issued.NotAfter)
 	return certificate(issued), nil
+}
+
+// enrol has the authority judge the one token that a request has.
+func (s *Server) enrol(ctx context.Context, a attempt, req *apiv1.EnrolRequest) (authority.Issued, error) {
+	if a.credential == credentialJoinToken {
+		return s.authority.Enrol(ctx, req.GetJoinToken(), req.GetNode(), req.GetCsr())
+	}
+	if req.GetJoinToken() != "" {
+		return authority.Issued{}, authority.Refuse(authority.CauseRequest, "a join token and a ServiceAccount token at once: %w", authority.ErrRequest)
+	}
+	return s.authority.EnrolAccount(ctx, req.GetServiceAccountToken(), req.GetNode(), req.GetCsr())
 }
 
 // Renew is apiv1.EnrolmentServer.Renew.
 func (e enrolment) Renew(ctx context.Context, req *apiv1.RenewRequest) (*apiv1.Certificate, error) {
 	s := e.server
-	address := addressOf(ctx)
 	node, _, err := s.identify(ctx)
 	if err != nil {
 		return nil, err
 	}
+	a := attempt{call: "renew", credential: credentialCertificate, node: node, address: addressOf(ctx)}
 	issued, err := s.authority.Renew(node, req.GetCsr())
 	if err != nil {
-		return nil, s.refuse("renew", address, node, err)
+		return nil, s.refuse(a, err)
 	}
 	s.metrics.enrolled.WithLabelValues("renew").Inc()
-	s.log.Info("certificate renewed", "node", node, "address", address, "expires", issued.NotAfter)
+	s.log.Info("certificate renewed", "node", node, "address", a.address, "expires", issued.NotAfter)
 	return certificate(issued), nil
 }
 
-// refuse logs and counts what the authority refused, and says it to the client.
-func (s *Server) refuse(call, address, node string, err error) error {
+// refuse reports what the authority refused, and says it to the client.
+func (s *Server) refuse(a attempt, err error) error {
 	code := codes.Unavailable
 	switch {
 	case errors.Is(err, authority.ErrToken):
@@ -120,11 +150,25 @@ func (s *Server) refuse(call, address, node string, err error) error {
 	case errors.Is(err, authority.ErrRequest):
 		code = codes.InvalidArgument
 	}
-	s.reject(call, address, err, "node", short(node))
-	if code == codes.Unavailable {
+	cause := string(authority.CauseOf(err))
+	if cause == "" {
+		cause = causeUnavailable
+	}
+	s.refused(a, cause, err)
+	switch {
+	case errors.Is(err, authority.ErrAway):
+		return status.Error(codes.Unavailable, "the collector cannot ask the Kubernetes API server about the token: see its log")
+	case code == codes.Unavailable:
 		return status.Error(code, "the collector cannot answer now: see its log")
 	}
 	return status.Error(code, err.Error())
+}
+
+// refused logs, counts and keeps that a node was refused.
+func (s *Server) refused(a attempt, cause string, err error) {
+	s.metrics.refused.WithLabelValues(a.credential, cause).Inc()
+	s.refusals.note(a.node, a.host(), a.credential, cause, err.Error(), time.Now())
+	s.reject(a.call, a.address, err, "node", short(a.node), "credential", a.credential, "cause", cause)
 }
 
 func certificate(i authority.Issued) *apiv1.Certificate {
@@ -133,20 +177,21 @@ func certificate(i authority.Issued) *apiv1.Certificate {
 
 // identify says which node calls, by its certificate.
 func (s *Server) identify(ctx context.Context) (string, *x509.Certificate, error) {
-	address := addressOf(ctx)
+	a := attempt{call: "certificate", credential: credentialCertificate, address: addressOf(ctx)}
 	p, ok := peer.FromContext(ctx)
 	info, isTLS := credentials.TLSInfo{}, false
 	if ok {
 		info, isTLS = p.AuthInfo.(credentials.TLSInfo)
 	}
 	if !isTLS || len(info.State.VerifiedChains) == 0 {
-		s.reject("no_certificate", address, errors.New("no client certificate"))
+		s.reject("no_certificate", a.address, errors.New("no client certificate"))
 		return "", nil, status.Error(codes.Unauthenticated, "a client certificate of this collector's authority is needed: enrol first")
 	}
 	cert := info.State.VerifiedChains[0][0]
 	node, err := s.authority.Node(ctx, cert)
 	if err != nil {
-		return "", nil, s.refuse("certificate", address, cert.Subject.CommonName, err)
+		a.node = cert.Subject.CommonName
+		return "", nil, s.refuse(a, err)
 	}
 	return node, cert, nil
 }

@@ -22,6 +22,7 @@ type metrics struct {
 	failures *prometheus.CounterVec
 	rejected *prometheus.CounterVec
 	enrolled *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -36,12 +37,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		failures: counter("commit_failures_total", "Commits that went wrong and were tried again, by cause.", "lane", "cause"),
 		rejected: counter("rejected_total", "Connections, streams and requests that were rejected, by reason.", "reason"),
 		enrolled: counter("certificates_total", "Certificates that were signed for nodes, by what for.", "call"),
+		refused:  counter("refused_total", "Nodes that were refused, by what they presented and why.", "credential", "cause"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "holdfast", Subsystem: "collector", Name: "commit_seconds", Help: "Time that a commit took.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}, []string{"lane"}),
 	}
-	for _, c := range []prometheus.Collector{m.records, m.lost, m.commits, m.batches, m.failures, m.rejected, m.enrolled, m.seconds} {
+	for _, c := range []prometheus.Collector{m.records, m.lost, m.commits, m.batches, m.failures, m.rejected, m.enrolled, m.refused, m.seconds} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

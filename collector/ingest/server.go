@@ -21,13 +21,20 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/fleet"
+	"github.com/holdfast-project/holdfast/collector/store"
 )
+
+// Store is what the server needs of store.Store.
+type Store interface {
+	Lines
+	store.Refusals
+}
 
 // Config makes a Server.
 type Config struct {
 	Authority *authority.Authority
 	Fleet     *fleet.Fleet
-	Store     Lines
+	Store     Store
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 }
@@ -42,6 +49,7 @@ type Server struct {
 	alerts    *Committer
 	records   *Committer
 	limits    *limits
+	refusals  *Refusals
 	streams   sync.WaitGroup
 	stopping  chan struct{}
 }
@@ -56,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 		authority: cfg.Authority, fleet: cfg.Fleet, lines: cfg.Store, log: cfg.Log, metrics: m,
 		alerts:  newCommitter(apiv1.Lane_LANE_ALERTS, cfg, m),
 		records: newCommitter(apiv1.Lane_LANE_RECORDS, cfg, m),
-		limits:  newLimits(), stopping: make(chan struct{}),
+		limits:  newLimits(), refusals: newRefusals(cfg.Store, cfg.Log), stopping: make(chan struct{}),
 	}, nil
 }
 
@@ -65,6 +73,9 @@ func (s *Server) Alerts() *Committer { return s.alerts }
 
 // Records is the committer of the records lane. The caller runs it.
 func (s *Server) Records() *Committer { return s.records }
+
+// Refusals keeps who was refused. The caller runs it.
+func (s *Server) Refusals() *Refusals { return s.refusals }
 
 // Ready is nil when agents' records can be stored, else why they cannot.
 func (s *Server) Ready() error {

@@ -5,6 +5,7 @@ package query
 import (
 	"context"
 	"net/http"
+	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/fleet"
@@ -14,7 +15,12 @@ import (
 // nodeList is the answer to a list of nodes, which is never paged: a fleet has few of them.
 type nodeList struct {
 	Nodes []view.Node `json:"nodes"`
+	// RefusedLastDay is how often somebody who would have been a node was refused, of late; the refusals say who.
+	RefusedLastDay uint64 `json:"refused_last_day,omitempty"`
 }
+
+// refusedOfLate is how far back a list of nodes counts who was refused.
+const refusedOfLate = 24 * time.Hour
 
 func (s *server) nodes(w http.ResponseWriter, r *http.Request, _ params) error {
 	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
@@ -26,6 +32,37 @@ func (s *server) nodes(w http.ResponseWriter, r *http.Request, _ params) error {
 	answer := nodeList{Nodes: make([]view.Node, 0, len(nodes))}
 	for _, n := range nodes {
 		answer.Nodes = append(answer.Nodes, newNode(n))
+	}
+	refusals, err := s.Fleet.Refusals(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range refusals {
+		if time.Since(r.Last) < refusedOfLate {
+			answer.RefusedLastDay += r.Count
+		}
+	}
+	return s.reply(w, r, answer)
+}
+
+// refusalList is the answer to who was refused. The store bounds it.
+type refusalList struct {
+	Refusals []view.Refusal `json:"refusals"`
+}
+
+func (s *server) refusals(w http.ResponseWriter, r *http.Request, _ params) error {
+	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
+	defer cancel()
+	refusals, err := s.Fleet.Refusals(ctx)
+	if err != nil {
+		return err
+	}
+	answer := refusalList{Refusals: make([]view.Refusal, 0, len(refusals))}
+	for _, r := range refusals {
+		answer.Refusals = append(answer.Refusals, view.Refusal{
+			Node: r.Node, Host: r.Host, Credential: r.Credential, Cause: r.Cause, Reason: r.Reason, Count: r.Count,
+			First: r.First.UTC(), Last: r.Last.UTC(),
+		})
 	}
 	return s.reply(w, r, answer)
 }
@@ -56,6 +93,9 @@ func newNode(n fleet.Node) view.Node {
 	}
 	if !n.Revoked.IsZero() {
 		node.Revoked = n.Revoked.UTC()
+	}
+	if !n.Allowed.IsZero() {
+		node.Allowed = n.Allowed.UTC()
 	}
 	node.Lost = node.CountLost()
 	return node

@@ -29,6 +29,8 @@ type Fleet interface {
 	// Nodes returns every known node, by name; Node returns one, or store.ErrNotFound.
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	Node(ctx context.Context, name string) (fleet.Node, error)
+	// Refusals returns who was refused that would have been a node, the latest first.
+	Refusals(ctx context.Context) ([]store.Refusal, error)
 	// Tail streams live events of a node. The channel is closed when ctx ends or the node goes away. It returns
 	// fleet.ErrNotConnected, fleet.ErrTooManyTails or store.ErrNotFound.
 	Tail(ctx context.Context, node string, filter *apiv1.EventFilter) (<-chan *apiv1.TailBatch, error)
@@ -111,6 +113,7 @@ func (s *server) routes() []route {
 		{get, "/api/v1/nodes", store.RoleViewer, nil, s.nodes},
 		{get, "/api/v1/nodes/{node}", store.RoleViewer, nil, s.node},
 		{get, "/api/v1/nodes/{node}/events", store.RoleViewer, []string{"type", "workload", "pid"}, s.tail},
+		{get, "/api/v1/refusals", store.RoleViewer, nil, s.refusals},
 		{get, "/api/v1/record", store.RoleViewer, nil, s.record},
 		{put, "/api/v1/record", store.RoleAdmin, nil, s.setRecord},
 		{del, "/api/v1/record", store.RoleAdmin, []string{"workload", "all"}, s.clearRecord},

@@ -22,6 +22,11 @@ type Nodes interface {
 	RevokeNode(ctx context.Context, name string, at time.Time) error
 	// Revocations returns every revoked node and the time up to which its certificates are void.
 	Revocations(ctx context.Context) (map[string]time.Time, error)
+	// AllowNode writes that a revoked node may enrol again with what other nodes enrol with too; ErrNotFound when it is not
+	// revoked. RevokeNode ends that.
+	AllowNode(ctx context.Context, name string, at time.Time) error
+	// Allowances returns every revoked node that AllowNode was called for since, and when.
+	Allowances(ctx context.Context) (map[string]time.Time, error)
 }
 
 // Node is what is known of a node.
@@ -34,8 +39,31 @@ type Node struct {
 	// Hello and Health are what the agent said last; nil until it has.
 	Hello  *apiv1.Hello
 	Health *apiv1.Health
-	// Revoked is the time up to which certificates of the node are void, zero when none are.
-	Revoked time.Time
+	// Revoked is the time up to which certificates of the node are void, zero when none are. Allowed is when it was allowed
+	// to enrol again, zero when it was not.
+	Revoked, Allowed time.Time
+}
+
+// Refusals keeps who was refused.
+type Refusals interface {
+	// AddRefusals adds to what is kept, all or none. A refusal like one that is kept (of the same node, host, credential and
+	// cause) adds to its count and has its reason and last time. Of more than MaxRefusals those of the latest last time stay.
+	AddRefusals(ctx context.Context, refusals ...Refusal) error
+	// ListRefusals returns what is kept, the latest last time first.
+	ListRefusals(ctx context.Context) ([]Refusal, error)
+}
+
+// MaxRefusals is how many refusals are kept.
+const MaxRefusals = 1000
+
+// Refusal is that somebody who would be a node was refused, however often. What the client said of itself is as it said it.
+type Refusal struct {
+	// Node is the name that was asked for, empty when there was none; Host the address that asked, without its port.
+	Node, Host string
+	// Credential says what was presented, Cause why that was refused, in a word each; Reason says it in full, the last time.
+	Credential, Cause, Reason string
+	Count                     uint64
+	First, Last               time.Time
 }
 
 // Role is what a token is good for.

@@ -37,6 +37,7 @@ type Store interface {
 	Policies
 	Profiles
 	Modes
+	Refusals
 
 	// Close ends the store. No other method may run or be called any more.
 	Close() error

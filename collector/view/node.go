@@ -20,7 +20,9 @@ type Node struct {
 	// Address is where the agent last connected from, host and port.
 	Address string `json:"address,omitempty"`
 	// Revoked is the time up to which certificates of the node are void, missing when none are.
-	Revoked      time.Time `json:"revoked,omitzero"`
+	Revoked time.Time `json:"revoked,omitzero"`
+	// Allowed is when the revoked node was allowed to enrol again with a ServiceAccount token, missing when it was not.
+	Allowed      time.Time `json:"allowed,omitzero"`
 	AgentVersion string    `json:"agent_version"`
 	Kernel       string    `json:"kernel"`
 	Machine      string    `json:"machine"`
@@ -33,6 +35,21 @@ type Node struct {
 	// Health is what the agent said of itself last; it is missing until it has.
 	Health       *Health      `json:"health,omitempty"`
 	Capabilities []Capability `json:"capabilities"`
+}
+
+// Refusal is that somebody who would have been a node was refused. What it said of itself is as it said it.
+type Refusal struct {
+	// Node is the name that was asked for, Host the address that asked.
+	Node string `json:"node"`
+	Host string `json:"host"`
+	// Credential is join_token, service_account or certificate; Cause is a word of docs/enrolment.md, and Reason says it in
+	// full, the last time.
+	Credential string    `json:"credential"`
+	Cause      string    `json:"cause"`
+	Reason     string    `json:"reason"`
+	Count      uint64    `json:"count"`
+	First      time.Time `json:"first"`
+	Last       time.Time `json:"last"`
 }
 
 // Health is an agent's account of itself. Counters run since the agent started.

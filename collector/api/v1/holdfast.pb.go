@@ -301,15 +301,18 @@ func (Encoding) EnumDescriptor() ([]byte, []int) {
 	return file_holdfast_proto_rawDescGZIP(), []int{4}
 }
 
+// Exactly one of the tokens is set.
 type EnrolRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	JoinToken string                 `protobuf:"bytes,1,opt,name=join_token,json=joinToken,proto3" json:"join_token,omitempty"`
 	// The name that the agent asks for. A token bound to a node refuses every other one.
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// PKCS #10 certificate signing request, DER.
-	Csr           []byte `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Csr []byte `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`
+	// A projected Kubernetes ServiceAccount token with the collector's audience, bound to a pod that runs on the node.
+	ServiceAccountToken string `protobuf:"bytes,4,opt,name=service_account_token,json=serviceAccountToken,proto3" json:"service_account_token,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *EnrolRequest) Reset() {
@@ -361,6 +364,13 @@ func (x *EnrolRequest) GetCsr() []byte {
 		return x.Csr
 	}
 	return nil
+}
+
+func (x *EnrolRequest) GetServiceAccountToken() string {
+	if x != nil {
+		return x.ServiceAccountToken
+	}
+	return ""
 }
 
 type RenewRequest struct {
@@ -4334,12 +4344,13 @@ var File_holdfast_proto protoreflect.FileDescriptor
 
 const file_holdfast_proto_rawDesc = "" +
 	"\n" +
-	"\x0eholdfast.proto\x12\vholdfast.v1\"S\n" +
+	"\x0eholdfast.proto\x12\vholdfast.v1\"\x87\x01\n" +
 	"\fEnrolRequest\x12\x1d\n" +
 	"\n" +
 	"join_token\x18\x01 \x01(\tR\tjoinToken\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x10\n" +
-	"\x03csr\x18\x03 \x01(\fR\x03csr\" \n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\x122\n" +
+	"\x15service_account_token\x18\x04 \x01(\tR\x13serviceAccountToken\" \n" +
 	"\fRenewRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\"9\n" +
 	"\vCertificate\x12\x14\n" +

@@ -31,11 +31,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Enrolment turns a join token into a certificate for one node. Enrol is the only call that is served to clients
-// without a certificate.
+// Enrolment turns a join token, or the ServiceAccount token of a pod, into a certificate for one node. Enrol is the only
+// call that is served to clients without a certificate.
 type EnrolmentClient interface {
-	// Enrol checks the join token and signs the request for the node it names. The agent has verified the collector by
-	// the CA fingerprint that the token carries.
+	// Enrol checks the token and signs the request for the node it names. The agent has verified the collector by the CA
+	// fingerprint that a join token carries; beside a ServiceAccount token, by the CA certificate it was configured with.
 	Enrol(ctx context.Context, in *EnrolRequest, opts ...grpc.CallOption) (*Certificate, error)
 	// Renew signs a new key for the node that the client certificate names; any other name is refused.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*Certificate, error)
@@ -73,11 +73,11 @@ func (c *enrolmentClient) Renew(ctx context.Context, in *RenewRequest, opts ...g
 // All implementations must embed UnimplementedEnrolmentServer
 // for forward compatibility.
 //
-// Enrolment turns a join token into a certificate for one node. Enrol is the only call that is served to clients
-// without a certificate.
+// Enrolment turns a join token, or the ServiceAccount token of a pod, into a certificate for one node. Enrol is the only
+// call that is served to clients without a certificate.
 type EnrolmentServer interface {
-	// Enrol checks the join token and signs the request for the node it names. The agent has verified the collector by
-	// the CA fingerprint that the token carries.
+	// Enrol checks the token and signs the request for the node it names. The agent has verified the collector by the CA
+	// fingerprint that a join token carries; beside a ServiceAccount token, by the CA certificate it was configured with.
 	Enrol(context.Context, *EnrolRequest) (*Certificate, error)
 	// Renew signs a new key for the node that the client certificate names; any other name is refused.
 	Renew(context.Context, *RenewRequest) (*Certificate, error)

@@ -88,6 +88,10 @@ func TestMistakes(t *testing.T) {
 		{"token create --ttl soon --data-dir " + dir, []string{"ttl"}},
 		{"token revoke --data-dir " + dir + " none", []string{`"none": not found`}},
 		{"node revoke --data-dir " + dir + " ../x", []string{`node name "../x"`}},
+		{"node allow --data-dir " + dir + " ../x", []string{`node name "../x"`}},
+		{"node allow --data-dir " + dir + " never-revoked", []string{`"never-revoked"`, "not revoked"}},
+		{"serve --data-dir " + dir + " --kubernetes-enrol a/b", []string{"--kubernetes-enrol", "--kubeconfig"}},
+		{"serve --data-dir " + dir + " --kubernetes-enrol a/b --kubeconfig /nowhere", []string{"--kubernetes-enrol", "/nowhere"}},
 		{"serve --alerts-max-bytes many --data-dir " + dir, []string{"512MiB"}},
 		{"serve --alerts-keep-days -1 --data-dir " + dir, []string{"cannot be negative"}},
 		{"serve --grpc-listen nowhere:99999 --data-dir " + dir, []string{"--grpc-listen", "nowhere:99999"}},
@@ -114,7 +118,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "serve", "token", "token create", "token list", "token revoke", "ca show", "node revoke"} {
+	for _, args := range []string{"", "serve", "token", "token create", "token list", "token revoke", "ca show", "node revoke", "node allow"} {
 		code, out, _ := call(t, append(strings.Fields(args), "--help")...)
 		if code != 0 || len(out) < 200 || !strings.Contains(out, "--data-dir") {
 			t.Errorf("help of %q is\n%s", args, out)

@@ -88,6 +88,8 @@ The log goes to standard error, a JSON object a line.`,
 	flags.Var(&records, "records-max-bytes", "disk space that recorded events may take; 0 is any")
 	flags.Var(&free, "min-free", "disk space to leave free by dropping recorded days; 0 is none")
 	flags.Var(&cfg.Kubernetes, "kubernetes", "whether to take HoldfastProfile and HoldfastPolicy objects over, publish the authority's certificate and write Events; auto: in a pod with a service account, and where --kubeconfig is given")
+	flags.StringVar(&cfg.KubernetesEnrol, "kubernetes-enrol", "", "`NAMESPACE/SERVICEACCOUNT` whose projected tokens enrol agents, each for the node that its pod runs on; empty: none do")
+	flags.StringVar(&cfg.KubernetesAudience, "kubernetes-audience", "holdfast-collector", "`AUDIENCE` that those tokens must be for")
 	flags.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "`FILE` that names the API server of Kubernetes, outside of a cluster")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `LEVEL` that is logged: debug, info, warn or error")
 	return cmd

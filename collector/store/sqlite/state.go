@@ -57,16 +57,16 @@ func encode(m proto.Message, null bool) (any, error) {
 	return notNil(b), err
 }
 
-const nodeQuery = `SELECT n.name, n.first_seen, n.last_seen, n.address, n.hello, n.health, coalesce(r.at, 0)
+const nodeQuery = `SELECT n.name, n.first_seen, n.last_seen, n.address, n.hello, n.health, coalesce(r.at, 0), coalesce(r.allowed, 0)
 	FROM nodes n LEFT JOIN revocations r ON r.node = n.name`
 
 func scanNode(scan func(...any) error) (n store.Node, err error) {
-	var first, last, revoked int64
+	var first, last, revoked, allowed int64
 	var hello, health []byte
-	if err := scan(&n.Name, &first, &last, &n.Address, &hello, &health, &revoked); err != nil {
+	if err := scan(&n.Name, &first, &last, &n.Address, &hello, &health, &revoked, &allowed); err != nil {
 		return n, err
 	}
-	n.FirstSeen, n.LastSeen, n.Revoked = moment(first), moment(last), moment(revoked)
+	n.FirstSeen, n.LastSeen, n.Revoked, n.Allowed = moment(first), moment(last), moment(revoked), moment(allowed)
 	if hello != nil {
 		n.Hello = new(apiv1.Hello)
 		err = proto.Unmarshal(hello, n.Hello)
@@ -111,7 +111,7 @@ func (s *Store) ListNodes(ctx context.Context) ([]store.Node, error) {
 
 // RevokeNode is store.Nodes.RevokeNode.
 func (s *Store) RevokeNode(ctx context.Context, name string, at time.Time) error {
-	_, err := s.state.ExecContext(ctx, `INSERT OR REPLACE INTO revocations (node, at) VALUES (?, ?)`, name, nanos(at))
+	_, err := s.state.ExecContext(ctx, `INSERT OR REPLACE INTO revocations (node, at, allowed) VALUES (?, ?, 0)`, name, nanos(at))
 	if err != nil {
 		return fmt.Errorf("revoke node %q: %w", name, full(err))
 	}
@@ -120,18 +120,45 @@ func (s *Store) RevokeNode(ctx context.Context, name string, at time.Time) error
 
 // Revocations is store.Nodes.Revocations.
 func (s *Store) Revocations(ctx context.Context) (map[string]time.Time, error) {
+	all, err := s.moments(ctx, `SELECT node, at FROM revocations`)
+	if err != nil {
+		return nil, fmt.Errorf("list revocations: %w", err)
+	}
+	return all, nil
+}
+
+// AllowNode is store.Nodes.AllowNode.
+func (s *Store) AllowNode(ctx context.Context, name string, at time.Time) error {
+	done, err := s.state.ExecContext(ctx, `UPDATE revocations SET allowed = ? WHERE node = ?`, nanos(at), name)
+	if err != nil {
+		return fmt.Errorf("allow node %q: %w", name, full(err))
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return fmt.Errorf("allow node %q, which is not revoked: %w", name, errors.Join(err, store.ErrNotFound))
+	}
+	return nil
+}
+
+// Allowances is store.Nodes.Allowances.
+func (s *Store) Allowances(ctx context.Context) (map[string]time.Time, error) {
+	all, err := s.moments(ctx, `SELECT node, allowed FROM revocations WHERE allowed != 0`)
+	if err != nil {
+		return nil, fmt.Errorf("list allowed nodes: %w", err)
+	}
+	return all, nil
+}
+
+// moments reads rows of a name and a time.
+func (s *Store) moments(ctx context.Context, query string) (map[string]time.Time, error) {
 	all := map[string]time.Time{}
-	err := scan(ctx, s.state, `SELECT node, at FROM revocations`, func(rows *sql.Rows) error {
+	err := scan(ctx, s.state, query, func(rows *sql.Rows) error {
 		var name string
 		var at int64
 		err := rows.Scan(&name, &at)
 		all[name] = moment(at)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list revocations: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
 // PutToken is store.Tokens.PutToken.

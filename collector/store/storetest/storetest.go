@@ -38,6 +38,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"follow live", testFollowLive},
 		{"epochs are bounded", testEpochs},
 		{"nodes", testNodes},
+		{"allowances", testAllowances},
+		{"refusals", testRefusals},
 		{"tokens", testTokens},
 		{"record policy", testPolicy},
 		{"observed profiles", testObserved},

@@ -70,7 +70,7 @@ func startCollector(t *testing.T, dir, address string, ttl time.Duration) *colle
 	var group sync.WaitGroup
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return server.Run(ctx, listener) },
-		server.Alerts().Run, server.Records().Run, c.fleet.Run,
+		server.Alerts().Run, server.Records().Run, server.Refusals().Run, c.fleet.Run,
 	} {
 		group.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
