@@ -192,6 +192,7 @@ func (a *Agent) buildUplink() error {
 	var err error
 	a.uplink, err = uplink.New(uplink.Config{
 		Address: a.cfg.Collector, Node: a.cfg.Node, DataDir: a.cfg.DataDir, JoinTokenFile: a.cfg.JoinTokenFile,
+		ServiceAccountTokenFile: a.cfg.ServiceAccountTokenFile, CollectorCAFile: a.cfg.CollectorCAFile,
 		Alerts: a.alerts, Records: a.records, Hello: a.hello, Health: a.health, OnRecordPolicy: a.setRecordPolicy,
 		OnModes: a.setModes, Profiles: a.guard,
 		Tails: a.pipeline.tails, OnTails: func(uint64) { a.refilter() }, Logger: a.log.With("part", "uplink"),

@@ -28,6 +28,10 @@ type Config struct {
 	Collector string
 	// JoinTokenFile holds the token that enrols the agent at its first start.
 	JoinTokenFile string
+	// ServiceAccountTokenFile holds a projected ServiceAccount token that enrols the agent instead, CollectorCAFile the
+	// certificates of the collector's authority. Both may appear after the agent's start.
+	ServiceAccountTokenFile string
+	CollectorCAFile         string
 	// DataDir keeps the identity and the spools.
 	DataDir string
 	// Node is the name that the agent goes by.
@@ -85,6 +89,8 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	host, _ := os.Hostname()
 	flags.StringVar(&c.Collector, "collector", "", "collector to report to, `HOST:PORT`; without it alerts wait on disk")
 	flags.StringVar(&c.JoinTokenFile, "join-token-file", "", "`FILE` with a join token (holdfast-collector token create), needed once")
+	flags.StringVar(&c.ServiceAccountTokenFile, "service-account-token-file", "", "`FILE` with a projected Kubernetes ServiceAccount token to enrol with, instead of a join token; it may appear later")
+	flags.StringVar(&c.CollectorCAFile, "collector-ca-file", "", "PEM `FILE` with the certificate of the collector's authority, for enrolment with a ServiceAccount token; it may appear later")
 	flags.StringVar(&c.DataDir, "data-dir", "/var/lib/holdfast-agent", "`DIR` for identity and spools")
 	flags.StringVar(&c.Node, "node", host, "`NAME` of this node")
 	flags.StringVar(&c.ContainerdSocket, "containerd-socket", "/run/containerd/containerd.sock", "`PATH` of containerd's socket")
@@ -126,6 +132,12 @@ func (c *Config) Validate() error {
 		if _, _, err := net.SplitHostPort(value); err != nil {
 			bad(setting, "%q is not HOST:PORT: %v", value, err)
 		}
+	}
+	if c.JoinTokenFile != "" && c.ServiceAccountTokenFile != "" {
+		bad("join-token-file, service-account-token-file", "exclude each other: give one of them")
+	}
+	if (c.ServiceAccountTokenFile == "") != (c.CollectorCAFile == "") {
+		bad("service-account-token-file, collector-ca-file", "belong together: give both or none")
 	}
 	if c.Node == "" {
 		bad("node", "is empty: name the node")

@@ -58,6 +58,9 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"bad end", "when-dead: forget\n", []string{"when-dead", "keep, monitor, release"}},
 		{"nothing to keep", "when-dead: release\nno-pin: true\n", []string{"when-dead", "no-pin"}},
 		{"dead at once", "dead-after: 1s\n", []string{"dead-after", "10s"}},
+		{"two tokens", "join-token-file: a\nservice-account-token-file: b\ncollector-ca-file: c\n", []string{"exclude each other"}},
+		{"a token without an authority", "service-account-token-file: b\n", []string{"collector-ca-file", "belong together"}},
+		{"an authority without a token", "join-token-file: a\ncollector-ca-file: c\n", []string{"belong together"}},
 		{"bad address", "collector: nowhere\n", []string{"collector", "HOST:PORT"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

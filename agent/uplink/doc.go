@@ -15,7 +15,8 @@
 // # Identity
 //
 // docs/enrolment.md describes tokens and certificates. The join token names the collector's authority by a fingerprint,
-// so the first connection is as well authenticated as the later ones, and the token is told to nobody else. Key,
+// so the first connection is as well authenticated as the later ones, and the token is told to nobody else. In Kubernetes the
+// ServiceAccount token of the agent's pod takes its place, and a file names the authority. Key,
 // certificate and roots lie in one file, DATA-DIR/identity/node.pem, which is replaced as a whole. The certificate is
 // renewed when two thirds of its time are over; the stream is then made anew with it, once everything in flight is
 // acknowledged.
@@ -23,8 +24,8 @@
 // # Failure
 //
 // Every failure is retried with a growing, jittered pause, and logged when it changes. A collector that says no (a revoked
-// node, another authority, a refused token) is asked again about once a minute. Only a node that was never enrolled gives
-// up: Run then returns the reason.
+// node, another authority, a refused token) is asked again about once a minute. Only a node that was never enrolled, and has
+// a join token, gives up: Run then returns the reason.
 //
 // # Goroutines
 //

@@ -11,7 +11,7 @@ import (
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
 
-// ready gives an identity to connect with: the one there is, or one that a join token gets.
+// ready gives an identity to connect with: the one there is, or one that a token gets.
 func (u *Uplink) ready(ctx context.Context) (*identity, error) {
 	id := u.current()
 	why := u.stale
@@ -24,41 +24,47 @@ func (u *Uplink) ready(ctx context.Context) (*identity, error) {
 		return id, nil
 	}
 	usable := id != nil && !id.expired(time.Now())
-	if u.cfg.JoinTokenFile == "" {
+	if !u.cfg.enrols() {
 		if usable {
 			return id, nil
 		}
 		return nil, fmt.Errorf("%w: %s: %w", why, howToEnrol, ErrToken)
 	}
-	token, err := readToken(u.cfg.JoinTokenFile)
-	if usable && (err != nil || token.text == u.tried) {
+	c, err := u.cfg.credential()
+	if usable && (err != nil || c.text == u.tried) {
 		// There is no new token to try: perhaps the collector has thought better of it.
 		u.stale = nil
+		if !c.once {
+			u.tried = "" // or of the token.
+		}
 		return id, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", why, err)
 	}
-	if id != nil {
-		u.log.Warn("the node enrols anew with its join token", "reason", why, "file", u.cfg.JoinTokenFile)
-	}
-	fresh, err := u.enrol(ctx, token)
+	fresh, err := u.enrol(ctx, c)
 	if err != nil {
 		if refused(err) {
-			u.tried = token.text
+			u.tried = c.text
 		}
 		if id != nil {
-			err = fmt.Errorf("%w, and the join token does not help: %w", why, err)
+			err = fmt.Errorf("%w, and the %s does not help: %w", why, c.kind, err)
 		}
 		return nil, err
 	}
-	u.stale, u.tried = nil, token.text
+	if id != nil {
+		u.log.Warn("the node has enrolled anew with its "+c.kind, "reason", why)
+	}
+	u.stale, u.tried = nil, ""
+	if c.once {
+		u.tried = c.text
+	}
 	return fresh, nil
 }
 
-// enrol gets an identity for a join token, and keeps it.
-func (u *Uplink) enrol(ctx context.Context, token joinToken) (*identity, error) {
-	l, err := u.dial(verifyPin(token.pin), nil)
+// enrol gets an identity for a token, and keeps it.
+func (u *Uplink) enrol(ctx context.Context, c credential) (*identity, error) {
+	l, err := u.dial(c.verify, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -69,19 +75,19 @@ func (u *Uplink) enrol(ctx context.Context, token joinToken) (*identity, error) 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := apiv1.NewEnrolmentClient(l.conn).Enrol(ctx, &apiv1.EnrolRequest{JoinToken: token.text, Node: u.cfg.Node, Csr: csr})
+	answer, err := apiv1.NewEnrolmentClient(l.conn).Enrol(ctx, c.request(u.cfg.Node, csr))
 	if err != nil {
-		return nil, l.explain(err, ErrToken)
+		return nil, l.explain(err, c.refused)
 	}
 	id, err := issuedIdentity(u.cfg.Node, key, answer, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if pinned(id.roots, token.pin) == nil {
-		return nil, fmt.Errorf("%w: the roots that the collector sent lack the one that the join token names", errBreach)
+	if !c.among(id.roots) {
+		return nil, fmt.Errorf("%w: the roots that the collector sent lack the one that the %s came with", errBreach, c.kind)
 	}
 	u.keep(id)
-	u.log.Info("node enrolled", "node", id.node, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
+	u.log.Info("node enrolled", "node", id.node, "with", c.kind, "expires", id.leaf.NotAfter.UTC(), "renews", id.renew.UTC())
 	return id, nil
 }
 

@@ -19,7 +19,9 @@ import (
 var (
 	// ErrToken says that there is no join token where one is needed, that it is malformed, or that the collector refuses it.
 	ErrToken = errors.New("no usable join token")
-	// ErrAuthority says that whoever answers at the address is not the collector that the token or the identity names.
+	// ErrAccount says that the collector does not take the ServiceAccount token of the agent's pod.
+	ErrAccount = errors.New("the collector does not take the ServiceAccount token")
+	// ErrAuthority says that whoever answers at the address is not the collector that the token, the file beside it, or the identity names.
 	ErrAuthority = errors.New("not the collector that this node knows")
 	// ErrDenied says that the collector does not have this node: it was revoked, or the token is for another one.
 	ErrDenied = errors.New("the collector denies this node")
@@ -40,7 +42,7 @@ var (
 
 // refused reports whether asking again soon is in vain: the collector, or this node's check of it, said no.
 func refused(err error) bool {
-	for _, no := range []error{ErrToken, ErrAuthority, ErrDenied, ErrCertificate, ErrRequest} {
+	for _, no := range []error{ErrToken, ErrAccount, ErrAuthority, ErrDenied, ErrCertificate, ErrRequest} {
 		if errors.Is(err, no) {
 			return true
 		}

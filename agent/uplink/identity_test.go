@@ -199,6 +199,8 @@ func TestNotEnrolled(t *testing.T) {
 		{"address", func(c *Config) { c.Address = "nowhere" }, nil, `"nowhere"`},
 		{"node", func(c *Config) { c.Node = "a b" }, nil, `"a b"`},
 		{"no node", func(c *Config) { c.Node = "" }, nil, "node name"},
+		{"two tokens", func(c *Config) { c.JoinTokenFile, c.ServiceAccountTokenFile, c.CollectorCAFile = "a", "b", "c" }, nil, "one of them"},
+		{"no authority", func(c *Config) { c.ServiceAccountTokenFile = "b" }, nil, "both or none"},
 		{"no spool", func(c *Config) { c.Alerts = nil }, nil, "Alerts"},
 		{"no hello", func(c *Config) { c.Hello = nil }, nil, "Hello"},
 	} {

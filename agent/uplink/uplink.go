@@ -29,6 +29,10 @@ type Config struct {
 	// JoinTokenFile holds a join token. It is read when the node must enrol: at the first start, and when the certificate
 	// cannot be used any more. It may be empty for a node that is enrolled.
 	JoinTokenFile string
+	// ServiceAccountTokenFile holds a projected ServiceAccount token of Kubernetes, to enrol with instead, and CollectorCAFile
+	// the certificates of the collector's authority, PEM. Both are read when the node must enrol, and may appear later: then the
+	// uplink waits for them.
+	ServiceAccountTokenFile, CollectorCAFile string
 	// Alerts and Records are the two lanes. The caller opens, runs and closes them; nobody else may take from them.
 	Alerts, Records *spool.Spool
 	// Hello describes the agent, for each stream. The uplink sets node and positions.
@@ -92,7 +96,7 @@ type Uplink struct {
 
 	// stale is why the identity cannot be used although its time is not over; nil if it can.
 	stale error
-	// tried is the token that was used or refused last.
+	// tried is the token that was refused last, or the join token that was used last.
 	tried string
 
 	// policy and modes are those that are kept on disk. They belong to Run, then to the stream that receives.
@@ -128,6 +132,10 @@ func New(cfg Config) (*Uplink, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("this node is not enrolled")
 	}
+	if cfg.ServiceAccountTokenFile != "" {
+		u.log.Info("the node enrols with its ServiceAccount token", "reason", err, "file", cfg.ServiceAccountTokenFile)
+		return u, nil
+	}
 	if cfg.JoinTokenFile == "" {
 		return nil, fmt.Errorf("%w: %s: %w", err, howToEnrol, ErrToken)
 	}
@@ -148,6 +156,12 @@ func (c *Config) check() error {
 	if err := checkNode(c.Node); err != nil {
 		return err
 	}
+	switch {
+	case c.JoinTokenFile != "" && c.ServiceAccountTokenFile != "":
+		return errors.New("a join token and a ServiceAccount token to enrol with: give one of them")
+	case (c.ServiceAccountTokenFile == "") != (c.CollectorCAFile == ""):
+		return errors.New("a ServiceAccount token and the certificate of the collector's authority belong together: give both or none")
+	}
 	for name, missing := range map[string]bool{
 		"DataDir": c.DataDir == "", "Alerts": c.Alerts == nil, "Records": c.Records == nil, "Hello": c.Hello == nil,
 		"Health": c.Health == nil, "OnRecordPolicy": c.OnRecordPolicy == nil, "Tails": c.Tails == nil,
@@ -160,7 +174,8 @@ func (c *Config) check() error {
 }
 
 // Run keeps the node enrolled and connected until ctx ends, and then returns nil. It returns an error only if the node was
-// never enrolled and the collector will not have it: ErrToken, ErrAuthority, ErrDenied or ErrRequest, with the reason.
+// never enrolled, has a join token, and the collector will not have it: ErrToken, ErrAuthority, ErrDenied or ErrRequest, with
+// the reason. With a ServiceAccount token it asks again and again, for token, authority and collector can all change.
 func (u *Uplink) Run(ctx context.Context) error {
 	pause := backoff{first: u.timing.first, last: u.timing.last, slow: u.timing.slow}
 	u.Recall()
@@ -181,7 +196,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 			pause.reset()
 			continue
 		}
-		if u.current() == nil && refused(err) {
+		if u.current() == nil && refused(err) && u.cfg.ServiceAccountTokenFile == "" {
 			return fmt.Errorf("enrol node %s with %s: %w", u.cfg.Node, u.cfg.Address, err)
 		}
 		if time.Since(began) > u.timing.last {
@@ -218,13 +233,13 @@ func (u *Uplink) once(ctx context.Context) error {
 	return err
 }
 
-// hopeful reports whether there is a join token that may help where the identity does not.
+// hopeful reports whether there is a token that may help where the identity does not.
 func (u *Uplink) hopeful() bool {
-	if u.stale == nil || u.cfg.JoinTokenFile == "" {
+	if u.stale == nil || !u.cfg.enrols() {
 		return false
 	}
-	token, err := readToken(u.cfg.JoinTokenFile)
-	return err == nil && token.text != u.tried
+	c, err := u.cfg.credential()
+	return err == nil && c.text != u.tried
 }
 
 // current is the identity in use, nil before the first enrolment.
