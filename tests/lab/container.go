@@ -43,6 +43,9 @@ type ContainerConfig struct {
 	// RuntimeDefaultSeccomp turns containerd's own seccomp profile on.
 	// Without it the container runs unconfined, as under a kubelet.
 	RuntimeDefaultSeccomp bool
+	// SeccompProfile is the path of a seccomp profile on this machine, as a
+	// kubelet passes on a localhostProfile.
+	SeccompProfile string
 	// ReadOnlyRoot mounts the root file system read-only.
 	ReadOnlyRoot bool
 	// UID and GID run the processes as somebody else than the image says;
@@ -120,7 +123,10 @@ func (cfg ContainerConfig) securityContext(p *Pod) *cri.LinuxContainerSecurityCo
 		Capabilities:     &cri.Capability{AddCapabilities: cfg.AddCapabilities, DropCapabilities: cfg.DropCapabilities},
 		Seccomp:          &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined},
 	}
-	if cfg.RuntimeDefaultSeccomp {
+	switch {
+	case cfg.SeccompProfile != "":
+		security.Seccomp = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: cfg.SeccompProfile}
+	case cfg.RuntimeDefaultSeccomp:
 		security.Seccomp.ProfileType = cri.SecurityProfile_RuntimeDefault
 	}
 	if !cfg.Privileged {
