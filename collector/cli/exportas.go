@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-project/holdfast/collector/kube/v1alpha1"
 	"github.com/holdfast-project/holdfast/collector/term"
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/rules/export"
@@ -50,7 +51,17 @@ func exportForms() []exportForm {
 			word: "seccomp", about: "a seccomp profile for each container, for localhostProfile", suffix: ".seccomp.json",
 			render: export.Seccomp,
 		},
+		{
+			word: "crd", about: "a HoldfastProfile object for each container, for Git; of any --layer", suffix: ".holdfastprofile.yaml",
+			layers: true, render: exportObject,
+		},
 	}
+}
+
+// exportObject writes a profile as an object of Kubernetes, which says all that the profile says.
+func exportObject(profiles []*profile.Profile, _ export.Options) (export.Output, error) {
+	text, err := v1alpha1.Manifest(profiles[0])
+	return export.Output{Text: text}, err
 }
 
 // formWords are the words of all forms, that of the profiles themselves first.

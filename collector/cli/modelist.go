@@ -160,6 +160,7 @@ func (a *app) showModes(ctx context.Context, filter workloadFilter) error {
 	}
 	var answer struct {
 		Workloads []json.RawMessage `json:"workloads"`
+		Conflicts []view.Conflict   `json:"conflicts"`
 	}
 	if err := s.get(ctx, workloadsPath, filter.query(), &answer); err != nil {
 		return err
@@ -190,7 +191,23 @@ func (a *app) showModes(ctx context.Context, filter workloadFilter) error {
 			}
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return s.writeConflicts(answer.Conflicts)
+}
+
+// writeConflicts says below a table what Kubernetes objects say and what is not in force.
+func (s *session) writeConflicts(all []view.Conflict) error {
+	if len(all) == 0 {
+		return nil
+	}
+	p := s.paper()
+	p.section("Not in force")
+	for _, c := range all {
+		p.field("conflict", "%s: %s", c.Object, c.Message)
+	}
+	return p.err
 }
 
 // modeRow is the row of one signal; only the first one of a workload says whose it is.

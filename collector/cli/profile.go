@@ -303,6 +303,9 @@ func (c *profileCall) show(ctx context.Context, f layerFlags) error {
 		p.field("shown", "%s", text.Layer)
 	}
 	p.field("trouble", "%s", text.Trouble)
+	for _, conflict := range text.Conflicts {
+		p.field("conflict", "%s: %s", conflict.Object, conflict.Message)
+	}
 	for _, signal := range profile.Signals() {
 		p.field(string(signal), "%s", c.learning(text.States[string(signal)], decoded.Signals[signal]))
 	}

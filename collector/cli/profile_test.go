@@ -14,6 +14,7 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/cli"
+	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/query"
 	"github.com/holdfast-project/holdfast/collector/query/querytest"
 	"github.com/holdfast-project/holdfast/collector/view"
@@ -133,6 +134,7 @@ func TestProfileOutput(t *testing.T) {
 		{"profile-export", viewer, "profile export --layer overlay"},
 		{"profile-export-json", viewer, "profile export -w shop/backup -o json"},
 		{"profile-export-as-collector", viewer, "profile export --as networkpolicy -w shop/web --objects testdata/objects.yaml"},
+		{"profile-export-crd", viewer, "profile export --as crd --layer overlay"},
 		{"profile-export-none", viewer, "profile export -w bank"},
 		{"profile-remove-running", admin, "profile remove shop/web --reason gone"},
 		{"profile-remove", admin, "profile remove shop/backup --reason gone"},
@@ -178,6 +180,20 @@ func TestModeOutput(t *testing.T) {
 			c.world.golden(t, api, c.name, c.args...)
 		})
 	}
+}
+
+// TestConflictOutput shows what Kubernetes objects say and what is not in force.
+func TestConflictOutput(t *testing.T) {
+	api, _ := learned(t)
+	web := profile.Key{Namespace: "shop", Kind: "Deployment", Name: "web", Container: "app"}
+	api.Fleet.SetObjectConflicts([]fleet.ObjectConflict{
+		{Object: "HoldfastProfile shop/web", Key: web, Message: "ann wrote version 4 of the overlay (INC-17), which stays in force"},
+		{Object: "HoldfastPolicy shop/careful", Workload: "shop/w*", Message: "ann set process of shop/w* to monitor, as setting 4 (too early), which stays in force"},
+		{Object: "HoldfastPolicy bank/careful", Workload: "bank", Message: "of another namespace"},
+	})
+	viewer := of(api)
+	viewer.golden(t, api, "profile-show-conflict", "profile", "show", "shop/web")
+	viewer.golden(t, api, "mode-show-conflict", "mode", "show", "shop/web")
 }
 
 // TestModesForATime sets modes that end by themselves.

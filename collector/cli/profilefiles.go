@@ -44,11 +44,11 @@ a file of its own, DIR/NAMESPACE/KIND/NAME/CONTAINER.yaml; without it, all go to
 --layer overlay exports what people have written, which is what 'import' takes back; effective and merged have what was
 learned in them, too.
 
---as writes what the effective profiles allow for others to enforce:
+--as writes what the effective profiles allow for others to enforce, or profiles as objects of Kubernetes:
 `
 
 const exportAsHelp = `
-Others cannot say all that a profile says. Each file begins with a comment that lists every entry which it widens, because it
+Others, crd aside, cannot say all that a profile says. Each file begins with a comment that lists every entry which it widens, because it
 cannot be written as narrow as it is, or leaves out, because it cannot be written at all. --strict leaves out what would have
 to be widened: the file then denies more than the profile rather than less. Policies select pods by labels, which --objects
 tells: manifests, or what 'kubectl get' says of workloads and services. It makes services exact, too, and without it they are

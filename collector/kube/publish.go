@@ -36,7 +36,9 @@ func (c *Controller) publish(ctx context.Context) error {
 			retry = firstRetry
 		} else if ctx.Err() == nil {
 			c.metrics.failed("authority")
-			c.Log.Error("the authority's certificate could not be published, trying again", "in", retry.String(), "error", err)
+			if retry == firstRetry {
+				c.Log.Error("the authority's certificate could not be published, trying again and again", "error", err)
+			}
 			pause = retry + rand.N(retry/4)
 			retry = min(2*retry, publishEvery)
 		}

@@ -24,6 +24,7 @@ type Modes interface {
 	ModeHistory(ctx context.Context, limit int) ([]store.ModeSetting, error)
 	SetMode(ctx context.Context, s store.ModeSetting, by fleet.Author) (set store.ModeSetting, replaced []store.ModeSetting, version uint64, err error)
 	ClearMode(ctx context.Context, id uint64, by fleet.Author) (store.ModeSetting, uint64, error)
+	ObjectConflicts() []fleet.ObjectConflict
 }
 
 // maxHistory is how many mode settings a history shows.
@@ -72,7 +73,32 @@ func (s *server) modes(w http.ResponseWriter, r *http.Request, p params) error {
 	return s.reply(w, r, struct {
 		Version  uint64             `json:"version"`
 		Settings []view.ModeSetting `json:"settings"`
-	}{version, newModes(all)})
+		// Conflicts are about all workloads, whichever was asked for.
+		Conflicts []view.Conflict `json:"conflicts,omitempty"`
+	}{version, newModes(all), newConflicts(s.modeConflicts(nil))})
+}
+
+// modeConflicts are the conflicts of objects about modes: all, or those whose pattern is about one of the workloads.
+func (s *server) modeConflicts(about []view.WorkloadState) []fleet.ObjectConflict {
+	return slices.DeleteFunc(s.Fleet.ObjectConflicts(), func(c fleet.ObjectConflict) bool {
+		if c.Workload == "" || about == nil {
+			return c.Workload == ""
+		}
+		selected, err := selection(c.Workload)
+		return err != nil || !slices.ContainsFunc(about, func(w view.WorkloadState) bool { return selected(keyFor(w.Workload)) })
+	})
+}
+
+func keyFor(w view.Workload) profile.Key {
+	return profile.Key{Namespace: w.Namespace, Kind: w.Kind, Name: w.Name, Container: w.Container}
+}
+
+func newConflicts(all []fleet.ObjectConflict) []view.Conflict {
+	var conflicts []view.Conflict
+	for _, c := range all {
+		conflicts = append(conflicts, view.Conflict{Object: c.Object, Workload: c.Workload, Message: c.Message})
+	}
+	return conflicts
 }
 
 func (s *server) modesAbout(ctx context.Context, name string) ([]store.ModeSetting, uint64, error) {
@@ -205,7 +231,8 @@ func (s *server) workloads(w http.ResponseWriter, r *http.Request, p params) err
 	}
 	return s.reply(w, r, struct {
 		Workloads []view.WorkloadState `json:"workloads"`
-	}{all})
+		Conflicts []view.Conflict      `json:"conflicts,omitempty"`
+	}{all, newConflicts(s.modeConflicts(all))})
 }
 
 func newWorkloadState(n fleet.Node, from *apiv1.WorkloadState) view.WorkloadState {

@@ -111,7 +111,7 @@ func (s *server) selectProfiles(ctx context.Context, pattern string) ([]fleet.Pr
 func newProfile(p fleet.Profile) view.Profile {
 	v := view.Profile{
 		Workload: newWorkload(p.Key), Version: p.Version, Updated: utc(p.Changed), Entries: p.Entries, Candidates: p.Candidates,
-		States: newStates(p.States), Nodes: []view.ProfileNode{}, Trouble: p.Trouble,
+		States: newStates(p.States), Nodes: []view.ProfileNode{}, Trouble: p.Trouble, Conflicts: newConflicts(p.Conflicts),
 	}
 	if p.Overlay.Version > 0 {
 		o := newOverlay(p.Overlay)

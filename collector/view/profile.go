@@ -22,6 +22,18 @@ type Profile struct {
 	Nodes   []ProfileNode `json:"nodes"`
 	// Trouble says what the effective profile leaves out and why, such as too many entries; it is missing if all is well.
 	Trouble string `json:"trouble,omitempty"`
+	// Conflicts are what Kubernetes objects say about the profile and what is not in force; it is missing if there is none.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
+}
+
+// Conflict is something that a Kubernetes object says and that is not in force, since something else says otherwise.
+type Conflict struct {
+	// Object is its kind, and its namespace and name.
+	Object string `json:"object"`
+	// Workload is the pattern, where it is about modes.
+	Workload string `json:"workload,omitempty"`
+	// Message says what is in force instead, and how to solve it.
+	Message string `json:"message"`
 }
 
 // Overlay is a version of what people have written into a profile.
@@ -31,7 +43,8 @@ type Overlay struct {
 	Time    time.Time `json:"time"`
 	Author  string    `json:"author"`
 	Reason  string    `json:"reason"`
-	// Action is edit, approve, reject, allow, import or remove; it stands in histories only.
+	// Action is edit, approve, reject, allow, import, remove, or object where a Kubernetes object says so; it stands in
+	// histories only.
 	Action string `json:"action,omitempty"`
 }
 
