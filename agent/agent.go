@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/container/cgroup"
 	"github.com/holdfast-project/holdfast/agent/container/containerd"
+	"github.com/holdfast-project/holdfast/agent/container/kube"
 	"github.com/holdfast-project/holdfast/agent/container/nri"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
@@ -52,8 +53,9 @@ type Agent struct {
 	watches  detect.Watches
 	sources  []runner
 	runtime  *containerd.Source
-	// plugin is nil where NRI is not to be used.
+	// plugin is nil where NRI is not to be used, cluster where Kubernetes is not.
 	plugin  *nri.Source
+	cluster *kube.Source
 	started int64
 	// attached is closed when the programs are.
 	attached chan struct{}

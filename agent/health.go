@@ -164,7 +164,7 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "socket_owners_unknown_total", Help: "Owners of sockets that were told of without their ancestry, since they do what is listed.", Value: float64(c.owners.Load())},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
-		}, append(a.pluginCounters(), a.toldCounters()...)...)
+		}, slices.Concat(a.pluginCounters(), a.clusterCounters(), a.toldCounters())...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}
 	if a.uplink != nil {
 		source.Connected = func() bool { return a.uplink.Stats().Connected }

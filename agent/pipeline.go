@@ -5,6 +5,7 @@ package agent
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/container/kube"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/guard"
@@ -31,13 +33,15 @@ type pipeline struct {
 	log      *slog.Logger
 	registry *container.Registry
 	book     *container.AddressBook
-	table    *proc.Table
-	engine   *detect.Engine
-	policy   *record.Policy
-	guard    *guard.Guard
-	tails    *tail.Hub
-	alerts   *spool.Spool
-	records  *spool.Spool
+	// cluster is nil where Kubernetes is not used.
+	cluster *kube.Source
+	table   *proc.Table
+	engine  *detect.Engine
+	policy  *record.Policy
+	guard   *guard.Guard
+	tails   *tail.Hub
+	alerts  *spool.Spool
+	records *spool.Spool
 	// cmdline reads the arguments of a living process, running what the kernel side knows of it, executable the path of an
 	// executable that the policy of a container lists, by the kernel's name for it; a guess is tried first.
 	cmdline    func(pid uint32, start uint64) string
@@ -284,7 +288,7 @@ func (p *pipeline) finish(ev *event.Event) {
 		return
 	}
 	if n := ev.Net(); n != nil {
-		ev.Peer, _ = p.book.Lookup(report.AddressOf(n.Family, n.Remote))
+		ev.Peer = p.peer(report.AddressOf(n.Family, n.Remote))
 	}
 	// What comes after it knows of the incident that it may be.
 	for _, match := range p.engine.Match(ev) {
@@ -299,6 +303,15 @@ func (p *pipeline) finish(ev *event.Event) {
 	if p.tails.Active() {
 		p.tails.Offer(ev, func() *apiv1.Event { return report.Event(ev) })
 	}
+}
+
+// peer says whose an address is: the node's own and its pods' by what the node knows, the others by what Kubernetes says.
+func (p *pipeline) peer(a netip.Addr) container.Endpoint {
+	of, known := p.book.Lookup(a)
+	if !known && p.cluster != nil {
+		of, _ = p.cluster.Lookup(a)
+	}
+	return of
 }
 
 // keep tells the guard what an event teaches of profiles and modes.

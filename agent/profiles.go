@@ -31,12 +31,15 @@ func (a *Agent) buildGuard() error {
 	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
 		defaults[signal] = profile.Mode(a.cfg.Mode)
 	}
-	a.guard, err = guard.New(guard.Config{
+	cfg := guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
 		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
 		Written: written, OnLate: a.pipeline.late.put, Logger: a.log.With("part", "guard"),
-	})
-	if err != nil {
+	}
+	if a.cluster != nil {
+		cfg.Services, cfg.Learn.Owner = a.cluster, a.cluster.Owner
+	}
+	if a.guard, err = guard.New(cfg); err != nil {
 		return fmt.Errorf("make ready to learn: %w", err)
 	}
 	a.pipeline.guard = a.guard

@@ -40,6 +40,9 @@ func (a *Agent) buildSources() error {
 		return err
 	}
 	a.sources = []runner{a.registry, a.runtime, pods, links}
+	if err := a.buildCluster(); err != nil {
+		return err
+	}
 	return a.buildPlugin()
 }
 
@@ -91,7 +94,7 @@ func (a *Agent) named() []probe.Capability {
 			before.Reason = "containers that the runtime tells no plugin of: in containerd those outside Kubernetes"
 		}
 	}
-	return append(list, before)
+	return append(list, append(a.clusterNamed(), before)...)
 }
 
 // pluginCounters are what the runtime's plugin has counted.

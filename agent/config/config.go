@@ -44,6 +44,11 @@ type Config struct {
 	NRIWait    time.Duration
 	CgroupRoot string
 
+	// Kubernetes says whether the API server is asked for pods, owners and services: auto, on or off. Auto is on where there
+	// is a service account or a Kubeconfig, which is the file to use outside a cluster.
+	Kubernetes string
+	Kubeconfig string
+
 	// Mode holds for the workloads and signals of which nothing else says how strict to be; ProtectMode for the rules that
 	// need no learning. PolicyFile holds profiles and modes for use without a collector, and adds to what a collector says.
 	Mode        string
@@ -97,6 +102,8 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.NRISocket, "nri-socket", "/var/run/nri/nri.sock", "`PATH` of the runtime's socket for NRI plugins, used while it is there; empty: not used")
 	flags.DurationVar(&c.NRIWait, "nri-wait", 500*time.Millisecond, "how long a container's start may be held up, over NRI, until its policy is in force")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", "", "`DIR` where cgroup2 is mounted (default: found)")
+	flags.StringVar(&c.Kubernetes, "kubernetes", "auto", "whether Kubernetes is asked for pods, their owners, and services: auto (where there is a service account or a kubeconfig), on or off")
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", "", "`FILE` with the address of Kubernetes' API server and credentials, outside a cluster; node must be the name of the node's object")
 	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
 	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
@@ -144,6 +151,12 @@ func (c *Config) Validate() error {
 	}
 	if c.DataDir == "" {
 		bad("data-dir", "is empty: name a directory")
+	}
+	if !slices.Contains([]string{"auto", "on", "off"}, c.Kubernetes) {
+		bad("kubernetes", "%q is none of auto, on, off", c.Kubernetes)
+	}
+	if c.Kubernetes == "off" && c.Kubeconfig != "" {
+		bad("kubeconfig", "has no meaning with kubernetes off")
 	}
 	if _, err := profile.ParseMode(c.Mode); err != nil {
 		bad("mode", "%v", err)

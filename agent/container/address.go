@@ -43,6 +43,18 @@ type Endpoint struct {
 	Interface string
 }
 
+// OwnerAnswer is how a question for the workload of a pod was answered.
+type OwnerAnswer uint8
+
+const (
+	// OwnerUnknown says that there is no answer and none will come.
+	OwnerUnknown OwnerAnswer = iota
+	// OwnerKnown says that it is known.
+	OwnerKnown
+	// OwnerAsked says that Kubernetes has been asked: the answer may be known in a moment.
+	OwnerAsked
+)
+
 // maxAddresses bounds an AddressBook.
 const maxAddresses = 65536
 

@@ -106,6 +106,13 @@ type Container struct {
 	Labels      map[string]string
 	PodLabels   map[string]string
 	Annotations map[string]string
+	// OwnerAnnotations are those of the workload's object, NamespaceLabels and NamespaceAnnotations the namespace's, as
+	// Kubernetes tells them; nil where it has not.
+	OwnerAnnotations     map[string]string
+	NamespaceLabels      map[string]string
+	NamespaceAnnotations map[string]string
+	// Commands are what the kubelet runs in the container as probes and hooks, by the pod's specification.
+	Commands [][]string
 
 	// Resolvers are the DNS servers that the runtime was told to write into the pod's resolv.conf: what stands there now may
 	// have been written by the container itself. Nil where that is not known.

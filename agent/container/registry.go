@@ -51,7 +51,7 @@ type Config struct {
 	Walk func(ctx context.Context) ([]Birth, error)
 	// OnResolved is called for every container's cgroup when its identity is known, be it at birth, and for every cgroup
 	// that was reported pending, when that ended; each time after the identity was published; and again when its pod's DNS
-	// servers become known after that. It is called on any goroutine without locks held and must not block. It can come for a cgroup that nobody asked about.
+	// servers, owner, labels or annotations become known or change after that. It is called on any goroutine without locks held and must not block. It can come for a cgroup that nobody asked about.
 	OnResolved func(cgroup uint64, c *Container)
 	// OnPlaced is called for every cgroup found to be a container's or to lie inside one, on the same terms.
 	OnPlaced func(cgroup, container uint64)
@@ -91,6 +91,8 @@ type Registry struct {
 	notes      []note
 	seq        uint64
 	scan       scan
+	// awaitOwners says that containers of pods wait for their owners.
+	awaitOwners bool
 }
 
 // node is one cgroup directory.
@@ -115,6 +117,8 @@ type entry struct {
 	members  map[uint64]struct{}
 	deadline time.Time
 	absent   uint64
+	// late says that its deadline has passed.
+	late bool
 }
 
 func (e *entry) state() State { return e.current.Load().State }
@@ -259,8 +263,11 @@ func (r *Registry) SetOwner(podUID string, o Owner) {
 	if p == nil {
 		return
 	}
-	p.owner = Owner{Kind: r.strings.string(o.Kind), Name: r.strings.string(o.Name)}
-	r.publishPod(p)
+	o = Owner{Kind: r.strings.string(o.Kind), Name: r.strings.string(o.Name)}
+	if p.owner != o {
+		p.owner = o
+		r.republish(p)
+	}
 	r.releasePod(podUID, p)
 }
 

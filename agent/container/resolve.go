@@ -32,13 +32,24 @@ type record struct {
 
 // pod is what the containers of one pod share.
 type pod struct {
-	labels      [ranks]map[string]string
-	annotations [ranks]map[string]string
+	labels      [podRanks]map[string]string
+	annotations [podRanks]map[string]string
 	resolvers   []netip.Addr
 	name        string
 	namespace   string
 	owner       Owner
 	members     map[*record]struct{}
+	// What follows is Kubernetes' word, see PodFacts; ended says that the pod is gone.
+	ownerAnnotations     map[string]string
+	namespaceLabels      map[string]string
+	namespaceAnnotations map[string]string
+	commands             map[string][][]string
+	ended                bool
+}
+
+// told reports whether Kubernetes has spoken of the pod.
+func (p *pod) told() bool {
+	return p.owner != (Owner{}) || p.labels[rankKubernetes] != nil || p.annotations[rankKubernetes] != nil || p.commands != nil
 }
 
 func (p *pod) podLabels() map[string]string { return lastOf(&p.labels) }
@@ -46,7 +57,7 @@ func (p *pod) podLabels() map[string]string { return lastOf(&p.labels) }
 func (p *pod) podAnnotations() map[string]string { return lastOf(&p.annotations) }
 
 // lastOf is what the source closest to Kubernetes says.
-func lastOf(said *[ranks]map[string]string) map[string]string {
+func lastOf(said *[podRanks]map[string]string) map[string]string {
 	for _, m := range slices.Backward(said[:]) {
 		if m != nil {
 			return m
@@ -104,7 +115,7 @@ func (r *Registry) publish(e *entry) {
 
 // complete reports whether an identity lacks nothing that will still come: a container in a pod's cgroup has a pod.
 func (r *Registry) complete(e *entry, c *Container) bool {
-	return e.rec != nil && (e.hint.PodUID == "" || c.Pod != "")
+	return e.rec != nil && (e.hint.PodUID == "" || c.Pod != "") && !r.awaitsOwner(e, c)
 }
 
 // announce queues the callbacks for a container that is not pending any more, one per cgroup of it.
@@ -154,6 +165,8 @@ func (r *Registry) own(c *Container, p *pod) {
 	if p != nil {
 		c.PodLabels, c.Annotations, c.Resolvers = p.podLabels(), p.podAnnotations(), p.resolvers
 		c.WorkloadKind, c.Workload = p.owner.Kind, p.owner.Name
+		c.OwnerAnnotations, c.NamespaceLabels, c.NamespaceAnnotations = p.ownerAnnotations, p.namespaceLabels, p.namespaceAnnotations
+		c.Commands = p.commands[c.Name]
 		c.Pod, c.Namespace = cmp.Or(c.Pod, p.name), cmp.Or(c.Namespace, p.namespace)
 	}
 	switch {
@@ -164,6 +177,13 @@ func (r *Registry) own(c *Container, p *pod) {
 	default:
 		c.WorkloadKind, c.Workload = OwnerContainer, c.Name
 	}
+}
+
+// giveUp ends the wait of an entry whose deadline has passed: one that lacks nothing but its owner goes by the guess.
+func (r *Registry) giveUp(e *entry) {
+	e.late = true
+	r.publish(e)
+	r.unattribute(e)
 }
 
 // unattribute ends the wait for an entry with what is known.
@@ -401,9 +421,9 @@ func (r *Registry) leave(rec *record) {
 	}
 }
 
-// releasePod forgets a pod that has neither containers nor an owner.
+// releasePod forgets a pod that has no containers and of which Kubernetes has nothing to say, or nothing more.
 func (r *Registry) releasePod(key string, p *pod) {
-	if len(p.members) == 0 && p.owner == (Owner{}) {
+	if len(p.members) == 0 && (p.ended || !p.told()) {
 		delete(r.pods, key)
 	}
 }
@@ -498,7 +518,7 @@ func (r *Registry) expire(now time.Time) (next time.Time) {
 		switch {
 		case e.state() != StatePending:
 		case !e.deadline.After(now):
-			r.unattribute(e)
+			r.giveUp(e)
 		case next.IsZero() || e.deadline.Before(next):
 			next = e.deadline
 		}

@@ -20,7 +20,7 @@ import (
 var rewrite = flag.Bool("rewrite", false, "rewrite the expected answers of transcripts")
 
 // TestTranscripts plays testdata/*.txt: commands, a line of dashes, and what the registry answers, with blank lines
-// between. $A and $B stand for container ids, $U for a pod uid.
+// between. $A to $D stand for container ids, $U to $X for pod uids.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -46,8 +46,16 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-var names = strings.NewReplacer("$A", hexA, "$B", hexB, "$U", uidA, "$V", uidU)
-var shorts = strings.NewReplacer(hexA, "$A", hexB, "$B", uidA, "$U", uidU, "$V")
+// Further ids, of containers and of pods.
+const (
+	hexC = "cccc4ac8a2a8b1c8e0e5f2a1b6f0f3c1a09a0f6bd5a4f4a1d3b8e7a55e0d1c2b"
+	hexD = "dddd4ac8a2a8b1c8e0e5f2a1b6f0f3c1a09a0f6bd5a4f4a1d3b8e7a55e0d1c2b"
+	uidW = "7f0f6f3a-5b8e-4f43-9c39-1c2d3e4f5a6b"
+	uidX = "8a1f6f3a-5b8e-4f43-9c39-1c2d3e4f5a6b"
+)
+
+var names = strings.NewReplacer("$A", hexA, "$B", hexB, "$C", hexC, "$D", hexD, "$U", uidA, "$V", uidU, "$W", uidW, "$X", uidX)
+var shorts = strings.NewReplacer(hexA, "$A", hexB, "$B", hexC, "$C", hexD, "$D", uidA, "$U", uidU, "$V", uidW, "$W", uidX, "$X")
 
 // stage is a registry with a clock and the sources of a transcript.
 type stage struct {
@@ -129,6 +137,12 @@ func (s *stage) do(t *testing.T, f []string) {
 		fmt.Fprintf(&s.out, "%q\n", s.r.Path(number(1)))
 	case "owner":
 		s.r.SetOwner(f[1], Owner{Kind: f[2], Name: f[3]})
+	case "kube":
+		s.r.SetPod(f[1], s.facts(f[2:]))
+	case "ended":
+		s.r.EndPod(f[1])
+	case "await":
+		s.r.AwaitOwners(f[1] == "on")
 	case "pass":
 		d, err := time.ParseDuration(f[1])
 		if err != nil {
@@ -197,6 +211,34 @@ func (s *stage) source(t *testing.T, f []string) {
 	}
 }
 
+// facts reads "key=value…" as what Kubernetes says of a pod.
+func (s *stage) facts(f []string) PodFacts {
+	var facts PodFacts
+	for _, pair := range f {
+		k, v, _ := strings.Cut(pair, "=")
+		key, value, _ := strings.Cut(v, ":")
+		switch k {
+		case "pod":
+			facts.Name = v
+		case "ns":
+			facts.Namespace = v
+		case "owner":
+			facts.Owner = Owner{Kind: key, Name: value}
+		case "label":
+			facts.Labels = map[string]string{key: value}
+		case "annotation":
+			facts.Annotations = map[string]string{key: value}
+		case "ownerannotation":
+			facts.OwnerAnnotations = map[string]string{key: value}
+		case "nsannotation":
+			facts.NamespaceAnnotations = map[string]string{key: value}
+		case "command":
+			facts.Commands = map[string][][]string{key: {strings.Split(value, ",")}}
+		}
+	}
+	return facts
+}
+
 func must(n int, err error) int {
 	if err != nil {
 		panic(err)
@@ -256,6 +298,17 @@ func describe(c *Container) string {
 		if x[1] != "" {
 			fmt.Fprintf(&b, " %s=%s", x[0], x[1])
 		}
+	}
+	for _, x := range []struct {
+		name string
+		m    map[string]string
+	}{{"annotations", c.Annotations}, {"owner's", c.OwnerAnnotations}, {"namespace's", c.NamespaceAnnotations}} {
+		if len(x.m) > 0 {
+			fmt.Fprintf(&b, " %s=%v", x.name, x.m)
+		}
+	}
+	if len(c.Commands) > 0 {
+		fmt.Fprintf(&b, " commands=%q", c.Commands)
 	}
 	if c.InitPID != 0 {
 		fmt.Fprintf(&b, " pid=%d", c.InitPID)

@@ -34,7 +34,7 @@ type Config struct {
 	// Written are the profiles of the policy file with their modes; may be empty.
 	Written []profile.Document
 	// Services names addresses for egress entries that name services or workloads. It may be nil.
-	Services policy.Resolver
+	Services Cluster
 	// Learn sets the bounds of learning.
 	Learn learn.Config
 	// OnLate is told of processes that ran before the policy of their container came into force and that it does not let
@@ -114,8 +114,9 @@ type workload struct {
 	// is asked for.
 	executables []string
 	subjects    map[uint64]string
-	// names is a sum of the names that may be contacted.
-	names uint64
+	// names is a sum of the names that may be contacted, cluster those of them that are of the cluster, in order.
+	names   uint64
+	cluster []string
 }
 
 // member is a container that a policy holds for.
@@ -307,6 +308,8 @@ func (g *Guard) tryApply(w *workload) error {
 	options := g.options(w)
 	if err == nil {
 		w.lists(allowed)
+		// Before their addresses are asked for, so that no change of them is missed.
+		g.refer(w, clusterNames(allowed))
 	}
 	g.mu.Unlock()
 	if err != nil {

@@ -202,6 +202,7 @@ func (g *Guard) forgetOne() bool {
 			}
 		}
 		g.learner.Drop(key)
+		g.refer(w, nil)
 		delete(g.workloads, key)
 		return true
 	}

@@ -61,7 +61,9 @@ func (d *deed) contact() {
 	// which is protected from being contacted by chance.
 	exact := to.port == dnsPort && (to.protocol == protocolTCP || to.protocol == protocolUDP) ||
 		wire.Reason(d.ev.Head.Reason) == wire.ReasonMetadata
-	if !exact && (d.named(p, addr, to) || d.peer(p, to)) {
+	// A service has one address, whatever name it was asked for by. A pod's address is known by name from the answer on,
+	// and by its workload only when Kubernetes has told of it: so a name goes before that.
+	if !exact && (d.service(p, to) || d.named(p, addr, to) || d.pod(p, to)) {
 		return
 	}
 	to.kind, to.prefix = peerPrefix, netip.PrefixFrom(addr, addr.BitLen())
@@ -135,30 +137,37 @@ func (d *deed) below(p *process, name []byte, to peer) *mark {
 	return nil
 }
 
-// peer learns the service or the workload that the address belongs to, and reports whether one is known.
-func (d *deed) peer(p *process, to peer) bool {
+// service learns the service that the address belongs to, and reports whether one is known.
+func (d *deed) service(p *process, to peer) bool {
 	of := d.ev.Peer
-	to.space, to.name = of.Namespace, of.Name
-	switch of.Kind {
-	case container.EndpointService:
-		to.kind = peerService
-	case container.EndpointPod:
-		if d.l.cfg.Owner == nil {
-			return false
-		}
-		owner, known := d.l.cfg.Owner(of)
-		if !known {
-			return false
-		}
-		to.kind, to.owner, to.name = peerWorkload, owner.Kind, owner.Name
+	if of.Kind != container.EndpointService || of.Namespace == "" || of.Name == "" {
+		return false
+	}
+	to.kind, to.space, to.name = peerService, of.Namespace, of.Name
+	note(d, p.egress, to)
+	return true
+}
+
+// pod learns the workload of the pod that has the address, and reports whether one is known, or may be in a moment.
+func (d *deed) pod(p *process, to peer) bool {
+	of := d.ev.Peer
+	if of.Kind != container.EndpointPod || of.Namespace == "" || d.l.cfg.Owner == nil {
+		return false
+	}
+	owner, answer := d.l.cfg.Owner(of)
+	switch {
+	case answer == container.OwnerKnown && owner.Name != "":
+		to.kind, to.space, to.owner, to.name = peerWorkload, of.Namespace, owner.Kind, owner.Name
+		note(d, p.egress, to)
+		return true
+	case answer == container.OwnerAsked && !d.last && d.dry:
+		d.missing = true
+		return true
+	case answer == container.OwnerAsked && !d.last:
+		return d.l.wait(d.ev)
 	default:
 		return false
 	}
-	if to.space == "" || to.name == "" {
-		return false
-	}
-	note(d, p.egress, to)
-	return true
 }
 
 // askedFor is the entry for a name that was asked for and not contacted: as a contact at the port of DNS, which lets

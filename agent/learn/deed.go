@@ -29,11 +29,15 @@ type deed struct {
 	young, old bool
 	// dry says that nothing is written down: what is asked is whether something would be, in missing.
 	dry, missing bool
+	// last says that nothing is waited for any more.
+	last bool
 }
 
 // deed learns from an event and reports whether there is a new entry.
-func (l *Learner) deed(r *replica, ev *event.Event) bool {
-	d := deed{l: l, r: r, w: r.workload, ev: ev, at: seconds(ev.Time), signal: signalOf(ev.Type)}
+func (l *Learner) deed(r *replica, ev *event.Event) bool { return l.learn(r, ev, false) }
+
+func (l *Learner) learn(r *replica, ev *event.Event, last bool) bool {
+	d := deed{l: l, r: r, w: r.workload, ev: ev, at: seconds(ev.Time), signal: signalOf(ev.Type), last: last}
 	if d.signal == "" {
 		l.stats.Unlearnable++
 		return false
@@ -57,7 +61,7 @@ const settle = 10
 
 // known reports whether all of a suspect deed is allowed already: the kernel had not been told yet when it was done.
 func (d *deed) known() bool {
-	ordinary := deed{l: d.l, r: d.r, w: d.w, ev: d.ev, at: d.at, signal: d.signal, tree: d.w.ordinary, dry: true}
+	ordinary := deed{l: d.l, r: d.r, w: d.w, ev: d.ev, at: d.at, signal: d.signal, tree: d.w.ordinary, dry: true, last: d.last}
 	ordinary.take()
 	return !ordinary.missing
 }

@@ -104,7 +104,7 @@ func (r *replica) addProbes(commands [][]string) {
 
 // Annotations that name probes.
 const (
-	// ProbesAnnotation holds commands as a JSON list of argument vectors.
+	// ProbesAnnotation holds commands as a JSON list of argument vectors, beside those of the pod's specification.
 	ProbesAnnotation = "holdfast.dev/probes"
 	// appliedAnnotation is what kubectl apply leaves: the object as it was applied, which for a bare pod has its probes.
 	appliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"

@@ -44,6 +44,8 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	ask PID NAME; answer PID NAME TTL ADDRESS…
 //	listen, bind PID PROTOCOL PORT; socket PID FAMILY KIND
 //	peer ADDRESS service|pod NAMESPACE NAME  what addresses belong to from now on
+//	asked POD yes|no                         whether its owner is still being asked for
+//	commands CGROUP ARGV…                    the pod's specification has it as a probe or a hook
 //	hits PROCESS COUNT cidr|file|parent ENTRY
 //	incident CGROUP SECONDS, probe CGROUP ARGV…, lost CAUSE, wait SECONDS
 //	dirty, states, show, stats, restart (a new learner that has the profiles of the old one)
@@ -97,17 +99,27 @@ type node struct {
 	table      *proc.Table
 	containers map[uint64]*container.Container
 	peers      map[string]container.Endpoint
-	now        int64
+	// asked are the pods whose owners are not known yet.
+	asked map[string]bool
+	now   int64
 }
 
 func newNode(t *testing.T, cfg learn.Config) *node {
 	cfg.Node = "n1"
-	cfg.Owner = func(pod container.Endpoint) (container.Owner, bool) {
+	asked := map[string]bool{}
+	cfg.Owner = func(pod container.Endpoint) (container.Owner, container.OwnerAnswer) {
 		name, _, ok := strings.Cut(pod.Name, "-")
-		return container.Owner{Kind: "Deployment", Name: name}, ok
+		switch {
+		case !ok:
+			return container.Owner{}, container.OwnerUnknown
+		case asked[pod.Name]:
+			return container.Owner{}, container.OwnerAsked
+		default:
+			return container.Owner{Kind: "Deployment", Name: name}, container.OwnerKnown
+		}
 	}
 	return &node{
-		t: t, cfg: cfg, learner: learn.New(cfg), table: proc.New(proc.Config{}),
+		t: t, asked: asked, cfg: cfg, learner: learn.New(cfg), table: proc.New(proc.Config{}),
 		containers: map[uint64]*container.Container{}, peers: map[string]container.Endpoint{}, now: 1_800_000_000e9,
 	}
 }
@@ -152,6 +164,13 @@ func (n *node) run(words []string) string {
 	case "peer":
 		kind := map[string]container.EndpointKind{"service": container.EndpointService, "pod": container.EndpointPod}[rest[1]]
 		n.peers[rest[0]] = container.Endpoint{Kind: kind, Namespace: rest[2], Name: rest[3]}
+	case "commands":
+		c := *n.containers[uint64(n.int(rest[0]))]
+		c.Commands = append(c.Commands, rest[1:])
+		n.containers[c.Cgroup] = &c
+		n.learner.Began(&c, n.at())
+	case "asked":
+		n.asked[rest[0]] = rest[1] == "yes"
 	case "incident":
 		n.learner.Incident(uint64(n.int(rest[0])), n.at().Add(time.Duration(n.int(rest[1]))*time.Second))
 	case "probe":

@@ -32,8 +32,8 @@ type Config struct {
 	// Criteria say when what was learned is believed to be all; the defaults are profile's.
 	Criteria profile.Criteria
 	// Owner names the workload that a pod's address belongs to. Without it, or where it does not know, pods are learned by
-	// address. Of the arguments it is given an EndpointPod.
-	Owner func(pod container.Endpoint) (owner container.Owner, known bool)
+	// address; where it has asked, the contact waits a moment for the answer. It is given an EndpointPod and must not block.
+	Owner func(pod container.Endpoint) (container.Owner, container.OwnerAnswer)
 }
 
 // Stats counts what a Learner holds and what it could not take.
@@ -63,6 +63,7 @@ type Learner struct {
 	replicas map[uint64]*replica
 	stats    Stats
 	asked    asked
+	waiting  waiting
 	// shape holds the shape of what is looked up.
 	shape []byte
 }
@@ -195,6 +196,7 @@ func (l *Learner) replica(c *container.Container, at int64) *replica {
 		l.stats.Annotations++
 	}
 	r.addProbes(commands)
+	r.addProbes(c.Commands)
 	return r
 }
 
@@ -242,6 +244,7 @@ const assessEvery = 10 * time.Second
 // Dirty gives the keys of the profiles that have changed since they were last given: at once where entries have or where
 // learning has come to another state, and every Refresh where only counts and times have. In order of the keys.
 func (l *Learner) Dirty(now time.Time) []profile.Key {
+	l.retry(now)
 	running := make(map[*workload]uint32, len(l.workloads))
 	for _, r := range l.replicas {
 		running[r.workload]++

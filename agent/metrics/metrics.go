@@ -46,6 +46,8 @@ type Counter struct {
 	Value      float64
 	// Labels are names and values in turn; counters of one name have the same names.
 	Labels []string
+	// Gauge says that it is a present value and no count.
+	Gauge bool
 }
 
 var (
@@ -105,7 +107,11 @@ func (s Source) Collect(to chan<- prometheus.Metric) {
 		for i := 0; i+1 < len(c.Labels); i += 2 {
 			names, values = append(names, c.Labels[i]), append(values, c.Labels[i+1])
 		}
-		to <- prometheus.MustNewConstMetric(desc(c.Name, c.Help, names...), prometheus.CounterValue, c.Value, values...)
+		kind := prometheus.CounterValue
+		if c.Gauge {
+			kind = prometheus.GaugeValue
+		}
+		to <- prometheus.MustNewConstMetric(desc(c.Name, c.Help, names...), kind, c.Value, values...)
 	}
 	if s.Histograms != nil {
 		for _, h := range s.Histograms() {

@@ -122,10 +122,7 @@ const MaxContainers = 16384
 // that mean nothing are in the error; it is taken up all the same, unless there are too many. Switches are of others: they
 // may be kept from enforcing when one restarts.
 func (c *Controller) Start(one Container, now time.Time) ([]Switch, error) {
-	annotated, err := ParseAnnotations(one.Annotations)
-	if err != nil {
-		err = fmt.Errorf("container %s: %w", one.Key, err)
-	}
+	annotated, err := annotations(one)
 	r, known := c.containers[one.Cgroup]
 	if !known && len(c.containers) == MaxContainers {
 		return nil, errors.Join(err, fmt.Errorf("container %s has no modes: %d containers are known, no more are taken", one.Key, MaxContainers))

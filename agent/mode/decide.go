@@ -52,14 +52,15 @@ type rules struct {
 	defaults profile.Modes
 }
 
-// subject is a container with the modes that its annotations ask for, and the settings that are about it, the one that counts first.
+// subject is a container with the modes that annotations ask for, most specific first, and the settings that are about it,
+// the one that counts first.
 type subject struct {
 	Container
-	annotated profile.Modes
+	annotated []annotated
 	settings  []*compiled
 }
 
-func (r *rules) subject(one Container, annotated profile.Modes) subject {
+func (r *rules) subject(one Container, annotated []annotated) subject {
 	s := subject{Container: one, annotated: annotated}
 	for i := range r.settings {
 		if r.settings[i].pattern.Match(one.Container) {
@@ -90,9 +91,11 @@ func (r *rules) all(s *subject, signal profile.Signal, now time.Time) []Decision
 		}
 	}
 	list = append(append(list, glass...), exact...)
-	if m, ok := s.annotated[signal]; ok {
-		what := "annotation " + Annotation + " of the pod"
-		list = append(list, Decision{Mode: m, Source: FromAnnotation, Author: "annotation", Reason: what, what: what})
+	for _, a := range s.annotated {
+		if m, ok := a.modes[signal]; ok {
+			what := "annotation " + Annotation + " of " + a.of
+			list = append(list, Decision{Mode: m, Source: FromAnnotation, Author: "annotation", Reason: what, what: what})
+		}
 	}
 	list = append(list, pattern...)
 	if m, ok := r.file[s.Key][signal]; ok {

@@ -3,7 +3,6 @@
 package mode
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/holdfast-project/holdfast/rules/profile"
@@ -12,10 +11,7 @@ import (
 // Expected gives the modes that a container would have if it started now: one that was announced and has no cgroup yet. It
 // is no canary, whatever its workload has. Annotations that mean nothing are in the error, and the rest holds.
 func (c *Controller) Expected(one Container, now time.Time) (profile.Modes, error) {
-	annotated, err := ParseAnnotations(one.Annotations)
-	if err != nil {
-		err = fmt.Errorf("container %s: %w", one.Key, err)
-	}
+	annotated, err := annotations(one)
 	r := &running{subject: c.rules.subject(one, annotated), started: now}
 	modes := profile.Modes{}
 	for _, signal := range profile.Signals() {

@@ -14,7 +14,8 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// Annotation is the annotation of a pod by which it asks for a mode; with a dot and a signal after it, for one signal.
+// Annotation is the annotation of a pod, of the workload that owns it or of its namespace by which it asks for a mode; with
+// a dot and a signal after it, for one signal.
 const Annotation = "holdfast.dev/mode"
 
 // MaxSettings is how many settings are taken.
@@ -131,6 +132,37 @@ func ParseAnnotations(annotations map[string]string) (profile.Modes, error) {
 		}
 	}
 	return modes, errors.Join(errs...)
+}
+
+// annotated are the modes that the annotations of one object ask for.
+type annotated struct {
+	// of names the object.
+	of    string
+	modes profile.Modes
+}
+
+// annotations reads what a container's pod, the pod's owner and its namespace ask for, in this order: who is closer to the
+// container goes before. What means nothing is in the error, and the rest holds.
+func annotations(one Container) ([]annotated, error) {
+	var list []annotated
+	var errs []error
+	for _, object := range []struct {
+		of   string
+		says map[string]string
+	}{
+		{"the pod", one.Annotations},
+		{"the owner " + one.WorkloadKind + " " + one.Workload, one.OwnerAnnotations},
+		{"the namespace " + one.Namespace, one.NamespaceAnnotations},
+	} {
+		modes, err := ParseAnnotations(object.says)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %s: %w", one.Key, object.of, err))
+		}
+		if len(modes) > 0 {
+			list = append(list, annotated{object.of, modes})
+		}
+	}
+	return list, errors.Join(errs...)
 }
 
 func sorted(m map[string]string) []string {

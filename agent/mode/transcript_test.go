@@ -175,6 +175,7 @@ func (s *stage) start(word []string) {
 	one := Container{Key: key, Container: &container.Container{
 		Kind: container.KindContainer, Cgroup: s.number(word[1]), Namespace: key.Namespace, WorkloadKind: key.Kind,
 		Workload: key.Name, Name: key.Container, Annotations: map[string]string{"other": "enforce"},
+		OwnerAnnotations: map[string]string{}, NamespaceAnnotations: map[string]string{},
 	}}
 	for _, w := range word[3:] {
 		name, value, _ := strings.Cut(w, "=")
@@ -182,7 +183,11 @@ func (s *stage) start(word []string) {
 			one.PodUID = value
 			continue
 		}
-		one.Annotations["holdfast.dev/"+name] = value
+		to := one.Annotations
+		if level, rest, ok := strings.Cut(name, ":"); ok {
+			to, name = map[string]map[string]string{"owner": one.OwnerAnnotations, "ns": one.NamespaceAnnotations}[level], rest
+		}
+		to["holdfast.dev/"+name] = value
 	}
 	s.say(s.controller.Start(one, s.now))
 }

@@ -17,10 +17,17 @@ import (
 
 // Resolver knows the addresses of the cluster. What it does not know has no prefixes.
 type Resolver interface {
-	// Service gives the addresses of a service.
-	Service(namespace, name string) []netip.Prefix
+	// Service gives where a service is reached by one of its ports, the most important first: at its own addresses, and at
+	// the pods behind it, whose ports may be others. Protocol and port are numbers, 0 for any.
+	Service(namespace, name string, protocol uint8, port uint16) []Target
 	// Workload gives the addresses of the pods of a workload.
 	Workload(namespace, kind, name string) []netip.Prefix
+}
+
+// Target is where a service is reached.
+type Target struct {
+	Prefix netip.Prefix
+	Port   uint16
 }
 
 // Options are what a profile is compiled with.
@@ -52,6 +59,7 @@ func Compile(p *profile.Profile, o Options) (*Set, error) {
 	if len(c.errs) > 0 {
 		return nil, c.error()
 	}
+	c.admit()
 	c.close()
 	slices.Sort(c.set.Unresolved)
 	c.set.Unresolved = slices.Compact(c.set.Unresolved)
@@ -66,6 +74,8 @@ type compiler struct {
 	more int
 	// names says that some name may be contacted.
 	names bool
+	// cluster are the contacts by names of the cluster.
+	cluster []clusterName
 }
 
 func (c *compiler) fail(what string, err error) {

@@ -107,7 +107,13 @@ func (j judge) nameContact(exe, listed string, protocol uint8, port uint16) bool
 // cluster is a Resolver over a map.
 type cluster map[string][]netip.Prefix
 
-func (c cluster) Service(namespace, name string) []netip.Prefix { return c[namespace+"/"+name] }
+func (c cluster) Service(namespace, name string, _ uint8, port uint16) []Target {
+	var list []Target
+	for _, prefix := range c[namespace+"/"+name] {
+		list = append(list, Target{Prefix: prefix, Port: port})
+	}
+	return list
+}
 
 func (c cluster) Workload(namespace, kind, name string) []netip.Prefix {
 	return c[namespace+"/"+kind+"/"+name]

@@ -126,11 +126,11 @@ func (c *compiler) service(to Contact, text string) error {
 	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
 		return errors.New("a service is written NAMESPACE/NAME")
 	}
-	var prefixes []netip.Prefix
+	var targets []Target
 	if c.Cluster != nil {
-		prefixes = c.Cluster.Service(namespace, name)
+		targets = c.Cluster.Service(namespace, name, to.Protocol, to.Port)
 	}
-	c.resolved("service "+text, to, prefixes)
+	c.resolved("service "+text, to, targets)
 	return nil
 }
 
@@ -139,21 +139,51 @@ func (c *compiler) workload(to Contact, text string) error {
 	if len(part) != 3 || part[0] == "" || part[1] == "" || part[2] == "" {
 		return errors.New("a workload is written NAMESPACE/KIND/NAME")
 	}
-	var prefixes []netip.Prefix
+	var targets []Target
 	if c.Cluster != nil {
-		prefixes = c.Cluster.Workload(part[0], part[1], part[2])
+		for _, prefix := range c.Cluster.Workload(part[0], part[1], part[2]) {
+			targets = append(targets, Target{Prefix: prefix, Port: to.Port})
+		}
 	}
-	c.resolved("workload "+text, to, prefixes)
+	c.resolved("workload "+text, to, targets)
 	return nil
 }
 
-// resolved lets the subject contact what a name of the cluster stands for now.
-func (c *compiler) resolved(what string, to Contact, prefixes []netip.Prefix) {
-	if len(prefixes) == 0 {
+// resolved notes what a name of the cluster stands for now. It is let in last, by admit.
+func (c *compiler) resolved(what string, to Contact, targets []Target) {
+	if len(targets) == 0 {
 		c.set.Unresolved = append(c.set.Unresolved, what)
+		return
 	}
-	for _, prefix := range prefixes {
-		c.contact(to, prefix, uint16(wire.MayContact))
+	c.cluster = append(c.cluster, clusterName{what, to, targets})
+}
+
+// clusterName is a contact by a name of the cluster.
+type clusterName struct {
+	what    string
+	to      Contact
+	targets []Target
+}
+
+// admit lets subjects contact what names of the cluster stand for, as far as there is room: an entry of a profile counts
+// once, however many pods are behind it, and must not be what a policy fails by. First of all names what is most
+// important, then the rest.
+func (c *compiler) admit() {
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, name := range c.cluster {
+			switch {
+			case i >= len(name.targets):
+				continue
+			case c.set.Len() < profile.MaxEntries:
+				to := name.to
+				to.Port = name.targets[i].Port
+				c.contact(to, name.targets[i].Prefix, uint16(wire.MayContact))
+				more = true
+			default:
+				c.set.Unresolved = append(c.set.Unresolved, fmt.Sprintf("%s, %d of its %d addresses", name.what, len(name.targets)-i, len(name.targets)))
+			}
+		}
 	}
 }
 
