@@ -308,8 +308,14 @@ func (p *pipeline) finish(ev *event.Event) {
 // peer says whose an address is: the node's own and its pods' by what the node knows, the others by what Kubernetes says.
 func (p *pipeline) peer(a netip.Addr) container.Endpoint {
 	of, known := p.book.Lookup(a)
-	if !known && p.cluster != nil {
+	if p.cluster == nil {
+		return of
+	}
+	if !known {
 		of, _ = p.cluster.Lookup(a)
+	}
+	if of.Kind == container.EndpointPod {
+		of.Owner, _ = p.cluster.Owner(of)
 	}
 	return of
 }

@@ -41,6 +41,8 @@ type Endpoint struct {
 	Namespace string
 	// Interface is the name of the node's interface, for EndpointHost.
 	Interface string
+	// Owner is the workload of a pod, where Kubernetes has told of it.
+	Owner Owner
 }
 
 // OwnerAnswer is how a question for the workload of a pod was answered.

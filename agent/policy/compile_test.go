@@ -449,6 +449,55 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestClusterNames checks that names of the cluster stand for what is behind them at its own port, that a move adds before
+// it takes away, and that what finds no room is said.
+func TestClusterNames(t *testing.T) {
+	p := &profile.Profile{Processes: []profile.Process{{Path: "/bin/a", AnyArguments: true, Egress: []profile.Egress{
+		{Service: "shop/cart", Protocol: "tcp", Port: 80}, {Workload: "shop/Job/once", Protocol: "tcp", Port: 9},
+	}}}}
+	at := func(addresses ...string) moving {
+		m := moving{}
+		for _, text := range addresses {
+			m = append(m, Target{netip.PrefixFrom(netip.MustParseAddr(text), 32), 8080})
+		}
+		return m
+	}
+	h := testHasher()
+	compile := func(m moving) *Set {
+		set, err := Compile(p, Options{Hasher: h, Cluster: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	before, both, after := compile(at("10.1.0.1")), compile(at("10.1.0.1", "10.1.0.2")), compile(at("10.1.0.2"))
+	if added, taken := Diff(before, both), Diff(both, after); len(added.Egress) != 1 || !added.Widens() || len(taken.Egress) != 1 || taken.Widens() ||
+		added.Len() != 1 || taken.Egress[0].Key.Port != 8080 {
+		t.Errorf("a pod moves: %+v, then %+v", added, taken)
+	}
+	if want := []string{"workload shop/Job/once"}; !slices.Equal(before.Unresolved, want) {
+		t.Errorf("without addresses: %q", before.Unresolved)
+	}
+	var many moving
+	for i := range profile.MaxEntries + 10 {
+		many = append(many, Target{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), 8080})
+	}
+	full := compile(many)
+	if n := len(full.Egress); n >= len(many) || n < profile.MaxEntries-10 {
+		t.Errorf("%d of %d addresses, at most %d entries", n, len(many), profile.MaxEntries)
+	}
+	if !slices.ContainsFunc(full.Unresolved, func(text string) bool { return strings.HasPrefix(text, "service shop/cart, ") }) || len(full.Unresolved) != 2 {
+		t.Errorf("what found no room is not said once: %q", full.Unresolved)
+	}
+}
+
+// moving is a Resolver of one service.
+type moving []Target
+
+func (m moving) Service(string, string, uint8, uint16) []Target { return m }
+
+func (m moving) Workload(string, string, string) []netip.Prefix { return nil }
+
 func BenchmarkCompile(b *testing.B) {
 	p := &profile.Profile{}
 	for i := range 100 {

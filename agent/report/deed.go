@@ -53,8 +53,11 @@ func netDeed(d *profile.Deed, e *event.Event) {
 	switch e.Type {
 	case wire.TypeConnect, wire.TypeSendto:
 		d.Kind, d.Address, d.Port = profile.DoContact, AddressOf(n.Family, n.Remote), n.RemotePort
-		if e.Peer.Kind == container.EndpointService {
+		switch {
+		case e.Peer.Kind == container.EndpointService:
 			d.Services = []string{e.Peer.Namespace + "/" + e.Peer.Name}
+		case e.Peer.Owner != (container.Owner{}):
+			d.Workloads = []string{e.Peer.Namespace + "/" + e.Peer.Owner.Kind + "/" + e.Peer.Owner.Name}
 		}
 	case wire.TypeBind, wire.TypeListen:
 		d.Kind, d.Port = profile.DoListen, n.LocalPort

@@ -56,6 +56,10 @@ func TestDeedsAreHeldAgainstProfiles(t *testing.T) {
 	contact := wire.Net{Family: 2, Protocol: 262, Remote: [16]uint8{192, 0, 2, 1}, RemotePort: 443}
 	service := ev(t, wire.TypeConnect, root, wire.ReasonAddress, contact)
 	service.Peer = container.Endpoint{Kind: container.EndpointService, Namespace: "shop", Name: "cart"}
+	pod := ev(t, wire.TypeConnect, root, wire.ReasonAddress, contact)
+	pod.Peer = container.Endpoint{
+		Kind: container.EndpointPod, Namespace: "shop", Name: "cart-0", Owner: container.Owner{Kind: "StatefulSet", Name: "cart"},
+	}
 	question := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01A\x07Example\x00\x00\x01\x00\x01"
 	for _, c := range []struct {
 		name string
@@ -98,6 +102,10 @@ func TestDeedsAreHeldAgainstProfiles(t *testing.T) {
 		{"a contact", service, profile.Deed{
 			Kind: profile.DoContact, Executable: "/usr/sbin/nginx", Address: report.AddressOf(2, contact.Remote), Protocol: "tcp",
 			Port: 443, Services: []string{"shop/cart"},
+		}},
+		{"a contact with a pod", pod, profile.Deed{
+			Kind: profile.DoContact, Executable: "/usr/sbin/nginx", Address: report.AddressOf(2, contact.Remote), Protocol: "tcp",
+			Port: 443, Workloads: []string{"shop/StatefulSet/cart"},
 		}},
 		{"a question", ev(t, wire.TypeDns, root, 0, wire.Dns{MessageLen: uint16(len(question))}, question), profile.Deed{
 			Kind: profile.DoAsk, Executable: "/usr/sbin/nginx", Names: []string{"a.example"},

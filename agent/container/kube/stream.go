@@ -190,6 +190,10 @@ func (q quieter) Enabled(ctx context.Context, _ slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {
+	// Errors come without a question before.
+	if !q.Enabled(ctx, r.Level) {
+		return nil
+	}
 	r.Level = slog.LevelDebug
 	return q.Handler.Handle(ctx, r)
 }
