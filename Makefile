@@ -48,7 +48,7 @@ build: ## Build holdfast-agent, holdfast-collector and holdfast into bin/
 	$(GO_BUILD) -o bin/ $(PROGRAMS)
 
 programs: ## Build the programs for each of ARCHES (amd64 arm64) into bin/linux-ARCH
-	@for arch in $(ARCHES); do GOARCH=$$arch $(GO_BUILD) -o bin/linux-$$arch/ $(PROGRAMS); done
+	@for arch in $(ARCHES); do GOOS=linux GOARCH=$$arch $(GO_BUILD) -o bin/linux-$$arch/ $(PROGRAMS); done
 
 images: programs ## Container images of ARCHES into bin/images, without a daemon or a registry; TAG= names them
 	go run ./deploy/images --tag '$(TAG)' $(addprefix bin/linux-,$(ARCHES))
@@ -91,13 +91,13 @@ check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and
 	go test ./tests/arch
 
 test: ## Install what is missing, then check, unit, race, end-to-end and kernel tests (root)
-	@.ci/prepare generate race lab servers kernel
+	@.ci/prepare generate race lab servers kernel packages
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
 		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally" \
 		"race: -race -short $(PRODUCT)" \
 		"chart: -C tests/chart ./..." \
-		"containers: -p 1 ./tests/lab/..." \
+		"containers: -p 1 ./tests/lab/... ./tests/install" \
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
 		"effects: -v ./tests/effect" \
