@@ -385,7 +385,8 @@ func (p *pod) about(form string) []string {
 	return append(lines,
 		"Services stand for the pods behind them, contacted in whatever way; a prefix for addresses outside the cluster: whether",
 		"it holds for pods and services, too, is up to the network plugin, as is what becomes of other protocols than TCP, UDP and",
-		"SCTP. Profiles do not say who may contact the workload: what it listens on is open to everybody.")
+		"SCTP. Labels stand for all pods that have them, of workloads too that nobody told of. Profiles do not say who may contact",
+		"the workload: what it listens on is open to everybody.")
 }
 
 // missing are the containers of the pods that no profile is given of.

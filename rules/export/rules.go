@@ -72,12 +72,18 @@ func (p *pod) toService(f form, c contact, key string, open port) {
 func (p *pod) toWorkload(f form, c contact, open port) {
 	namespace, _, _ := strings.Cut(c.Workload, "/")
 	known, ok := p.cluster.workload(c.Workload)
+	var sharing []string
+	if ok {
+		sharing = p.cluster.also(namespace, known.Selector, c.Workload)
+	}
 	switch {
 	case ok && known.HostNetwork:
 		p.note(LeftOut, c.owners, c.text, "its pods have their node's network, where no selector finds them")
+	case len(sharing) > 0 && p.strict:
+		p.note(LeftOut, c.owners, c.text, "the pods of %s have the same labels", sharing[0])
 	case ok:
 		f.pods(namespace, known.Selector, open)
-		for _, other := range p.cluster.also(namespace, known.Selector, c.Workload) {
+		for _, other := range sharing {
 			p.note(Widened, c.owners, c.text, "the pods of %s have the same labels", other)
 		}
 	case p.strict:
