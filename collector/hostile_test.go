@@ -111,6 +111,11 @@ func TestForgedNode(t *testing.T) {
 	if _, body := ask(t, c, "/metrics", ""); !strings.Contains(body, `holdfast_collector_rejected_total{reason="denied"} 1`) {
 		t.Error("the forgery was not counted")
 	}
+	within(t, "the forgery is reported", func() bool {
+		all, err := c.Fleet().Refusals(t.Context())
+		check(t, err)
+		return len(all) == 1 && all[0].Node == "node-1" && all[0].Cause == string(authority.CauseOtherNode) && all[0].Credential == "certificate"
+	})
 	if _, err := agent.Renew(timeout(t), "node-2"); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("renewal for another node: %v", err)
 	}

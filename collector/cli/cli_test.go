@@ -148,7 +148,38 @@ func filled(t *testing.T) (*querytest.API, *querytest.Agent) {
 	api.Put(t, store.Node{Name: "node-2", FirstSeen: seen, LastSeen: seen.Add(-26 * time.Hour), Hello: hello})
 	api.Put(t, store.Node{Name: "node-3", FirstSeen: seen})
 	api.Lose(t, "node-1", 0xbad, 2000, "evicted")
+	// So long ago that lists of nodes do not tell of it.
+	refused(t, api, "worker-7", seen.AddDate(-3, 0, 0))
 	return api, agent
+}
+
+// refused has somebody refused who said to be a node.
+func refused(t *testing.T, api *querytest.API, node string, last time.Time) {
+	t.Helper()
+	err := api.Store.AddRefusals(t.Context(), store.Refusal{
+		Node: node, Host: "10.1.2.3", Credential: "service_account", Cause: "other_node", Count: 1234, First: last.Add(-time.Hour), Last: last,
+		Reason: `the ServiceAccount token is of pod "holdfast-system/holdfast-agent-x" on node "worker-1", and no good for node "` + node + `": denied`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRefusedOfLate checks that a list of nodes tells of those that were refused within a day.
+func TestRefusedOfLate(t *testing.T) {
+	api := querytest.Start(t, query.Config{})
+	w := of(api)
+	if code, _, stderr := w.run(t, "nodes", "refused"); code != 0 || !strings.Contains(stderr, "nobody was refused") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	refused(t, api, "worker-7", time.Now())
+	code, _, stderr := w.run(t, "nodes")
+	if code != 0 || !strings.Contains(stderr, "nodes were refused 1,234 times in the last day; 'holdfast nodes refused' says which") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	if _, _, stderr := w.run(t, "nodes", "-o", "json"); strings.Contains(stderr, "refused") {
+		t.Errorf("programs are told, too: %q", stderr)
+	}
 }
 
 func TestOutput(t *testing.T) {
@@ -184,6 +215,8 @@ func TestOutput(t *testing.T) {
 		{"nodes-terminal", wide, "nodes"},
 		{"nodes-wide", viewer, "nodes -o wide"},
 		{"nodes-json", viewer, "nodes -o json"},
+		{"nodes-refused", viewer, "nodes refused"},
+		{"nodes-refused-json", viewer, "nodes refused -o json"},
 		{"node", viewer, "nodes show node-1"},
 		{"node-away", viewer, "nodes show node-2"},
 		{"node-json", viewer, "nodes show node-2 -o json"},
@@ -227,9 +260,10 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 	health.Losses = map[string]uint64{nasty: 1}
 	hello.Node = "node-1"
 	api.Join(t, hello, health)
+	refused(t, api, nasty, querytest.Now())
 	w := of(api)
 	for _, args := range []string{
-		"alerts", "events --since 100d", "nodes", "nodes show node-1", "alerts show node-1:1:1", "alerts show node-1:1:2",
+		"alerts", "events --since 100d", "nodes", "nodes refused", "nodes show node-1", "alerts show node-1:1:1", "alerts show node-1:1:2",
 		"workloads", "mode show", "mode switches", "explain node-1:1:1", "alerts show node-1:1:3", "alerts show node-1:1:4", "alerts show node-1:1:5", "alerts show node-1:1:6",
 	} {
 		for _, format := range []string{"table", "wide", "json"} {
@@ -321,7 +355,7 @@ func TestPages(t *testing.T) {
 func TestEveryCommandHelps(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"--help"}, {"alerts", "--help"}, {"alerts", "show", "--help"}, {"events", "--help"}, {"nodes", "--help"},
-		{"nodes", "show", "--help"}, {"record", "--help"}, {"record", "set", "--help"}, {"record", "clear", "--help"},
+		{"nodes", "show", "--help"}, {"nodes", "refused", "--help"}, {"record", "--help"}, {"record", "set", "--help"}, {"record", "clear", "--help"},
 		{"mode", "--help"}, {"mode", "list", "--help"}, {"mode", "history", "--help"}, {"mode", "set", "--help"},
 		{"mode", "clear", "--help"}, {"mode", "break-glass", "--help"}, {"mode", "show", "--help"}, {"mode", "switches", "--help"},
 		{"profile", "--help"}, {"profile", "list", "--help"}, {"profile", "show", "--help"}, {"profile", "history", "--help"},

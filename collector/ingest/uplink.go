@@ -92,6 +92,7 @@ type connection struct {
 
 // conclude logs how a stream ended, and says it to the agent.
 func (c *connection) conclude(ctx context.Context, err error) error {
+	cause := authority.CauseOtherNode
 	switch {
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, context.Canceled):
 		c.log.Info("agent disconnected", "error", context.Cause(ctx))
@@ -99,6 +100,7 @@ func (c *connection) conclude(ctx context.Context, err error) error {
 	case errors.Is(err, fleet.ErrSuperseded):
 		err = status.Error(codes.Aborted, err.Error())
 	case errors.Is(err, fleet.ErrRevoked):
+		cause = authority.CauseNodeRevoked
 		err = status.Error(codes.PermissionDenied, err.Error())
 	}
 	st := status.Convert(err)
@@ -108,13 +110,14 @@ func (c *connection) conclude(ctx context.Context, err error) error {
 		return nil
 	case codes.Unavailable, codes.Aborted:
 		c.log.Info("stream ended", "reason", st.Message())
+	case codes.PermissionDenied:
+		denied := attempt{call: "denied", credential: credentialCertificate, node: c.node, address: c.address}
+		c.server.refused(denied, string(cause), errors.New(st.Message()))
 	default:
 		reason := "protocol"
 		switch st.Code() {
 		case codes.ResourceExhausted:
 			reason = "oversized"
-		case codes.PermissionDenied:
-			reason = "denied"
 		case codes.Unauthenticated:
 			reason = "expired"
 		}

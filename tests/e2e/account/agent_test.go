@@ -108,7 +108,7 @@ func TestAgent(t *testing.T) {
 	check(t, cluster.StartAPI(t.Context()))
 	c.connected(t, "worker-1")
 	_, err := a.alerts.Append(collectortest.Encode(t, &apiv1.Record{Record: &apiv1.Record_Alert{Alert: &apiv1.Alert{
-		Rule: "from the agent", Event: &apiv1.Event{TimeNs: time.Now().UnixNano()},
+		Rule: "from the agent", Event: &apiv1.Event{Type: "exec", TimeNs: time.Now().UnixNano()},
 	}}}))
 	check(t, err)
 	eventually(t, func() error {
