@@ -22,7 +22,7 @@ const (
 	late = int64(time.Hour)
 	// grace and least are what the kernel adds to the time of an answer, and gives it at least.
 	grace = 2 * int64(time.Second)
-	least = 5 * int64(time.Second)
+	least = 35 * int64(time.Second)
 	// longest is the longest time that an answer is believed to have.
 	longest = 7 * 24 * int64(time.Hour)
 	dnsPort = 53
@@ -167,7 +167,7 @@ func (a *asked) Answer(r *dns.Record) {
 	if !ok || a.into == nil || !validName(a.name) {
 		return
 	}
-	until := a.at + min(max(int64(r.TTL)*int64(time.Second), least), longest) + grace
+	until := a.at + max(min(int64(r.TTL)*int64(time.Second), longest)+grace, least)
 	if a.into.put(addr.Unmap(), a.name, until) {
 		a.forgot++
 	}

@@ -14,9 +14,9 @@ import (
 
 // sweepAfter is how long an admitted address must have been over before it is taken out. The kernel may admit it again
 // between the look and the removal; so late that is as good as never.
-const sweepAfter = 10 * time.Minute
+const sweepAfter = time.Minute
 
-// SweepAdmitted takes out the addresses whose admission has been over for ten minutes in all containers, and gives their
+// SweepAdmitted takes out the addresses whose admission has been over for a minute in all containers, and gives their
 // number. Nobody is admitted by them any more; it makes room. RunFlows does it.
 func (s *Sensor) SweepAdmitted() (int, error) {
 	return s.sweepAdmitted(bootNow())

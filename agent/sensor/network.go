@@ -210,7 +210,7 @@ func (s *Sensor) ReportFlows() error {
 }
 
 // sweepEvery is how often RunFlows calls SweepAdmitted, in intervals.
-const sweepEvery = 30
+const sweepEvery = 6
 
 // RunFlows calls ReportFlows at every interval until the context ends, and SweepAdmitted now and then.
 func (s *Sensor) RunFlows(ctx context.Context, interval time.Duration) error {

@@ -311,9 +311,10 @@ __attribute__((noinline)) int name_admit(__u32 slot)
 	return 1;
 }
 
-// Seconds. An address is admitted a little longer than it lives, and not for less than it takes to use it.
+// Seconds. An address is admitted a little longer than it lives, and not for less than programs keep one that lives
+// shorter: a JVM does for 30 s, whatever the answer says (networkaddress.cache.ttl), and then takes a while to use it.
 #define TTL_GRACE 2ull
-#define TTL_LEAST 5ull
+#define TTL_LEAST 35ull
 // A week (RFC 8767, 4).
 #define TTL_MOST 604800
 #define SECOND 1000000000ull
