@@ -13,18 +13,33 @@ __inline bool hook_begin(struct file_op *op, __u32 type, int *refuse)
 	return op_begin_for(op, type, HF_F_BLOCKED, refuse);
 }
 
+// What an open for writing of a file that it made itself is to be judged for: nothing, where its making goes against a
+// policy that only reports, which the hook before has told.
+__attribute__((noinline)) __u32 made_deed(__u32 slot, __u32 at, __u32 length, __u32 cut)
+{
+	struct file_case *c = case_of(slot);
+
+	if (!c || mode_of(&c->policy, HF_SIGNAL_FILE) != HF_MODE_MONITOR)
+		return HF_MAY_WRITE;
+	c->at = at;
+	c->length = length;
+	c->folder = folder_length(slot, at, length);
+	return case_allowed(slot, HF_MAY_CREATE, JUDGE_QUIETLY | (cut ? JUDGE_CUT : 0)) ? HF_MAY_WRITE : 0;
+}
+
 // Opens that an exec makes are not opens, nor are those by which a stacked file system reaches the layer below.
 SEC("lsm/file_open")
 int on_open(__u64 *ctx)
 {
 	struct file *file = ARG(ctx, 0, struct file *);
 	__u32 mode = LOAD1(file, f_mode), how = mode & FMODE_WRITE ? HF_WATCH_WRITE : HF_WATCH_READ;
+	__u32 deed = mode & FMODE_WRITE ? HF_MAY_WRITE : HF_MAY_READ, flags = LOAD1(file, f_flags);
 	struct dentry *dentry = LOAD1(file, f_path.dentry);
 	struct vfsmount *mnt;
 	struct file_op op;
 	int refuse = 0;
 
-	if (mode & FMODE_NOACCOUNT || LOAD1(file, f_flags) & __FMODE_EXEC)
+	if (mode & FMODE_NOACCOUNT || flags & __FMODE_EXEC)
 		return 0;
 	if (how == HF_WATCH_READ && !read_passes(HF_OPEN, dentry, dentry_suspect(LOAD, dentry)))
 		return 0;
@@ -33,10 +48,14 @@ int on_open(__u64 *ctx)
 		return 0;
 	if (!hook_begin(&op, HF_OPEN, &refuse))
 		return refuse;
-	op.record->flags = READ1(file, f_flags);
+	op.record->flags = flags;
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, mnt, dentry, how);
-	op_judge(&op, how == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
+	// A file without a name comes by no hook of its own.
+	if (op.c->judged && deed == HF_MAY_WRITE && mode & FMODE_CREATED && !(flags & __O_TMPFILE))
+		deed = made_deed(op.s->slot, op.at, op.length, op.cut);
+	if (deed)
+		op_judge(&op, deed);
 	return op_end(&op, false);
 }
 
@@ -219,26 +238,13 @@ int on_ftruncate(__u64 *ctx)
 	return truncate_change(&ARG(ctx, 0, struct file *)->f_path);
 }
 
-// Where a file that is mapped comes from, before there is a record of it.
-__inline __u32 mapped_source(__u64 origin, struct dentry *dentry)
-{
-	struct inode *inode = READ1(dentry, d_inode);
-	struct super_block *sb = READ1(inode, i_sb);
-
-	if (!READ1(inode, i_nlink))
-		return HF_SOURCE_MEMORY;
-	if (READ1(sb, s_magic) == OVERLAYFS_SUPER_MAGIC && overlay_upper(inode))
-		return HF_SOURCE_UPPER;
-	return on_root(origin, READ1(sb, s_dev)) ? HF_SOURCE_IMAGE : HF_SOURCE_VOLUME;
-}
-
 // An executable mapping of a file: the program itself and its interpreter at exec, libraries after it. Of the program, the
 // exec was judged; what the image has may be mapped, so that nearly all mappings end at that.
 __inline int mapping_judge(const struct path *path, unsigned long protection)
 {
 	__u64 origin = origin_now(process_now());
 	struct dentry *dentry = READ1(path, dentry);
-	__u32 source = origin ? mapped_source(origin, dentry) : HF_SOURCE_IMAGE;
+	__u32 source = origin ? mapped_source(origin, address_of(dentry)) : HF_SOURCE_IMAGE;
 	struct file_op op;
 	int refuse = 0;
 
@@ -251,7 +257,7 @@ __inline int mapping_judge(const struct path *path, unsigned long protection)
 	op.record->flags = (__u32)protection;
 	read_file(&op.record->file, READ1(dentry, d_inode));
 	op_path(&op, READ1(path, mnt), dentry, HF_WATCH_READ);
-	if (op.judged && source != HF_SOURCE_IMAGE && dentry != READ3(current_task(), mm, exe_file, f_path.dentry))
+	if (op.c->judged && source != HF_SOURCE_IMAGE && dentry != READ3(current_task(), mm, exe_file, f_path.dentry))
 		library_judge(op.s->slot, op.at, op.length, source);
 	return op_end(&op, false);
 }

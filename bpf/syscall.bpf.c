@@ -27,6 +27,8 @@ int on_sys_exit(__u64 *ctx)
 	regs = address_of(saved);
 	if (type < HF_PTRACE && !fd)
 		sys_text(number, compat, regs, result);
+	else if (type == HF_MMAP_EXEC)
+		sys_mapping(number, compat, regs);
 	else if (type < HF_PTRACE)
 		sys_file(number, compat, regs, result);
 	else

@@ -27,7 +27,7 @@ const (
 		"policies only report"
 	unseenUringTable = "opens through io_uring into the ring's own table; who opens is killed when the file is created or cut"
 	unseenUringOpen  = "opens through io_uring; who opens is killed when the file is created or cut"
-	unseenExecMaps   = "mappings that an exec makes (the exec is seen); policies are not asked about libraries"
+	unseenExecMaps   = "mappings that an exec makes (the exec is seen), and those that become executable later"
 )
 
 // lsmWay is the way of programs at the security hooks, where the deed is refused too, as the policy says.
@@ -89,7 +89,11 @@ var fileSignals = []signal{
 		callWay(unseenText, wire.TypeMount),
 	}},
 	{"mmap_exec", []way{
-		lsmWay("lsm mmap_file, file_mprotect", "on_mmap", "on_mprotect"), callWay(unseenExecMaps, wire.TypeMmapExec),
+		lsmWay("lsm mmap_file, file_mprotect", "on_mmap", "on_mprotect"),
+		{
+			programs: []string{syscallProgram}, mechanism: "tp_btf sys_exit, SIGKILL", unseen: unseenExecMaps,
+			block: probe.Yes, calls: wire.TypeMmapExec,
+		},
 	}},
 }
 

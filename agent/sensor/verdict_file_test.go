@@ -60,6 +60,13 @@ func fileDeeds() []fileDeed {
 		{"write off", only(protect, wire.ModeEnforce), "echo x >> /data/there", true, nil, nil, false},
 		{"create", enforceFile, "echo x > /data/new", false, blocked("create", "/data/new"),
 			killed("create", "/data/new"), true},
+		{"create monitored", only(file, wire.ModeMonitor), "echo x > /data/new", true, late("create", "/data/new"),
+			late("create", "/data/new"), false},
+		{"create learned", only(file, wire.ModeLearn), "echo x > /data/new", true,
+			append(one("create", "/data/new", "learn", file, wire.ReasonFile), one("open", "/data/new", "learn", file, wire.ReasonFile)...),
+			append(one("create", "/data/new", "learn", file, wire.ReasonFile), one("open", "/data/new", "learn", file, wire.ReasonFile)...), false},
+		{"create listed and write monitored", only(file, wire.ModeMonitor), "echo x > /data/made", true, late("open", "/data/made"),
+			late("open", "/data/made"), false},
 		{"make folder", enforceFile, "/bin/mkdir /data/new", false, blocked("create", "/data/new"), late("create", "/data/new"), false},
 		{"delete", enforceFile, "/bin/rm /data/there", false, blocked("unlink", "/data/there"), late("unlink", "/data/there"), false},
 		{"rename away", enforceFile, "/bin/mv /data/there /data/own/x", false, blocked("rename", "/data/there"),
@@ -69,7 +76,8 @@ func fileDeeds() []fileDeed {
 		{"link", enforceFile, "/bin/ln /data/own/here /data/x", false, blocked("link", "/data/own/here"),
 			late("link", "/data/own/here"), false},
 		{"link what is protected", enforceFile, "/bin/ln /etc/secret /data/own/x", false,
-			one("link", "/etc/secret", "blocked", file, wire.ReasonProtectedFile), nil, false},
+			one("link", "/etc/secret", "blocked", file, wire.ReasonProtectedFile),
+			one("link", "/etc/secret", "would block", file, wire.ReasonProtectedFile), false},
 		{"symbolic link", enforceFile, "/bin/ln -s /etc /data/x", false, blocked("symlink", "/data/x"), late("symlink", "/data/x"), false},
 		{"change mode", enforceFile, "/bin/chmod 700 /data/there", false, blocked("chmod", "/data/there"), late("chmod", "/data/there"), false},
 		{"through a symbolic link", enforceFile, "echo x >> /data/own/out", false, blocked("open", "/data/there"),
@@ -134,6 +142,7 @@ func (h *house) furnish(t *testing.T) {
 	const all = wire.MayRead | wire.MayWrite | wire.MayCreate | wire.MayDelete
 	h.tree(t, "", "/data/own/", uint16(all))
 	h.list(t, wire.AllowFile, "", h.text("/etc/listed"), uint16(wire.MayRead))
+	h.list(t, wire.AllowFile, "", h.text("/data/made"), uint16(wire.MayCreate))
 }
 
 // tree lets the bits be allowed to the subject in all paths that begin with the text.
@@ -227,15 +236,28 @@ func copyLibrary(to string) error {
 	return file.Close()
 }
 
-// testLibraryVerdict wants no code to be mapped that is not of the image, unless it is listed.
+// testLibraryVerdict wants no code to be mapped that is not of the image, unless it is listed: where mappings cannot be
+// refused, who makes one is killed.
 func testLibraryVerdict(t *testing.T, r *rig, image string) {
-	if r.bySyscall() {
-		t.Skip("unsupported: refusing a mapping needs the security hooks")
-	}
 	h := newHouse(t, r, image, 352)
 	h.runs(t, "/deed")
 	h.hold(t, enforceProcess)
 	load := func() say { return h.act(t, "verdict load", "/", h.inside).said }
+	if r.bySyscall() {
+		cmd := h.command("/deed", "-test.run=^TestAct$")
+		cmd.Env = append(cmd.Env, "HOLDFAST_ACT=verdict load")
+		var exit *exec.ExitError
+		if err := cmd.Run(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+			t.Errorf("it was not killed: %v", err)
+		}
+		h.says(t, fileSays("mmap_exec", "/tmp/at once", "killed", wire.SignalProcess, wire.ReasonLibrary))
+		h.list(t, wire.AllowLibrary, "/deed", h.text("/tmp/at once"), uint16(wire.SourceUpper))
+		if said := load(); len(said) != 0 {
+			t.Errorf("refused what is listed: %v", said)
+		}
+		h.says(t)
+		return
+	}
 	const refused = int64(unix.EPERM)
 	if said := load(); said["/tmp/at once"] != refused || said["/tmp/later"] != refused {
 		t.Errorf("refused: %v, want both", said)

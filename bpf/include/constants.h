@@ -6,8 +6,12 @@
 
 // include/linux/fs.h. FMODE_* are bits of f_mode, __FMODE_EXEC one of f_flags.
 #define FMODE_WRITE 0x2
+#define FMODE_CREATED 0x100000
 #define FMODE_NOACCOUNT 0x20000000
 #define __FMODE_EXEC 0x20
+
+// include/uapi/asm-generic/fcntl.h
+#define __O_TMPFILE 020000000
 
 // include/uapi/linux/mman.h
 #define PROT_EXEC 0x4

@@ -9,18 +9,11 @@
 #include "regs.h"
 #include "watch.h"
 
-// A file operation on its way: what is wanted of its class, and what has been met that is watched.
+// A file operation on its way.
 struct file_op {
 	struct scratch *s;
 	struct hf_file_op *record;
-	enum wanted want;
-	bool watched;
-	bool protected;
-	// Whether a policy speaks of it.
-	bool judged;
-	// Whether it lists what was asked of it so far, and whether anything was that it does not list.
-	bool known;
-	bool unknown;
+	struct file_case *c;
 	// The path that was appended last: where it stands, its length, and whether it was cut.
 	__u32 at;
 	__u32 length;
@@ -74,30 +67,35 @@ __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *r
 	__u64 origin = origin_now(process), subject = 0;
 	struct hf_policy policy = {};
 	struct file_case *c;
+	enum wanted want;
 	struct scratch *s;
+	bool judged;
 
 	if (!judges())
 		return false;
-	op->watched = op->protected = op->known = op->unknown = false;
-	op->want = wanted_of(type, origin);
-	op->judged = op_concerns(type, origin, &policy, &subject);
-	if (op->want == WANT_NOT && !op->judged) {
+	want = wanted_of(type, origin);
+	judged = op_concerns(type, origin, &policy, &subject);
+	if (want == WANT_NOT && !judged) {
 		count_normal(type);
 		return false;
 	}
 	s = record_begin_of(type, sizeof(*op->record), process);
-	if (!s) {
-		if (op->judged && mode_of(&policy, HF_SIGNAL_FILE) == HF_MODE_ENFORCE)
+	c = s ? case_of(s->slot) : NULL;
+	if (!s || !c) {
+		if (s)
+			scratch_release(s);
+		if (judged && mode_of(&policy, HF_SIGNAL_FILE) == HF_MODE_ENFORCE)
 			*refuse = -EPERM;
 		return false;
 	}
-	c = case_of(s->slot);
-	if (c && op->judged) {
-		c->policy = policy;
-		c->origin = origin;
-		c->subject = subject;
-		c->refusal = refusal;
-	}
+	c->policy = policy;
+	c->origin = origin;
+	c->subject = subject;
+	c->refusal = refusal;
+	c->want = want;
+	c->judged = judged;
+	c->watched = c->protected = c->known = c->unknown = false;
+	op->c = c;
 	op->s = s;
 	op->record = (struct hf_file_op *)s->bytes;
 	__builtin_memset((char *)op->record + sizeof(struct hf_head), 0, sizeof(*op->record) - sizeof(struct hf_head));
@@ -109,12 +107,13 @@ __inline bool op_begin_for(struct file_op *op, __u32 type, __u32 refusal, int *r
 	return true;
 }
 
-// The same for what can no longer be refused.
+// The same for what can no longer be refused. Who opens or maps is killed before anything comes of it.
 __inline bool op_begin(struct file_op *op, __u32 type)
 {
 	int refuse = 0;
 
-	return op_begin_for(op, type, type == HF_OPEN ? HF_F_KILLED : HF_F_WOULD_BLOCK, &refuse);
+	return op_begin_for(op, type, type == HF_OPEN || type == HF_MMAP_EXEC ? HF_F_KILLED : HF_F_WOULD_BLOCK,
+			    &refuse);
 }
 
 // Notes a file by its dentry, for the records that have no struct file.
@@ -134,9 +133,9 @@ __inline void op_watch(struct file_op *op, struct dentry *dentry, __u32 at, __u3
 	__u32 bits = dentry_watch(address_of(dentry)) | path_watch(op->s->slot, at, length);
 
 	if (bits & how)
-		op->watched = true;
+		op->c->watched = true;
 	if (bits & HF_WATCH_PROTECT)
-		op->protected = true;
+		op->c->protected = true;
 }
 
 // Appends the path of the dentry and looks whether it is watched. Where a policy is to judge, it is the path that policies
@@ -145,7 +144,7 @@ __inline void op_append(struct file_op *op, struct vfsmount *mnt, struct dentry 
 {
 	struct hf_head *head = &op->record->head;
 	__u16 truncated = head->flags & HF_F_TRUNCATED;
-	bool within = op->judged && on_root(head->origin, READ2(dentry, d_sb, s_dev));
+	bool within = op->c->judged && on_root(head->origin, READ2(dentry, d_sb, s_dev));
 
 	head->flags &= ~HF_F_TRUNCATED;
 	op->at = op->s->size;
@@ -174,7 +173,7 @@ __inline bool op_judges(const struct file_op *op)
 {
 	__u32 kind = (op->record->file.mode ? op->record->file.mode : op->record->mode) & S_IFMT;
 
-	if (!op->judged || op->record->file.magic == PROC_SUPER_MAGIC)
+	if (!op->c->judged || op->record->file.magic == PROC_SUPER_MAGIC)
 		return false;
 	return !kind || kind == S_IFREG || kind == S_IFDIR || kind == S_IFLNK;
 }
@@ -185,12 +184,12 @@ __inline void op_judge(struct file_op *op, __u32 deed)
 {
 	if (!op_judges(op) || op->record->head.flags & HF_F_BLOCKED)
 		return;
-	if (deed == HF_MAY_READ && !op->protected)
+	if (deed == HF_MAY_READ && !op->c->protected)
 		return;
 	if (path_judge(op->s->slot, op->at, op->length, deed | (op->cut ? JUDGE_CUT : 0)) == JUDGED_KNOWN)
-		op->known = true;
+		op->c->known = true;
 	else
-		op->unknown = true;
+		op->c->unknown = true;
 }
 
 // Whether the verdict in the head of the slot's record is to be told: the same one once a second. Global, for its key's
@@ -225,12 +224,12 @@ __inline int op_end(struct file_op *op, bool urgent)
 	bool tells = flags && case_tells(op->s->slot);
 
 	// What the policy lists is no news under a watched name either.
-	if (op->want == WANT_NOT || (op->known && !op->unknown))
-		op->watched = false;
-	if (op->watched)
+	if (op->c->want == WANT_NOT || (op->c->known && !op->c->unknown))
+		op->c->watched = false;
+	if (op->c->watched)
 		op->record->head.flags |= HF_F_WATCHED;
-	if (op->watched || op->want == WANT_ALL || tells) {
-		if (op->watched || flags & ~HF_F_LEARN)
+	if (op->c->watched || op->c->want == WANT_ALL || tells) {
+		if (op->c->watched || flags & ~HF_F_LEARN)
 			urgent = true;
 		record_send(op->s, urgent ? RING_URGENT : RING_BULK);
 	} else {
@@ -240,6 +239,21 @@ __inline int op_end(struct file_op *op, bool urgent)
 	if (flags & HF_F_KILLED)
 		bpf_send_signal(SIGKILL);
 	return flags & HF_F_BLOCKED ? -EPERM : 0;
+}
+
+// Where a file that is mapped comes from, before there is a record of it; the dentry comes as a number. Global, so that the
+// verifier takes the answer as any number and does not follow each.
+__attribute__((noinline)) __u32 mapped_source(__u64 origin, __u64 address)
+{
+	struct dentry *dentry = (struct dentry *)address;
+	struct inode *inode = READ1(dentry, d_inode);
+	struct super_block *sb = READ1(inode, i_sb);
+
+	if (!READ1(inode, i_nlink))
+		return HF_SOURCE_MEMORY;
+	if (READ1(sb, s_magic) == OVERLAYFS_SUPER_MAGIC && overlay_upper(inode))
+		return HF_SOURCE_UPPER;
+	return on_root(origin, READ1(sb, s_dev)) ? HF_SOURCE_IMAGE : HF_SOURCE_VOLUME;
 }
 
 // Whether the mount is one that the kernel made for itself: an overlay's layers, for one, which it opens behind every

@@ -22,6 +22,17 @@ struct file_case {
 	__u32 length;
 	__u32 folder;
 	struct hf_tree_key tree;
+	struct hf_watch_name name;
+	// Of the operation that is looked at (fileop.h): how much is wanted of its class, whether a policy speaks of it, what has
+	// been met that is watched, whether it lists what was asked of it so far, and whether anything was that it does not list.
+	// Volatile, so that all of it is read from here: what the verifier reads from memory it takes as any number, instead of
+	// following each combination of answers.
+	volatile __u32 want;
+	volatile bool judged;
+	volatile bool watched;
+	volatile bool protected;
+	volatile bool known;
+	volatile bool unknown;
 };
 
 struct {
@@ -66,7 +77,8 @@ __attribute__((noinline)) __u32 folder_length(__u32 slot, __u32 at, __u32 length
 enum case_text { CASE_PATH, CASE_FOLDER };
 
 // What entries of one class allow.
-__inline __u32 case_asked(__u32 slot, struct file_case *c, __u32 class, enum case_text which, bool shape, __u32 want)
+__inline __u32 case_asked(__u32 slot, struct file_case *c, __u32 class, enum case_text which, bool shape, __u32 want,
+			  __u32 use)
 {
 	__u32 length = which == CASE_FOLDER ? c->folder : c->length;
 	struct hashed *text = hashed_of(slot);
@@ -75,11 +87,11 @@ __inline __u32 case_asked(__u32 slot, struct file_case *c, __u32 class, enum cas
 		return 0;
 	if (class == HF_ALLOW_FILE)
 		c->object = text->hash[0];
-	return allowed(&c->policy, class, c->subject, text->hash[0], text->hash[1], want);
+	return allowed_use(&c->policy, class, c->subject, text->hash[0], text->hash[1], want, use);
 }
 
 // What the folders above allow.
-__inline __u32 case_tree(struct scratch *s, struct file_case *c, __u32 want)
+__inline __u32 case_tree(struct scratch *s, struct file_case *c, __u32 want, __u32 use)
 {
 	__u32 length = c->length > sizeof(c->tree.path) ? sizeof(c->tree.path) : c->length, bits;
 
@@ -87,34 +99,38 @@ __inline __u32 case_tree(struct scratch *s, struct file_case *c, __u32 want)
 	c->tree.policy = c->policy.id;
 	c->tree.subject = c->subject;
 	bpf_probe_read_kernel(c->tree.path, sizeof(c->tree.path), &s->bytes[c->at & (SCRATCH_SIZE - 1)]);
-	bits = allow_bits(&c->policy, bpf_map_lookup_elem(&allow_tree, &c->tree), want);
+	bits = allow_bits(&c->policy, bpf_map_lookup_elem(&allow_tree, &c->tree), use);
 	if ((bits & want) == want)
 		return bits;
 	c->tree.subject = HF_EXE_ANY;
-	return bits | allow_bits(&c->policy, bpf_map_lookup_elem(&allow_tree, &c->tree), want);
+	return bits | allow_bits(&c->policy, bpf_map_lookup_elem(&allow_tree, &c->tree), use);
 }
 
-// What is allowed of what is wanted. Of a path that was cut, only the folders above are certain. Global, so that it is
-// verified once.
-__attribute__((noinline)) __u32 case_allowed(__u32 slot, __u32 want, __u32 cut)
+// How a path is judged, set beside the bits of what is asked about: it was cut; what allows it is not counted as used.
+#define JUDGE_CUT 256
+#define JUDGE_QUIETLY 512
+
+// What is allowed of what is wanted, judged as how says. Of a path that was cut, only the folders above are certain. Global,
+// so that it is verified once.
+__attribute__((noinline)) __u32 case_allowed(__u32 slot, __u32 want, __u32 how)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	struct file_case *c = case_of(slot);
-	__u32 bits = 0;
+	__u32 bits = 0, use = how & JUDGE_QUIETLY ? 0 : want;
 
 	if (!s || !c)
 		return 0;
-	if (!cut) {
-		bits |= case_asked(slot, c, HF_ALLOW_FILE, CASE_PATH, false, want);
+	if (!(how & JUDGE_CUT)) {
+		bits |= case_asked(slot, c, HF_ALLOW_FILE, CASE_PATH, false, want, use);
 		if ((bits & want) != want)
-			bits |= case_asked(slot, c, HF_ALLOW_FILE_SHAPE, CASE_PATH, true, want);
+			bits |= case_asked(slot, c, HF_ALLOW_FILE_SHAPE, CASE_PATH, true, want, use);
 		if ((bits & want) != want)
-			bits |= case_asked(slot, c, HF_ALLOW_FOLDER, CASE_FOLDER, false, want);
+			bits |= case_asked(slot, c, HF_ALLOW_FOLDER, CASE_FOLDER, false, want, use);
 		if ((bits & want) != want)
-			bits |= case_asked(slot, c, HF_ALLOW_FOLDER_SHAPE, CASE_FOLDER, true, want);
+			bits |= case_asked(slot, c, HF_ALLOW_FOLDER_SHAPE, CASE_FOLDER, true, want, use);
 	}
 	if ((bits & want) != want)
-		bits |= case_tree(s, c, want);
+		bits |= case_tree(s, c, want, use);
 	return bits & want;
 }
 
@@ -139,7 +155,7 @@ __inline __u32 case_settle(struct hf_head *head, struct file_case *c, __u32 sign
 
 // Judges a deed on the path that stands at the offset in the buffer; hf_access_bit says which. Reading is asked about only
 // of what is protected. Gives the flag of what is not listed.
-__inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u32 length, __u32 want, bool cut)
+__inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u32 length, __u32 want, __u32 how)
 {
 	struct hf_head *head = (struct hf_head *)s->bytes;
 
@@ -148,7 +164,7 @@ __inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u3
 	c->at = at;
 	c->length = length;
 	c->folder = folder_length(s->slot, at, length);
-	if (case_allowed(s->slot, want, cut) == want) {
+	if (case_allowed(s->slot, want, how) == want) {
 		if (mode_of(&c->policy, HF_SIGNAL_FILE))
 			count_known(&c->policy, HF_SIGNAL_FILE);
 		return mode_of(&c->policy, stronger(&c->policy, HF_SIGNAL_FILE, HF_SIGNAL_PROTECT)) > HF_MODE_LEARN
@@ -160,9 +176,6 @@ __inline __u32 text_judge(struct scratch *s, struct file_case *c, __u32 at, __u3
 				   HF_REASON_PROTECTED_FILE);
 	return case_settle(head, c, HF_SIGNAL_FILE, HF_REASON_FILE);
 }
-
-// Set beside the bits of what is asked about: the path was cut.
-#define JUDGE_CUT 256
 
 // The same for a path that stands at the offset in the buffer of the slot.
 __attribute__((noinline)) __u32 path_judge(__u32 slot, __u32 at, __u32 length, __u32 want)

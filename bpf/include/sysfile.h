@@ -10,7 +10,6 @@
 
 // include/linux/fs.h
 #define FMODE_PATH 0x4000
-#define FMODE_CREATED 0x100000
 // include/uapi/asm-generic/fcntl.h
 #define O_WRONLY 01
 #define O_CREAT 0100
@@ -115,6 +114,28 @@ __inline bool file_passes(__u32 type, struct file *file, __u32 watch)
 	return watch == HF_WATCH_WRITE || read_passes(type, dentry, dentry_suspect(READ, dentry));
 }
 
+// A mapping for execution that has been made, and that nobody has run yet: the call returns first. What the image has may
+// be mapped.
+__inline void mapping_call(const struct call *call, struct file *file)
+{
+	struct dentry *dentry = READ1(file, f_path.dentry);
+	__u64 origin = origin_now(process_now());
+	__u32 source = origin ? mapped_source(origin, address_of(dentry)) : HF_SOURCE_IMAGE;
+	struct file_op op;
+
+	if (source == HF_SOURCE_IMAGE && !file_passes(HF_MMAP_EXEC, file, HF_WATCH_READ))
+		return;
+	if (!op_begin(&op, HF_MMAP_EXEC))
+		return;
+	op.record->head.flags |= HF_F_RESULT;
+	op.record->flags = call_flags(call);
+	read_file(&op.record->file, READ1(file, f_inode));
+	op_path(&op, READ1(file, f_path.mnt), dentry, HF_WATCH_READ);
+	if (op.c->judged && source != HF_SOURCE_IMAGE)
+		library_judge(op.s->slot, op.at, op.length, source);
+	op_end(&op, false);
+}
+
 __inline void file_call(const struct call *call, struct file *file)
 {
 	__u32 type = call->how->type, watch = HF_WATCH_WRITE, mode = READ1(file, f_mode);
@@ -123,7 +144,7 @@ __inline void file_call(const struct call *call, struct file *file)
 
 	if (type == HF_OPEN && mode & FMODE_PATH)
 		return;
-	if (type == HF_MMAP_EXEC || (type == HF_OPEN && !(mode & FMODE_WRITE)))
+	if (type == HF_OPEN && !(mode & FMODE_WRITE))
 		watch = HF_WATCH_READ;
 	if (type == HF_OPEN && mode & FMODE_CREATED)
 		against = created_send(file);
@@ -132,7 +153,7 @@ __inline void file_call(const struct call *call, struct file *file)
 	call_numbers(call, op.record);
 	read_file(&op.record->file, READ1(file, f_inode));
 	op_path(&op, READ1(file, f_path.mnt), READ1(file, f_path.dentry), watch);
-	if (type != HF_MMAP_EXEC && !against)
+	if (!against)
 		op_judge(&op, watch == HF_WATCH_WRITE ? HF_MAY_WRITE : HF_MAY_READ);
 	op_end(&op, false);
 }
@@ -160,6 +181,49 @@ __inline void uring_open(struct file *file, __u32 flags, __s32 result)
 	op_end(&op, false);
 }
 
+// The bits of a watched name that stands in the buffer; of an ending, the key begins with a star.
+__inline __u32 text_name_watch(struct scratch *s, struct hf_watch_name *key, __u32 at, __u32 length, __u32 skip)
+{
+	__u32 *bits, size = length;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	key->name[0] = '*';
+	// The bound is put on the very register that is handed over: 5.10 does not carry it to copies.
+	barrier_var(size);
+	if (size > sizeof(key->name) - 1 - skip)
+		size = sizeof(key->name) - 1 - skip;
+	if (bpf_probe_read_kernel(&key->name[skip], size, &s->bytes[at & (SCRATCH_SIZE - 1)]) < 0)
+		return 0;
+	bits = bpf_map_lookup_elem(&watched_names, key);
+	return bits ? *bits : 0;
+}
+
+// The bits of what is watched of a path that stands in the buffer, as dentry_watch has them of a dentry: by its name, its
+// ending and its folder's name.
+__attribute__((noinline)) __u32 text_watch(__u32 slot, __u32 at, __u32 length)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
+	struct file_case *c = case_of(slot);
+	__u32 folder, name, above, bits;
+
+	if (!s || !c)
+		return 0;
+	folder = folder_length(slot, at, length);
+	name = folder > 1 ? folder + 1 : 1;
+	if (length <= name)
+		return 0;
+	bits = text_name_watch(s, &c->name, at + name, length - name, 0);
+	if (length - name > ENDING)
+		bits |= text_name_watch(s, &c->name, at + length - ENDING, ENDING, 1);
+	if (folder <= 1)
+		return bits;
+	above = folder_length(slot, at, folder);
+	name = above > 1 ? above + 1 : 1;
+	if (folder > name)
+		bits |= text_name_watch(s, &c->name, at + name, folder - name, 0);
+	return bits;
+}
+
 // What a call that names a file by text does with the first that it names; 0 for what policies say nothing of.
 __inline __u32 deed_of(__u32 type)
 {
@@ -179,15 +243,23 @@ __inline __u32 deed_of(__u32 type)
 	}
 }
 
+// What a link does with the file that it is made to. Under a new name, one that is protected could be read as if it were not.
+__inline __u32 link_deed(const struct file_op *op)
+{
+	__u32 bits = text_watch(op->s->slot, op->at, op->length) | path_watch(op->s->slot, op->at, op->length);
+
+	return bits & HF_WATCH_PROTECT ? HF_MAY_READ : 0;
+}
+
 // Appends the path that the caller gave, which is all that is left of it, as policies know it where one is to judge, and
 // gives its length.
 __inline __u32 text_append(struct file_op *op, __s32 dir, __u64 address)
 {
 	op->at = op->s->size;
-	op->length = path_user(op->s->slot, dir, address, op->judged);
+	op->length = path_user(op->s->slot, dir, address, op->c->judged);
 	op->cut = 0;
 	if (path_watch(op->s->slot, op->at, op->length) & HF_WATCH_WRITE)
-		op->watched = true;
+		op->c->watched = true;
 	return op->length;
 }
 
@@ -251,7 +323,9 @@ __inline void text_call(const struct call *call)
 	if (how->dir)
 		dir = (__s32)call_argument(call, how->dir);
 	op.record->path_len = (__u16)text_append(&op, dir, call_argument(call, how->path));
-	text_deed(&op, deed_of(type));
+	// Only of a link to what is protected, reading is asked about.
+	op.c->protected = true;
+	text_deed(&op, type == HF_LINK ? link_deed(&op) : deed_of(type));
 	if (how->target)
 		text_target(call, &op);
 	op_end(&op, type == HF_MOUNT);
@@ -287,11 +361,23 @@ __attribute__((noinline)) int sys_file(__u32 number, __u32 compat, __u64 regs, _
 
 	if (!call.how)
 		return 0;
-	if (call.how->type == HF_MMAP_EXEC && !(call_argument(&call, call.how->flags) & PROT_EXEC))
-		return 0;
 	fd = call.how->fd == HF_ARG_RESULT ? (__u32)result : (__u32)call_argument(&call, call.how->fd);
 	file = file_of(fd);
 	if (file)
 		file_call(&call, file);
+	return 0;
+}
+
+// The same for mmap.
+__attribute__((noinline)) int sys_mapping(__u32 number, __u32 compat, __u64 regs)
+{
+	struct call call = { .how = call_row(number, compat), .regs = regs, .compat = compat };
+	struct file *file;
+
+	if (!call.how || !(call_argument(&call, call.how->flags) & PROT_EXEC))
+		return 0;
+	file = file_of((__u32)call_argument(&call, call.how->fd));
+	if (file)
+		mapping_call(&call, file);
 	return 0;
 }

@@ -61,7 +61,7 @@ func reads() []deed {
 		{name: "read it through a symbolic link", rows: "40, e7", script: "/bin/ln -s " + secretFile + " /tmp/l; /bin/cat /tmp/l" + copied,
 			effect: stolen, by: "open", why: why},
 		{name: "read it through a hard link", rows: "40, e7", script: "/bin/ln " + secretFile + " /tmp/l; /bin/cat /tmp/l" + copied,
-			effect: stolen, by: "link", why: why, unseen: "files are named as the caller wrote it"},
+			effect: stolen, by: "link", why: why},
 		{name: "read it through a bind mount", rows: "50, e7", script: "echo > /tmp/m; /bin/mount -o bind " + secretFile + " /tmp/m; /bin/cat /tmp/m" + copied,
 			effect: stolen, by: "open", why: why},
 		{name: "read it under another name", rows: "e7", script: "/bin/mv " + secretFile + " /tmp/l; /bin/cat /tmp/l" + copied,

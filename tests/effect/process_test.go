@@ -6,9 +6,6 @@ import "github.com/holdfast-project/holdfast/agent/wire"
 
 const intruder = "/usr/bin/intruder"
 
-// unaskedLibraries is how the agent says that it judges no mappings on a kernel.
-const unaskedLibraries = "policies are not asked about libraries"
-
 // processDeeds run what the profile does not list, or otherwise than it lists it.
 func processDeeds() []deed {
 	const dropped = "/bin/cp " + intruder + " /tmp/x; "
@@ -68,11 +65,11 @@ func processDeeds() []deed {
 		{name: "a program of the host through setns", rows: "46, 52, e12", act: "host", files: visitor,
 			effect: marked, by: "execute", why: executable},
 		{name: "LD_PRELOAD of a dropped library", rows: "8, 9, e5", script: "/bin/cp /usr/bin/library.so /tmp/library.so; LD_PRELOAD=/tmp/library.so /usr/bin/linked",
-			effect: marked, by: "mmap_exec", why: library, unseen: unaskedLibraries},
+			effect: marked, by: "mmap_exec", why: library},
 		{name: "a library on a volume", rows: "8, e5",
 			script: "/bin/mkdir /tmp/v; /bin/mount -t tmpfs v /tmp/v; /bin/cp /usr/bin/library.so /tmp/v/l.so; LD_PRELOAD=/tmp/v/l.so /usr/bin/linked",
-			effect: marked, by: "mmap_exec", why: library, unseen: unaskedLibraries},
+			effect: marked, by: "mmap_exec", why: library},
 		{name: "a mapping made executable later", rows: "8, 10, e6", script: "/bin/cp /usr/bin/library.so /tmp/library.so; " + actVariable + "=later exec /srv/service -test.run=^TestAct$",
-			effect: marked, by: "mmap_exec", why: library, unseen: unaskedLibraries},
+			effect: marked, by: "mmap_exec", why: library, unseen: "those that become executable later"},
 	}
 }
