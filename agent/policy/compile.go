@@ -186,11 +186,16 @@ func sources(list []profile.Source) (uint16, error) {
 	return bits, nil
 }
 
+// someArguments is the object of the entry beside the shapes that are listed for an executable: it allows none, and lets
+// the programs say of the executable that it is listed (HF_ARGUMENTS_SOME).
+func someArguments() [2]uint64 { return [2]uint64{0, 1} }
+
 func (c *compiler) arguments(what string, subject uint64, p *profile.Process) {
 	if p.AnyArguments {
 		c.add(wire.AllowArguments, subject, [2]uint64{}, 1)
 		return
 	}
+	some := false
 	for _, a := range p.Arguments {
 		if !a.Seen.Allows() {
 			continue
@@ -204,7 +209,11 @@ func (c *compiler) arguments(what string, subject uint64, p *profile.Process) {
 		// 5.18; the programs take none for arguments that could not be read.
 		if len(raw) > 0 {
 			c.add(wire.AllowArguments, subject, c.Hasher.Hash(raw), 1)
+			some = true
 		}
+	}
+	if some && p.Executable() {
+		c.add(wire.AllowArguments, subject, someArguments(), 1)
 	}
 }
 

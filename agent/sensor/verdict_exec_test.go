@@ -103,6 +103,8 @@ func execDeeds() []execDeed {
 			told("/bin/touch", "would block", process, wire.ReasonArguments)},
 		{"another parent", enforceProcess, listParent, "/bin/touch " + proof, false,
 			refused("/bin/touch", process, wire.ReasonParent)},
+		{"another parent and arguments listed", enforceProcess, listParentArguments, "/bin/touch " + proof, false,
+			refused("/bin/touch", process, wire.ReasonParent)},
 		{"the parent", enforceProcess, listParentShell, "/bin/touch " + proof, true, nothing},
 		{"script", enforceProcess, nil, "/etc/script", true, nothing},
 		{"script with other arguments", enforceProcess, listShellArguments, "/etc/script", false,
@@ -130,6 +132,12 @@ func listArguments(t *testing.T, h *house) {
 func listParent(t *testing.T, h *house) {
 	h.list(t, wire.AllowExec, profile.Runtime, h.text("/bin/touch"), uint16(wire.SourceImage))
 	h.list(t, wire.AllowArguments, "/bin/touch", [2]uint64{}, 1)
+}
+
+func listParentArguments(t *testing.T, h *house) {
+	h.list(t, wire.AllowExec, profile.Runtime, h.text("/bin/touch"), uint16(wire.SourceImage))
+	h.list(t, wire.AllowArguments, "/bin/touch", h.shape("/bin/touch\x00"+proof+"\x00"), 1)
+	h.list(t, wire.AllowArguments, "/bin/touch", [2]uint64{0, 1}, 1)
 }
 
 func listParentShell(t *testing.T, h *house) {

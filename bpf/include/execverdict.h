@@ -38,6 +38,7 @@ __inline bool exec_object(struct scratch *s, __u64 origin, __u32 root, struct fi
 // its arguments. Of the hooks that ask about one exec, one counts the use of entries.
 __inline __u32 exec_reason(const struct exec_case *c, bool script, bool counts)
 {
+	__u64 exe = subject_of(c->file.hash[0]);
 	__u32 bits = allowed_use(&c->policy, HF_ALLOW_EXEC, c->subject, c->file.hash[0], c->file.hash[1],
 				 c->file.source, counts ? c->file.source : 0);
 
@@ -51,7 +52,8 @@ __inline __u32 exec_reason(const struct exec_case *c, bool script, bool counts)
 		return HF_REASON_NONE;
 	if (bits)
 		return HF_REASON_DRIFT;
-	if (allowed_use(&c->policy, HF_ALLOW_ARGUMENTS, subject_of(c->file.hash[0]), 0, 0, 0, 0))
+	if (allowed_use(&c->policy, HF_ALLOW_ARGUMENTS, exe, 0, 0, 0, 0) ||
+	    allowed_use(&c->policy, HF_ALLOW_ARGUMENTS, exe, 0, HF_ARGUMENTS_SOME, 0, 0))
 		return HF_REASON_PARENT;
 	return HF_REASON_EXECUTABLE;
 }

@@ -27,11 +27,15 @@ struct hf_container_name {
 	__u8 id[64];
 };
 
+// The object, by its second word, that says of an executable that some arguments are listed.
+#define HF_ARGUMENTS_SOME 1
+
 // What an entry allows; the object of the key is a hash (docs/decisions/0004) unless said otherwise.
 enum hf_allow_class {
 	// An executable, started by the subject (an executable, HF_EXE_RUNTIME or HF_EXE_ANY). Bits: hf_source.
 	HF_ALLOW_EXEC = 1,
-	// The shape of an argument vector of the subject; object 0 allows every one.
+	// The shape of an argument vector of the subject; object 0 allows every one. Where there are shapes, HF_ARGUMENTS_SOME as
+	// the second word alone says so, and allows none.
 	HF_ALLOW_ARGUMENTS = 2,
 	// A file outside the image that the subject maps for execution. Bits: hf_source.
 	HF_ALLOW_LIBRARY = 3,

@@ -8,7 +8,8 @@ import "net/netip"
 const dnsPort = 53
 
 // Compiled is how many entries a profile is at most when it is written out for the kernel: the measure of MaxEntries for what
-// is to be put in force. A process without parents stands for one that everybody may start; a name is asked for and
+// is to be put in force. A process without parents stands for one that everybody may start; where it has arguments, one entry
+// says so; a name is asked for and
 // contacted; a single address at port 53 is a resolver, too; a short prefix of IPv6 is put together of those that hold no
 // IPv4 address. What services and workloads stand for is not known here, and counts as one.
 func (p *Profile) Compiled() int {
@@ -16,6 +17,9 @@ func (p *Profile) Compiled() int {
 	for i := range p.Processes {
 		q := &p.Processes[i]
 		if q.Executable() && len(q.Parents) == 0 {
+			n++
+		}
+		if !q.AnyArguments && len(q.Arguments) > 0 {
 			n++
 		}
 		for j := range q.Egress {

@@ -13,7 +13,7 @@ func TestCompiled(t *testing.T) {
 	for text, want := range map[string]int{
 		"  - {path: /a}":                     2,
 		"  - {path: /a, anyArguments: true}": 2,
-		"  - {path: /a, parents: [{path: /b}, {path: (runtime)}], arguments: [{argv: [a]}]}": 4,
+		"  - {path: /a, parents: [{path: /b}, {path: (runtime)}], arguments: [{argv: [a]}]}": 5,
 		"  - {path: '*', egress: [{name: a.example, protocol: tcp, port: 443}]}":             3,
 		"  - {path: '*', egress: [{cidr: 10.0.0.0/8, protocol: tcp, port: 53}]}":             2,
 		"  - {path: '*', egress: [{cidr: 10.0.0.1/32, protocol: udp, port: 53}]}":            3,
