@@ -216,15 +216,15 @@ func testEgressContacts(t *testing.T, all *netRig) {
 				return
 			}
 			r.settle()
-			told := map[[2]uint16]bool{}
+			told := map[[3]uint16]bool{}
 			for _, e := range r.of(d.pid, netTypes...) {
-				told[[2]uint16{e.Net().Protocol, e.Net().RemotePort}] = true
+				told[[3]uint16{e.Net().Protocol, e.Net().Family, e.Net().RemotePort}] = true
 				p.told(e, flagOf(mode), wire.SignalEgress, wire.ReasonAddress)
 				if refused := mode == wire.ModeEnforce; refused != (e.Head.Result == -int32(unix.EPERM)) {
 					t.Errorf("result %d", e.Head.Result)
 				}
 			}
-			// Each sink has a port of its own. A datagram from a connected socket to a mapped address is told too.
+			// Each sink has a port of its own in its family. A datagram from a connected socket to a mapped address is told too.
 			if len(told) != tried {
 				t.Errorf("%d are told, want %d:%s", len(told), tried, r.list(d.pid))
 			}
