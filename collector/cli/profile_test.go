@@ -194,6 +194,12 @@ func TestConflictOutput(t *testing.T) {
 	viewer := of(api)
 	viewer.golden(t, api, "profile-show-conflict", "profile", "show", "shop/web")
 	viewer.golden(t, api, "mode-show-conflict", "mode", "show", "shop/web")
+	object := &profile.Profile{Key: web, Processes: []profile.Process{{Path: "/bin/a", AnyArguments: true, Seen: profile.Provenance{Origin: profile.Written}}}}
+	by := fleet.Author{Name: fleet.ObjectAuthor("shop", "web", "argocd"), Reason: "from Git"}
+	if _, err := api.Fleet.PutObject(t.Context(), web, object, by); err != nil {
+		t.Fatal(err)
+	}
+	admin(api).golden(t, api, "profile-approve-object", "profile", "approve", "shop/web", "--all", "--reason", "INC-17")
 }
 
 // TestModesForATime sets modes that end by themselves.

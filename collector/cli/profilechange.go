@@ -170,6 +170,10 @@ func (s *session) writeChanged(object json.RawMessage) error {
 	p := s.paper()
 	p.line(term.Bold, "%s: overlay version %d, profile version %d", keyOf(change.Workload), change.OverlayVersion, change.Version)
 	p.changes(change.Changes)
+	if change.Object != "" {
+		s.note("this overlay is what the HoldfastProfile %s says: the change holds, and the object is in conflict until it says the same; "+
+			"'holdfast profile export --as crd --layer overlay --workload %s' writes it for Git", change.Object, shellWord(change.Workload.String()))
+	}
 	return p.err
 }
 

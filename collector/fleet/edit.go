@@ -20,6 +20,8 @@ type Edited struct {
 	Overlay, Version uint64
 	// Changes are those of the effective profile, or of the overlay where only that has changed.
 	Changes []Change
+	// Object is the namespace and name of the Kubernetes object whose overlay a person has changed; empty if it was none's.
+	Object string
 }
 
 // edit is a change of one overlay that is checked and ready to be written.
@@ -244,6 +246,9 @@ func (f *Fleet) write(ctx context.Context, edits ...edit) ([]Edited, error) {
 		key := e.before.key
 		f.log.Info("overlay written", "profile", key.String(), "version", versions[i], "action", e.action, "author", e.reasons.Name, "reason", e.reasons.Reason)
 		edited[i] = Edited{Key: key, Overlay: versions[i]}
+		if e.before.written.Action == ObjectAction && ObjectOf(e.reasons.Name) == "" {
+			edited[i].Object = ObjectOf(e.before.written.Author)
+		}
 		// What is stored is told: now, or when it can be computed.
 		f.book.again(key)
 		if edited[i].Version, err = f.refresh(ctx, key); err != nil {

@@ -61,8 +61,8 @@ func TestObjectOverlay(t *testing.T) {
 		t.Errorf("%d versions", len(history))
 	}
 	// A person allows one thing more: it stays in force, and the object is in conflict until it says so, too.
-	if _, err := r.PutOverlay(t.Context(), key, string(profile.Encode(written(key, "/bin/a", "/bin/b"))), nil, people); err != nil {
-		t.Fatal(err)
+	if edited, err := r.PutOverlay(t.Context(), key, string(profile.Encode(written(key, "/bin/a", "/bin/b"))), nil, people); err != nil || edited.Object != "shop/web" {
+		t.Fatalf("%+v, %v", edited, err)
 	}
 	for _, object := range []*profile.Profile{written(key, "/bin/a"), written(key, "/bin/a", "/bin/c")} {
 		if err := put(t, r, key, object); !errors.Is(err, fleet.ErrHeld) || !strings.Contains(err.Error(), "/bin/b") || !strings.Contains(err.Error(), "INC-17") {

@@ -81,18 +81,28 @@ func New(cfg Config) (*Controller, error) {
 	if c.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
-	c.reach = &reach{log: cfg.Log, now: cfg.Now, metrics: c.metrics}
+	c.reach = newReach(cfg, c.metrics)
 	if c.clients, err = newClients(cfg.Connection.Config); err != nil {
 		return nil, err
 	}
-	if c.profiles, err = newInformer(c.clients.holdfast, v1alpha1.ProfileResource, &v1alpha1.HoldfastProfile{}, &v1alpha1.HoldfastProfileList{}, c.wake, c.reach.note); err != nil {
+	if c.profiles, err = newInformer(c.clients.holdfast, v1alpha1.ProfileResource, &v1alpha1.HoldfastProfile{}, &v1alpha1.HoldfastProfileList{}, c.wake, c.asked(v1alpha1.ProfileResource)); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", v1alpha1.ProfileResource, err)
 	}
-	if c.policies, err = newInformer(c.clients.holdfast, v1alpha1.PolicyResource, &v1alpha1.HoldfastPolicy{}, &v1alpha1.HoldfastPolicyList{}, c.wake, c.reach.note); err != nil {
+	if c.policies, err = newInformer(c.clients.holdfast, v1alpha1.PolicyResource, &v1alpha1.HoldfastPolicy{}, &v1alpha1.HoldfastPolicyList{}, c.wake, c.asked(v1alpha1.PolicyResource)); err != nil {
 		return nil, fmt.Errorf("watch %s: %w", v1alpha1.PolicyResource, err)
 	}
 	c.events = newEvents(c.clients.events, cfg, c.metrics, c.reach)
 	return c, nil
+}
+
+// asked notes what came of asking for the objects of a resource.
+func (c *Controller) asked(resource string) func(error) {
+	return func(err error) {
+		if err != nil {
+			c.metrics.failed("watch")
+		}
+		c.reach.note(resource, err)
+	}
 }
 
 // wake has the objects looked at soon.
@@ -268,11 +278,12 @@ func (c *Controller) writeStatus(ctx context.Context, ref reference, resource st
 			Timeout(requestTimeout).Body(patch).Do(ctx).Error()
 	}
 	switch {
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(err): // It is gone by now.
 	case err != nil:
 		c.metrics.failed("status")
-		c.reach.note(err)
+		c.reach.note("status of objects", err)
 	default:
+		c.reach.note("status of objects", nil)
 		c.metrics.statuses.Inc()
 		c.written[ref] = writtenStatus{uid, at, now}
 	}

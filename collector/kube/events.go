@@ -132,6 +132,7 @@ func (e *events) writeOne(ctx context.Context, s series) {
 	switch {
 	case err == nil || apierrors.IsAlreadyExists(err):
 		e.folder.done(s, now)
+		e.reach.note("events", nil)
 		e.metrics.events.WithLabelValues("written").Inc()
 	case ctx.Err() != nil:
 	default:
@@ -139,9 +140,10 @@ func (e *events) writeOne(ctx context.Context, s series) {
 		lasting := apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 		e.folder.failed(s, now, lasting)
 		e.metrics.failed("event")
-		e.log.Warn("an Event was not written", "pod", s.namespace+"/"+s.pod, "again", !lasting, "error", err)
-		if !lasting {
-			e.reach.note(err)
+		if lasting {
+			e.log.Warn("an Event was not written", "pod", s.namespace+"/"+s.pod, "error", err)
+		} else {
+			e.reach.note("events", err)
 		}
 	}
 }

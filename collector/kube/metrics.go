@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // metrics are those of the controller; docs/metrics.md says what each is.
@@ -28,7 +29,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		away: prometheus.NewGauge(prometheus.GaugeOpts(name("kubernetes_away_since_seconds",
-			"Since when the API server does not answer, in seconds since 1970; 0 if it does."))),
+			"Since when the API server does not answer as it should, in seconds since 1970; 0 if it does."))),
 		looked: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("kubernetes_objects",
 			"HoldfastProfile and HoldfastPolicy objects, by what has become of them.")), []string{"kind", "outcome"}),
 		statuses: prometheus.NewCounter(prometheus.CounterOpts(name("kubernetes_status_writes_total", "Statuses of objects that were written."))),
@@ -57,31 +58,42 @@ func (m *metrics) objects(counts map[[2]string]int) {
 	}
 }
 
-// reach knows since when the API server is away, and says so once.
+// reach knows since when the API server does not answer as it should, for each thing that is asked of it, and says so once.
 type reach struct {
 	log     *slog.Logger
 	now     func() time.Time
 	metrics *metrics
 
 	mu    sync.Mutex
-	since time.Time
+	since map[string]time.Time
+}
+
+func newReach(cfg Config, m *metrics) *reach {
+	return &reach{log: cfg.Log, now: cfg.Now, metrics: m, since: map[string]time.Time{}}
 }
 
 // note takes the outcome of a request: nil, or an error.
-func (r *reach) note(err error) {
+func (r *reach) note(what string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	since, failing := r.since[what]
 	switch {
-	case err != nil && r.since.IsZero():
-		r.since = r.now()
-		r.metrics.away.Set(float64(r.since.Unix()))
-		r.log.Warn("the API server of Kubernetes does not answer as it should; going on from what is known, and trying again", "error", err)
-	case err == nil && !r.since.IsZero():
-		r.log.Info("the API server of Kubernetes answers again", "after", r.now().Sub(r.since).Round(time.Second).String())
-		r.since = time.Time{}
-		r.metrics.away.Set(0)
+	case err != nil && !failing:
+		r.since[what] = r.now()
+		hint := "going on from what is known, and trying again"
+		if apierrors.IsNotFound(err) {
+			hint = "are the custom resource definitions of Holdfast installed? trying again"
+		}
+		r.log.Warn("the API server of Kubernetes does not answer as it should", "asked", what, "hint", hint, "error", err)
+	case err == nil && failing:
+		r.log.Info("the API server of Kubernetes answers again", "asked", what, "after", r.now().Sub(since).Round(time.Second).String())
+		delete(r.since, what)
 	}
-	if err != nil {
-		r.metrics.failed("watch")
+	away := float64(0)
+	for _, t := range r.since {
+		if at := float64(t.Unix()); away == 0 || at < away {
+			away = at
+		}
 	}
+	r.metrics.away.Set(away)
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,10 +66,38 @@ func newCluster(t *testing.T) *cluster {
 			return err
 		})
 	}
-	for _, namespace := range []string{"shop", "holdfast-system"} {
-		c.must(http.MethodPost, "/api/v1/namespaces", "application/yaml", []byte("{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}"))
-	}
+	c.must(http.MethodPost, "/api/v1/namespaces", "application/yaml", []byte("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"))
+	c.install()
 	return c
+}
+
+// install applies what of the manifests gives the collector its rights.
+func (c *cluster) install() {
+	c.t.Helper()
+	const core, rbac = "/api/v1", "/apis/rbac.authorization.k8s.io/v1"
+	paths := map[string]string{
+		"Namespace": core + "/namespaces", "ConfigMap": core + "/namespaces/holdfast-system/configmaps",
+		"ClusterRole": rbac + "/clusterroles", "ClusterRoleBinding": rbac + "/clusterrolebindings",
+		"Role": rbac + "/namespaces/holdfast-system/roles", "RoleBinding": rbac + "/namespaces/holdfast-system/rolebindings",
+	}
+	text, err := os.ReadFile("../../deploy/manifests/holdfast.yaml")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	bound := 0
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		kind := regexp.MustCompile(`(?m)^kind: (\w+)$`).FindStringSubmatch(document)
+		if kind == nil || paths[kind[1]] == "" {
+			continue
+		}
+		if strings.HasSuffix(kind[1], "Binding") {
+			bound++
+		}
+		c.must(http.MethodPost, paths[kind[1]], "application/yaml", []byte(document))
+	}
+	if bound < 2 {
+		c.t.Fatalf("the manifests bind %d roles", bound)
+	}
 }
 
 // ask sends a request and returns the answer's text; an error for an answer that is none of success.
@@ -231,7 +260,7 @@ type collectorRig struct {
 
 var webKey = profile.Key{Namespace: "shop", Kind: "Deployment", Name: "web", Container: "app"}
 
-// startCollector runs fleet and controller over a directory.
+// startCollector runs fleet and controller over a directory, with the rights that the manifests give and no others.
 func (c *cluster) startCollector(dir string) *collectorRig {
 	c.t.Helper()
 	t := c.t
@@ -244,8 +273,13 @@ func (c *cluster) startCollector(dir string) *collectorRig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	account, err := c.server.User("system:serviceaccount:holdfast-system:holdfast-collector", "system:serviceaccounts",
+		"system:serviceaccounts:holdfast-system", "system:authenticated")
+	if err != nil {
+		t.Fatal(err)
+	}
 	k, err := New(Config{
-		Connection: &Connection{Config: c.server.Admin(), Namespace: "holdfast-system"}, Fleet: f, Alerts: s, Authority: []byte("the certificate"),
+		Connection: &Connection{Config: account, Namespace: "holdfast-system"}, Fleet: f, Alerts: s, Authority: []byte("the certificate"),
 		Instance: "collector-0", Log: log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

@@ -284,6 +284,7 @@ func newChanges(changes []fleet.Change) []view.Change {
 func newEdited(e fleet.Edited) view.ProfileChange {
 	return view.ProfileChange{
 		Workload: newWorkload(e.Key), OverlayVersion: e.Overlay, Version: e.Version, Changes: newChanges(e.Changes),
+		Object: e.Object,
 	}
 }
 

@@ -117,6 +117,9 @@ type ProfileChange struct {
 	Changes        []Change `json:"changes"`
 	// Already says of an allow that the profile allows the deed by now, and nothing was changed.
 	Already bool `json:"already,omitempty"`
+	// Object is the namespace and name of the Kubernetes object whose overlay was changed, and which is in conflict now; it is
+	// missing if the overlay was no object's.
+	Object string `json:"object,omitempty"`
 }
 
 // ProfileEntry is one entry of a profile, for people.
