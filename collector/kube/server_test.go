@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -249,6 +250,30 @@ func checkStored(t *testing.T, c *cluster) {
 	}
 }
 
+// columns are what kubectl get shows of the only object of a kind: the columns' names with what stands in them.
+func (c *cluster) columns(kind string) map[string]string {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.server.URL()+resourceOf(kind), nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var table metav1.Table
+	if err := json.NewDecoder(response.Body).Decode(&table); err != nil || len(table.Rows) != 1 {
+		c.t.Fatalf("%d rows: %v", len(table.Rows), err)
+	}
+	cells := map[string]string{}
+	for i, column := range table.ColumnDefinitions {
+		cells[column.Name] = fmt.Sprint(table.Rows[0].Cells[i])
+	}
+	return cells
+}
+
 // collectorRig is a fleet over a real store with a controller, and one agent whose part the test plays.
 type collectorRig struct {
 	*cluster
@@ -436,6 +461,14 @@ func TestObjects(t *testing.T) {
 		}
 		return outcome(v1alpha1.ReasonApplied, "3/3")(s)
 	})
+
+	for column, want := range map[string]string{
+		"Name": "web", "Kind": "Deployment", "Workload": "web", "Container": "app", "Applied": "True", "Coverage": "3/3", "Process": "enforce", "Blocked": "2",
+	} {
+		if got := c.columns(v1alpha1.ProfileKind)[column]; got != want {
+			t.Errorf("column %s shows %q, expected %q", column, got, want)
+		}
+	}
 
 	// A younger object about the same container is in conflict, and says with whom.
 	apply(v1alpha1.ProfileKind, "a-second", fmt.Sprintf(webProfile, "/bin/other"))

@@ -25,16 +25,20 @@ type running struct {
 	state *apiv1.WorkloadState
 }
 
+// runs is what connected nodes do, by key.
+type runs map[profile.Key][]running
+
 // runningOf is what connected nodes do.
-func runningOf(nodes []fleet.Node) []running {
-	var all []running
+func runningOf(nodes []fleet.Node) runs {
+	all := runs{}
 	for _, n := range nodes {
 		if !n.Connected {
 			continue
 		}
 		for _, w := range n.Health.GetWorkloads() {
 			k := w.GetKey()
-			all = append(all, running{profile.Key{Namespace: k.GetNamespace(), Kind: k.GetKind(), Name: k.GetName(), Container: k.GetContainer()}, w})
+			key := profile.Key{Namespace: k.GetNamespace(), Kind: k.GetKind(), Name: k.GetName(), Container: k.GetContainer()}
+			all[key] = append(all[key], running{key, w})
 		}
 	}
 	return all
@@ -42,10 +46,8 @@ func runningOf(nodes []fleet.Node) []running {
 
 // profileStatus says what runs under a HoldfastProfile: containers whose node has the newest effective profile in force, and the
 // modes that the object sets.
-func profileStatus(o *v1alpha1.HoldfastProfile, v *verdict, all []running, effective uint64) v1alpha1.ProfileStatus {
-	key := o.Key()
-	about := slices.DeleteFunc(slices.Clone(all), func(r running) bool { return r.key != key })
-	s := v1alpha1.ProfileStatus{Status: statusOf(v, o.Generation, o.Spec.Modes, about, func(r running) bool {
+func profileStatus(o *v1alpha1.HoldfastProfile, v *verdict, all runs, effective uint64) v1alpha1.ProfileStatus {
+	s := v1alpha1.ProfileStatus{Status: statusOf(v, o.Generation, o.Spec.Modes, all[o.Key()], func(r running) bool {
 		return r.state.GetProfileVersion() == effective
 	})}
 	if v.reason == v1alpha1.ReasonApplied {
@@ -56,7 +58,7 @@ func profileStatus(o *v1alpha1.HoldfastProfile, v *verdict, all []running, effec
 }
 
 // policyStatus says what runs in the modes of a HoldfastPolicy.
-func policyStatus(o *v1alpha1.HoldfastPolicy, v *verdict, all []running) v1alpha1.PolicyStatus {
+func policyStatus(o *v1alpha1.HoldfastPolicy, v *verdict, all runs) v1alpha1.PolicyStatus {
 	var about []running
 	matchers := make([]func(string) bool, 0, len(o.Spec.Workloads))
 	for _, pattern := range patterns(o) {
@@ -64,10 +66,13 @@ func policyStatus(o *v1alpha1.HoldfastPolicy, v *verdict, all []running) v1alpha
 			matchers = append(matchers, m.Workload)
 		}
 	}
-	for _, r := range all {
-		name := r.key.Namespace + "/" + r.key.Name + "/" + r.key.Container
+	for key, on := range all {
+		if key.Namespace != o.Namespace {
+			continue
+		}
+		name := key.Namespace + "/" + key.Name + "/" + key.Container
 		if slices.ContainsFunc(matchers, func(match func(string) bool) bool { return match(name) }) {
-			about = append(about, r)
+			about = append(about, on...)
 		}
 	}
 	return v1alpha1.PolicyStatus{Status: statusOf(v, o.Generation, o.Spec.Modes, about, func(running) bool { return true })}
