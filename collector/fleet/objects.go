@@ -166,6 +166,18 @@ func sample(all []string) string {
 	return text
 }
 
+// Live returns the nodes that are connected, with what they said last. It asks nothing of the store.
+func (f *Fleet) Live() []Node {
+	var all []Node
+	for _, s := range f.snapshot() {
+		all = append(all, Node{Node: s.known(), Connected: true})
+	}
+	return all
+}
+
+// EffectiveVersion is the version of what agents are told of a key, 0 for nothing. It asks nothing of the store.
+func (f *Fleet) EffectiveVersion(key profile.Key) uint64 { return f.book.version(key) }
+
 // Overlays are the newest versions of all overlays, by key, without texts.
 func (f *Fleet) Overlays(ctx context.Context) ([]store.Overlay, error) {
 	return f.store.ListOverlays(ctx)

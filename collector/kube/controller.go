@@ -5,7 +5,6 @@ package kube
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -53,7 +52,13 @@ type Controller struct {
 	written    map[reference]writtenStatus
 	told       map[reference]string
 	events     *events
+	// writes counts the statuses that were written in this step.
+	writes int
 }
+
+// maxWrites is how many statuses are written in one step; the others wait for the next one, so that no change of an object
+// waits for long.
+const maxWrites = 50
 
 // generation is what an object said in one of its generations.
 type generation struct {
@@ -177,22 +182,14 @@ func (c *Controller) step(ctx context.Context) error {
 	c.forget(profiles)
 	err := c.reconciler.run(ctx, p)
 	c.tell(ctx, p)
-	if len(profiles)+len(policies) == 0 {
+	if err != nil {
 		return err
 	}
-	nodes, nodesErr := c.Fleet.Nodes(ctx)
-	known, profilesErr := c.Fleet.Profiles(ctx)
-	if err := errors.Join(err, nodesErr, profilesErr); err != nil {
-		return err
-	}
-	effective := map[profile.Key]uint64{}
-	for _, k := range known {
-		effective[k.Key] = k.Version
-	}
-	running := runningOf(nodes)
+	c.writes = 0
+	running := runningOf(c.Fleet.Live())
 	for _, o := range profiles {
 		ref := reference{v1alpha1.ProfileKind, o.Namespace, o.Name}
-		now := profileStatus(o, p.verdicts[ref], running, effective[o.Key()])
+		now := profileStatus(o, p.verdicts[ref], running, c.Fleet.EffectiveVersion(o.Key()))
 		c.writeStatus(ctx, ref, v1alpha1.ProfileResource, o.UID, o.Status, now)
 	}
 	for _, o := range policies {
@@ -269,9 +266,10 @@ func (c *Controller) writeStatus(ctx context.Context, ref reference, resource st
 	}
 	other := old.OverlayVersion != now.OverlayVersion || old.EffectiveVersion != now.EffectiveVersion
 	at := c.Now()
-	if !due(&old.Status, &now.Status, other, last.at, at) {
+	if c.writes >= maxWrites || !due(&old.Status, &now.Status, other, last.at, at) {
 		return
 	}
+	c.writes++
 	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/status", "value": now}})
 	if err == nil {
 		err = c.clients.holdfast.Patch(types.JSONPatchType).Namespace(ref.namespace).Resource(resource).Name(ref.name).SubResource("status").

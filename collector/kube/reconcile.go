@@ -21,8 +21,8 @@ type Fleet interface {
 	Modes(ctx context.Context) ([]store.ModeSetting, uint64, error)
 	SetObjectModes(ctx context.Context, settings []store.ModeSetting) ([][]string, error)
 	SetObjectConflicts(all []fleet.ObjectConflict)
-	Nodes(ctx context.Context) ([]fleet.Node, error)
-	Profiles(ctx context.Context) ([]fleet.Profile, error)
+	Live() []fleet.Node
+	EffectiveVersion(key profile.Key) uint64
 }
 
 // applied is what came of an object's profile the last time, which need not be tried again as long as neither the object nor
