@@ -52,7 +52,7 @@ func TestKubernetes(t *testing.T) {
 	}
 	eventually := func(what string, is func() error) {
 		t.Helper()
-		deadline := time.Now().Add(2 * time.Minute)
+		deadline := time.Now().Add(5 * time.Minute)
 		for err := is(); err != nil; err = is() {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: %v", what, err)

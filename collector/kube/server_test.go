@@ -140,7 +140,7 @@ func (c *cluster) must(method, path, kind string, body []byte) []byte {
 // until waits for something to succeed.
 func (c *cluster) until(what string, try func() error) {
 	c.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		err := try()
 		if err == nil {
