@@ -39,7 +39,7 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
 EFFECT_TESTS  := ^Test(Effects|Page)
 
-.PHONY: help build programs images deb toolchain generate manifests fmt check test demo test-kernel test-nri bench fuzz clean
+.PHONY: help build programs images deb toolchain generate manifests fmt check test demo test-kernel test-nri test-cluster bench fuzz clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -111,6 +111,16 @@ test-kernel: ## Boot 5.10, 6.1, 6.12 and 7.x and run the sensor tests on each (r
 test-nri: ## Build a containerd with NRI, once, and test verdicts before a container's first program on it (root)
 	@.ci/prepare lab
 	go test -count=1 -v -timeout 30m ./tests/nri -build $(ARGS)
+
+# Its module follows the product's go.mod, hence -mod=mod. Packages of the product
+# whose tests need no more than an API server are given the same one.
+test-cluster: ## Build Kubernetes, once (15 minutes), bring up a cluster and test in it (root); ARGS='-run Owners'
+	@.ci/prepare lab cluster
+	go -C tests/cluster run -mod=mod ./cmd/cluster build
+	go -C tests/cluster test -mod=mod -count=1 -v -p 1 -timeout 40m ./... $(ARGS)
+	@HOLDFAST_KUBE_APISERVER="$$(go -C tests/cluster run -mod=mod ./cmd/cluster path kube-apiserver)"; \
+	export HOLDFAST_KUBE_APISERVER; packages=$$(grep -rl --include='*_test.go' '/tests/rig/kube"' $(DIRS) | xargs -r -n 1 dirname | sort -u | sed 's,^,./,'); \
+	[ -z "$$packages" ] || { echo "go test $$packages"; go test -count=1 -p 1 -timeout 20m $$packages $(ARGS); }
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab

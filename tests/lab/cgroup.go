@@ -55,6 +55,32 @@ func findHierarchies() (hierarchies, error) {
 	return h, nil
 }
 
+// MakeV1Cgroups makes the lab's directory in the v1 hierarchies too, where the
+// machine has some, as a kubelet whose cgroup root is the lab's expects it.
+// Close removes them.
+func (l *Lab) MakeV1Cgroups() error {
+	for _, root := range l.spec.Hierarchies.V1 {
+		dir := filepath.Join(root, l.spec.Name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the lab's cgroup: %w", err)
+		}
+		// In a new cpuset no processor is allowed, and no process.
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(root, file))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, file), bytes.TrimSpace(value), 0)
+			}
+			if err != nil {
+				return fmt.Errorf("fill the lab's cgroup: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // mount is one line of mountinfo, see proc_pid_mountinfo(5).
 type mount struct {
 	point  string

@@ -30,21 +30,27 @@ func (r *Rig) Holdfast(ctx context.Context, args ...string) *lab.Cmd {
 	return cmd
 }
 
+// Asker asks a collector through the holdfast command.
+type Asker struct {
+	// Holdfast prepares the command, which knows where the collector is.
+	Holdfast func(ctx context.Context, args ...string) *lab.Cmd
+}
+
 // Alerts asks for alerts; args are those of holdfast alerts, such as --since and --rule.
-func (r *Rig) Alerts(ctx context.Context, args ...string) ([]view.Alert, error) {
+func (a Asker) Alerts(ctx context.Context, args ...string) ([]view.Alert, error) {
 	var alerts []view.Alert
-	err := r.objects(ctx, append([]string{"alerts"}, args...), func(line []byte) error {
-		var a view.Alert
-		err := json.Unmarshal(line, &a)
-		alerts = append(alerts, a)
+	err := a.objects(ctx, append([]string{"alerts"}, args...), func(line []byte) error {
+		var one view.Alert
+		err := json.Unmarshal(line, &one)
+		alerts = append(alerts, one)
 		return err
 	})
 	return alerts, err
 }
 
 // Events asks for recorded events and gives each to f; args are those of holdfast events.
-func (r *Rig) Events(ctx context.Context, f func(*view.Event), args ...string) error {
-	return r.objects(ctx, append([]string{"events"}, args...), func(line []byte) error {
+func (a Asker) Events(ctx context.Context, f func(*view.Event), args ...string) error {
+	return a.objects(ctx, append([]string{"events"}, args...), func(line []byte) error {
 		var e view.Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			return err
@@ -55,9 +61,9 @@ func (r *Rig) Events(ctx context.Context, f func(*view.Event), args ...string) e
 }
 
 // Workloads asks which modes hold for the workloads that match a pattern, and what was counted of them.
-func (r *Rig) Workloads(ctx context.Context, pattern string) ([]view.WorkloadState, error) {
+func (a Asker) Workloads(ctx context.Context, pattern string) ([]view.WorkloadState, error) {
 	var states []view.WorkloadState
-	err := r.objects(ctx, []string{"mode", "show", pattern}, func(line []byte) error {
+	err := a.objects(ctx, []string{"mode", "show", pattern}, func(line []byte) error {
 		var s view.WorkloadState
 		err := json.Unmarshal(line, &s)
 		states = append(states, s)
@@ -67,8 +73,8 @@ func (r *Rig) Workloads(ctx context.Context, pattern string) ([]view.WorkloadSta
 }
 
 // Enforced asks whether the nodes enforce a signal for the one workload that matches a pattern.
-func (r *Rig) Enforced(ctx context.Context, pattern, signal string) error {
-	states, err := r.Workloads(ctx, pattern)
+func (a Asker) Enforced(ctx context.Context, pattern, signal string) error {
+	states, err := a.Workloads(ctx, pattern)
 	if err != nil {
 		return err
 	}
@@ -89,9 +95,9 @@ func (r *Rig) Enforced(ctx context.Context, pattern, signal string) error {
 var ErrNoNode = errors.New("the collector knows no node")
 
 // Node asks how the agent's node is.
-func (r *Rig) Node(ctx context.Context) (*view.Node, error) {
+func (a Asker) Node(ctx context.Context) (*view.Node, error) {
 	var found *view.Node
-	err := r.objects(ctx, []string{"nodes"}, func(line []byte) error {
+	err := a.objects(ctx, []string{"nodes"}, func(line []byte) error {
 		n := new(view.Node)
 		if err := json.Unmarshal(line, n); err != nil {
 			return err
@@ -111,10 +117,10 @@ func (r *Rig) Node(ctx context.Context) (*view.Node, error) {
 const maxLine = 8 << 20
 
 // objects runs a command of holdfast with -o json and gives each line of the answer to f.
-func (r *Rig) objects(ctx context.Context, args []string, f func(line []byte) error) error {
+func (a Asker) objects(ctx context.Context, args []string, f func(line []byte) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := r.Holdfast(ctx, append(args, "-o", "json")...)
+	cmd := a.Holdfast(ctx, append(args, "-o", "json")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

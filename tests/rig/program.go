@@ -25,16 +25,21 @@ type Program struct {
 	err  error
 }
 
-// Launch starts a program in the lab. Its output is appended to name.log in the rig's directory. It runs until it ends
-// by itself, is ended, or the lab is closed. prepare, if it is not nil, may change the command before it starts.
+// Launch starts a program in the rig's lab, with its log in the rig's directory.
 func (r *Rig) Launch(name string, prepare func(*lab.Cmd), path string, args ...string) (*Program, error) {
-	p := &Program{Name: name, LogFile: filepath.Join(r.Dir, name+".log"), done: make(chan struct{})}
+	return Launch(r.Lab, r.Dir, name, prepare, path, args...)
+}
+
+// Launch starts a program in a lab. Its output is appended to name.log in dir. It runs until it ends by itself, is ended,
+// or the lab is closed. prepare, if it is not nil, may change the command before it starts.
+func Launch(l *lab.Lab, dir, name string, prepare func(*lab.Cmd), path string, args ...string) (*Program, error) {
+	p := &Program{Name: name, LogFile: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}
 	defer log.Close()
-	p.cmd = r.Lab.Command(context.Background(), path, args...)
+	p.cmd = l.Command(context.Background(), path, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// Ctrl-C is for who started the rig, which then ends its programs in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

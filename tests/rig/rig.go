@@ -45,6 +45,8 @@ type Rig struct {
 	Dir string
 	// Collector and Agent are the running programs, nil until they have been started. They are the rig's to change.
 	Collector, Agent *Program
+	// Asker asks the rig's collector.
+	Asker
 
 	cfg   Config
 	token string
@@ -55,9 +57,10 @@ func Programs() []string {
 	return []string{"./agent/cmd/holdfast-agent", "./collector/cmd/holdfast-collector", "./collector/cmd/holdfast"}
 }
 
-// Build compiles programs into dir as make build does. Packages are named by their path in this module.
+// Build compiles programs into dir as make build does. Packages are named by their path in this module, from whatever
+// module of the source tree it is called.
 func Build(ctx context.Context, dir string, packages ...string) error {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/holdfast-project/holdfast").Output()
 	if err != nil {
 		return fmt.Errorf("find the source tree: %w", err)
 	}
@@ -83,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Rig, error) {
 		return nil, err
 	}
 	r := &Rig{Lab: l, cfg: cfg}
+	r.Asker = Asker{Holdfast: r.Holdfast}
 	r.progress("starting containerd in namespaces of its own")
 	if err := l.Start(ctx); err != nil {
 		return nil, err
