@@ -37,6 +37,12 @@ func (a *Agent) buildGuard() error {
 		Written: written, OnLate: a.pipeline.late.put, Logger: a.log.With("part", "guard"),
 	}
 	if a.cluster != nil {
+		cfg.InitPID = func(cgroup uint64) uint32 {
+			if c, _ := a.registry.Lookup(cgroup); c != nil {
+				return c.InitPID
+			}
+			return 0
+		}
 		cfg.Services, cfg.Learn.Owner = a.cluster, a.cluster.Owner
 	}
 	if a.guard, err = guard.New(cfg); err != nil {

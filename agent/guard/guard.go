@@ -35,6 +35,9 @@ type Config struct {
 	Written []profile.Document
 	// Services names addresses for egress entries that name services or workloads. It may be nil.
 	Services Cluster
+	// InitPID gives the first process of a container by its cgroup, 0 while there is none. It may be nil: then the commands
+	// of a pod's specification are learned when they run.
+	InitPID func(cgroup uint64) uint32
 	// Learn sets the bounds of learning.
 	Learn learn.Config
 	// OnLate is told of processes that ran before the policy of their container came into force and that it does not let
@@ -65,6 +68,8 @@ type Guard struct {
 	modes     *mode.Controller
 	workloads map[profile.Key]*workload
 	members   map[uint64]*member
+	// foreseen are the containers whose commands are looked for.
+	foreseen map[uint64]foreseeing
 	// expected are the names of containers that were announced, and until when they are waited for.
 	expected map[string]time.Time
 	// switches are the last changes of modes, for the collector.
@@ -134,7 +139,7 @@ type member struct {
 func New(cfg Config) (*Guard, error) {
 	g := &Guard{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now, boot: bootClock, births: map[uint64]uint64{}, changed: make(chan struct{}, 1), news: make(chan func() error, maxNews), ended: make(chan struct{}),
-		workloads: map[profile.Key]*workload{}, members: map[uint64]*member{}, expected: map[string]time.Time{},
+		workloads: map[profile.Key]*workload{}, members: map[uint64]*member{}, expected: map[string]time.Time{}, foreseen: map[uint64]foreseeing{},
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -187,6 +192,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	defer close(g.ended)
 	var listening sync.WaitGroup
 	listening.Go(func() { g.listen(ctx) })
+	listening.Go(func() { g.lookForCommands(ctx) })
 	defer listening.Wait()
 	return g.keep(ctx)
 }

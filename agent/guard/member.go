@@ -178,6 +178,7 @@ func (g *Guard) enter(c *container.Container, key profile.Key) (*workload, []mod
 		g.resolve(m.workload)
 	}
 	g.learner.Began(c, g.now())
+	g.foresee(c)
 	switches, err := g.modes.Start(mode.Container{Container: c, Key: key}, g.now())
 	if err != nil {
 		g.log.Warn("modes of a container", "container", c.ID, "error", err)

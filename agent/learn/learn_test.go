@@ -45,6 +45,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	listen, bind PID PROTOCOL PORT; socket PID FAMILY KIND
 //	peer ADDRESS service|pod NAMESPACE NAME  what addresses belong to from now on
 //	asked POD yes|no                         whether its owner is still being asked for
+//	foresee CGROUP EXE ARGV…                 what will be run as one
 //	commands CGROUP ARGV…                    the pod's specification has it as a probe or a hook
 //	hits PROCESS COUNT cidr|file|parent ENTRY
 //	incident CGROUP SECONDS, probe CGROUP ARGV…, lost CAUSE, wait SECONDS
@@ -164,6 +165,10 @@ func (n *node) run(words []string) string {
 	case "peer":
 		kind := map[string]container.EndpointKind{"service": container.EndpointService, "pod": container.EndpointPod}[rest[1]]
 		n.peers[rest[0]] = container.Endpoint{Kind: kind, Namespace: rest[2], Name: rest[3]}
+	case "foresee":
+		if n.learner.Foresee(uint64(n.int(rest[0])), rest[1], rest[2:], n.at()) {
+			return "  new\n"
+		}
 	case "commands":
 		c := *n.containers[uint64(n.int(rest[0]))]
 		c.Commands = append(c.Commands, rest[1:])
