@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -246,7 +246,9 @@ func (d *debian) agent(t *testing.T) {
 		text, err := d.try("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/7491 && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && head -1 <&3`)
 		return err == nil && strings.Contains(text, "200"), text
 	})
-	stop()
+	if log := stop(); strings.Contains(log, "not permitted") {
+		t.Errorf("the unit leaves the agent too little:\n%s", log)
+	}
 	if !d.exists("/sys/fs/bpf/holdfast") {
 		t.Error("nothing is pinned after the agent's end")
 	}
@@ -268,8 +270,9 @@ func granted(t *testing.T) []string {
 	return names
 }
 
-// start starts a program in the Debian. The function that it returns ends it with SIGTERM, which has to be a good end.
-func (d *debian) start(t *testing.T, args ...string) func() {
+// start starts a program in the Debian. The function that it returns ends it with SIGTERM, which has to be a good end, and
+// gives its log.
+func (d *debian) start(t *testing.T, args ...string) (stop func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -286,12 +289,13 @@ func (d *debian) start(t *testing.T, args ...string) func() {
 			t.Log(<-done, log.String())
 		}
 	})
-	return func() {
+	return func() string {
 		t.Helper()
-		must(t, cmd.Process.Signal(os.Interrupt))
+		must(t, cmd.Process.Signal(syscall.SIGTERM))
 		ended = true
 		if err := <-done; err != nil {
-			t.Errorf("%v: %v\n%s", args, err, fmt.Sprint(log.String()))
+			t.Errorf("%v: %v\n%s", args, err, log.String())
 		}
+		return log.String()
 	}
 }

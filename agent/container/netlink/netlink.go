@@ -74,7 +74,9 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	if ns.IsOpen() {
+		defer ns.Close()
+	}
 	done := make(chan struct{})
 	failed := make(chan error, 2)
 	report := func(err error) {
@@ -138,14 +140,10 @@ func drain(links <-chan netlink.LinkUpdate, addrs <-chan netlink.AddrUpdate) {
 	}
 }
 
-// open returns the namespace to read.
+// open returns the namespace to read. Its own is no handle: to enter one, even that, takes CAP_SYS_ADMIN.
 func (s *Source) open() (netns.NsHandle, error) {
 	if s.cfg.NetNS == "" {
-		ns, err := netns.Get()
-		if err != nil {
-			return ns, fmt.Errorf("open own network namespace: %w", err)
-		}
-		return ns, nil
+		return netns.None(), nil
 	}
 	ns, err := netns.GetFromPath(s.cfg.NetNS)
 	if err != nil {
