@@ -97,7 +97,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally" \
 		"race: -race -short $(PRODUCT)" \
 		"chart: -C tests/chart ./..." \
-		"containers: -p 1 ./tests/lab/... ./tests/install" \
+		"containers: -p 1 -timeout 20m ./tests/lab/... ./tests/install" \
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \
 		"machines: -p 1 ./tests/kernel/..." \
 		"effects: -v ./tests/effect" \

@@ -217,7 +217,7 @@ func (d *debian) collector(t *testing.T) {
 		"setpriv", "--reuid=holdfast-collector", "--regid=holdfast-collector", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
 		"--inh-caps=-all", "holdfast-collector",
 	}
-	stop := d.start(t, append(as, "serve", "--config", "/etc/holdfast/collector.yaml")...)
+	stop := d.start(t, confined(data, append(as, "serve", "--config", "/etc/holdfast/collector.yaml")...)...)
 	token := ""
 	await(t, "a token", func() (bool, string) {
 		cmd := d.command(t.Context(), append(as, "token", "create", "--config", "/etc/holdfast/collector.yaml", "--role", "admin")...)
@@ -240,18 +240,34 @@ func (d *debian) agent(t *testing.T) {
 	for _, name := range granted(t) {
 		set += ",+" + strings.ToLower(name)
 	}
-	stop := d.start(t, "setpriv", "--no-new-privs", "--bounding-set="+set, "--inh-caps=-all",
-		"holdfast-agent", "run", "--config", "/etc/holdfast/agent.yaml", "--nri-socket=", "--metrics-listen=127.0.0.1:7491")
+	const data = "/var/lib/holdfast-agent"
+	d.run("install", "-d", "-m", "0700", data)
+	stop := d.start(t, confined(data, "setpriv", "--no-new-privs", "--bounding-set="+set, "--inh-caps=-all",
+		"holdfast-agent", "run", "--config", "/etc/holdfast/agent.yaml", "--nri-socket=", "--metrics-listen=127.0.0.1:7491")...)
 	await(t, "an agent that is ready", func() (bool, string) {
 		text, err := d.try("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/7491 && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && head -1 <&3`)
 		return err == nil && strings.Contains(text, "200"), text
 	})
-	if log := stop(); strings.Contains(log, "not permitted") {
+	if log := stop(); strings.Contains(log, "not permitted") || strings.Contains(log, "read-only") {
 		t.Errorf("the unit leaves the agent too little:\n%s", log)
 	}
 	if !d.exists("/sys/fs/bpf/holdfast") {
 		t.Error("nothing is pinned after the agent's end")
 	}
+}
+
+// strict makes the file systems read-only as ProtectSystem=strict, ProtectKernelTunables=yes and ProtectControlGroups=yes do,
+// but for the state directory, which is its first argument, and for what can be pinned to; then it runs the rest.
+const strict = `set -e
+mount --bind "$1" "$1"
+awk '$5 == "/" || $5 == "/sys" || $5 ~ "^/sys/" && $5 != "/sys/fs/bpf" { print $5 }' /proc/self/mountinfo |
+	while read -r at; do mount -o remount,bind,ro "$at"; done
+shift
+exec "$@"`
+
+// confined is the command that runs a program as a unit with that state directory does.
+func confined(state string, args ...string) []string {
+	return append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-c", strict, "sh", state}, args...)
 }
 
 // granted are the capabilities that the agent's unit leaves it, without CAP_.

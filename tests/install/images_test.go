@@ -27,7 +27,7 @@ func TestImages(t *testing.T) {
 	out := makeFrom(t, "./deploy/images", "--tag", "test")
 	l, err := lab.New(lab.Config{})
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	must(t, l.Start(ctx))
 	t.Cleanup(func() { must(t, l.Close()) })

@@ -77,10 +77,10 @@ func one(t *testing.T, dir, pattern string) string {
 	return found[0]
 }
 
-// await waits until a condition holds, a minute at most; what says what is waited for when it does not come.
+// await waits until a condition holds, three minutes at most; what says what is waited for when it does not come.
 func await(t *testing.T, what string, condition func() (bool, string)) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		holds, state := condition()
 		if holds {
