@@ -160,7 +160,7 @@ func (s *session) exportFailure(failed []error) error {
 	}
 	if errors.Is(errors.Join(failed...), export.ErrLabels) {
 		return advise(ExitFailure, err, "Policies select pods by labels. Say which with --objects, a file or folder of manifests or of\n"+
-			"'kubectl get deploy,sts,ds,job,cronjob,pod,svc -A -o yaml'.")
+			"'kubectl get deploy,sts,ds,job,cronjob,pod,svc,endpointslices -A -o yaml'.")
 	}
 	return err
 }

@@ -62,7 +62,7 @@ func newProfileExport(a *app) *cobra.Command {
 		Long:  exportHelp + formHelp() + exportAsHelp,
 		Example: "  holdfast profile export --layer overlay --dir profiles/\n" +
 			"  holdfast profile export --workload shop/web > web.yaml\n" +
-			"  kubectl get deploy,sts,ds,job,cronjob,pod,svc -A -o yaml > cluster.yaml\n" +
+			"  kubectl get deploy,sts,ds,job,cronjob,pod,svc,endpointslices -A -o yaml > cluster.yaml\n" +
 			"  holdfast profile export --as networkpolicy --objects cluster.yaml --workload 'shop/*' --dir policies/\n" +
 			"  holdfast profile export --as seccomp --workload shop/web/nginx > web-nginx.json\n" +
 			"  holdfast profile export --as cilium --objects manifests/ --file web.yaml      # of a file; asks nobody",

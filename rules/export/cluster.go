@@ -16,6 +16,7 @@ import (
 type Cluster struct {
 	workloads map[string]Workload
 	services  map[string]Service
+	endpoints map[string][]Endpoints
 }
 
 // Workload is what is known of a workload.
@@ -49,6 +50,13 @@ type Service struct {
 	Ports     []ServicePort
 }
 
+// Endpoints are addresses behind a service, and the ports that it has there.
+type Endpoints struct {
+	Addresses []netip.Addr
+	// Ports have no Target: Port is the endpoint's own.
+	Ports []ServicePort
+}
+
 // ServicePort is a port of a service.
 type ServicePort struct {
 	// Protocol is tcp, udp or sctp.
@@ -79,6 +87,14 @@ func (c *Cluster) AddService(namespace, name string, s Service) {
 	c.services[namespace+"/"+name] = s
 }
 
+// AddEndpoints makes endpoints of a service known, beside those that are known already.
+func (c *Cluster) AddEndpoints(namespace, service string, e Endpoints) {
+	if c.endpoints == nil {
+		c.endpoints = map[string][]Endpoints{}
+	}
+	c.endpoints[namespace+"/"+service] = append(c.endpoints[namespace+"/"+service], e)
+}
+
 // Len counts the workloads and services that are known.
 func (c *Cluster) Len() int {
 	if c == nil {
@@ -103,6 +119,38 @@ func (c *Cluster) service(key string) (Service, bool) {
 	}
 	s, known := c.services[key]
 	return s, known
+}
+
+// endpoint is an address as a prefix, and a port there.
+type endpoint struct {
+	cidr string
+	at   port
+}
+
+// behind are the endpoints of a service that a contact at a protocol and port of it leads to, in order.
+func (c *Cluster) behind(key, protocol string, number uint16) []endpoint {
+	s, known := c.service(key)
+	if !known {
+		return nil
+	}
+	found := map[endpoint]bool{}
+	for _, e := range c.endpoints[key] {
+		for _, own := range e.Ports {
+			leads := slices.ContainsFunc(s.Ports, func(p ServicePort) bool {
+				return p.Protocol == own.Protocol && (protocol == profile.AnyProtocol || protocol == p.Protocol) &&
+					(number == 0 || number == p.Port) && (p.Target == own.Port || p.TargetName != "")
+			})
+			for _, address := range e.Addresses {
+				if leads {
+					cidr := netip.PrefixFrom(address, address.BitLen()).String()
+					found[endpoint{cidr, port{protocol: own.Protocol, number: own.Port}}] = true
+				}
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b endpoint) int {
+		return strings.Compare(a.cidr+" "+a.at.order(), b.cidr+" "+b.at.order())
+	})
 }
 
 // serviceAt is the service that has an address in the cluster; empty if none is known.

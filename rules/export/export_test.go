@@ -239,7 +239,7 @@ func TestRead(t *testing.T) {
 	if err := c.Read("objects", []byte("kind: ConfigMap\nmetadata: {name: x}\n---\n# none\n")); err != nil || c.Len() != 0 {
 		t.Errorf("%d objects, %v", c.Len(), err)
 	}
-	if got := cluster(t).Len(); got != 10 {
+	if got := cluster(t).Len(); got != 11 {
 		t.Errorf("%d objects are known", got)
 	}
 }

@@ -112,7 +112,14 @@ func (w *kubeWriter) domain(c contact, _ string, _ bool, open port) {
 	}
 }
 
-func (w *kubeWriter) unresolved(c contact, _ string, b behind, open port) {
+func (w *kubeWriter) unresolved(c contact, key string, b behind, open port) {
+	if endpoints := w.cluster.behind(key, c.Protocol, c.Port); len(endpoints) > 0 {
+		w.note(Added, c.owners, c.text, "the endpoints of the service that --objects tells, since it selects no pods")
+		for _, e := range endpoints {
+			w.rules.allow("cidr "+e.cidr, kubePeers{{IPBlock: &networkingv1.IPBlock{CIDR: e.cidr}}}, e.at)
+		}
+		return
+	}
 	if w.strict || !b.unknown {
 		w.note(LeftOut, c.owners, c.text, "%s", b.problem)
 		return

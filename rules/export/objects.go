@@ -4,6 +4,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,14 @@ type object struct {
 	Metadata metadata  `yaml:"metadata"`
 	Spec     spec      `yaml:"spec"`
 	Items    []*object `yaml:"items"`
+	// Endpoints and Ports are of an EndpointSlice.
+	Endpoints []struct {
+		Addresses []string `yaml:"addresses"`
+	} `yaml:"endpoints"`
+	Ports []struct {
+		Protocol string `yaml:"protocol"`
+		Port     uint16 `yaml:"port"`
+	} `yaml:"ports"`
 }
 
 type metadata struct {
@@ -71,7 +80,7 @@ type containerSpec struct {
 	} `yaml:"securityContext"`
 }
 
-// Read makes the workloads and services of a file known: YAML or JSON, several documents, lists of objects too. Objects of
+// Read makes the workloads, services and endpoints of a file known: YAML or JSON, several documents, lists of objects too. Objects of
 // other kinds are passed over, as are fields that do not count. name is the file's, for errors.
 func (c *Cluster) Read(name string, data []byte) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
@@ -105,7 +114,11 @@ func (c *Cluster) add(o *object) error {
 	if o.Metadata.Namespace == "" {
 		o.Metadata.Namespace = "default" // As the API server has it.
 	}
-	if o.Kind == "Service" {
+	switch o.Kind {
+	case "EndpointSlice":
+		c.AddEndpoints(o.Metadata.Namespace, o.Metadata.Labels["kubernetes.io/service-name"], o.slice())
+		return nil
+	case "Service":
 		s, err := o.service()
 		if err != nil {
 			return fmt.Errorf("service %s/%s: %w", o.Metadata.Namespace, o.Metadata.Name, err)
@@ -117,6 +130,22 @@ func (c *Cluster) add(o *object) error {
 		c.AddWorkload(o.Metadata.Namespace, o.Kind, o.Metadata.Name, w)
 	}
 	return nil
+}
+
+// slice is an EndpointSlice: those of addresses, for others hold names.
+func (o *object) slice() Endpoints {
+	var e Endpoints
+	for _, endpoint := range o.Endpoints {
+		for _, text := range endpoint.Addresses {
+			if address, err := netip.ParseAddr(text); err == nil {
+				e.Addresses = append(e.Addresses, address)
+			}
+		}
+	}
+	for _, p := range o.Ports {
+		e.Ports = append(e.Ports, ServicePort{Protocol: strings.ToLower(cmp.Or(p.Protocol, "TCP")), Port: p.Port})
+	}
+	return e
 }
 
 func (o *object) service() (Service, error) {
@@ -136,10 +165,7 @@ func (o *object) service() (Service, error) {
 		}
 	}
 	for _, p := range o.Spec.Ports {
-		port := ServicePort{Protocol: strings.ToLower(p.Protocol), Port: p.Port, Target: p.Port}
-		if port.Protocol == "" {
-			port.Protocol = "tcp"
-		}
+		port := ServicePort{Protocol: strings.ToLower(cmp.Or(p.Protocol, "TCP")), Port: p.Port, Target: p.Port}
 		switch target := p.TargetPort.Value; {
 		case target == "" || target == "0":
 		case p.TargetPort.Tag == "!!int":
