@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -108,13 +109,26 @@ func comment(about []string, list []Note) []string {
 	return lines
 }
 
-// yamlComment is a comment in YAML.
+// yamlComment is a comment in YAML. Names of objects come from whoever wrote these: nothing in them ends a line.
 func yamlComment(lines []string) string {
 	var text strings.Builder
 	for _, line := range lines {
-		text.WriteString(strings.TrimRight("# "+line, " ") + "\n")
+		text.WriteString(strings.TrimRight("# "+oneLine(line), " ") + "\n")
 	}
 	return text.String()
+}
+
+// oneLine is a text with the characters that do not print written as their numbers.
+func oneLine(text string) string {
+	var line strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			line.WriteRune(r)
+		} else {
+			fmt.Fprintf(&line, "\\x{%x}", r)
+		}
+	}
+	return line.String()
 }
 
 // effective are the profiles as they are in force: candidates left out, in the order of their keys.

@@ -221,6 +221,22 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestHostileNames has objects whose names would end the comment.
+func TestHostileNames(t *testing.T) {
+	c := own("shop", "StatefulSet", "db")
+	labels := map[string]string{"app": "db"}
+	c.AddWorkload("shop", "Pod", "x\nspec: {podSelector: {}}\u2028\u202e", export.Workload{Selector: labels, Labels: labels})
+	for _, write := range []func([]*profile.Profile, export.Options) (export.Output, error){export.NetworkPolicy, export.Cilium} {
+		out, err := write(profiles(t, "idle.yaml"), export.Options{Cluster: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.Text, `shop/Pod/x\x{a}spec: {podSelector: {}}\x{2028}\x{202e}`) || strings.Contains(out.Text, "\nspec: {") {
+			t.Errorf("the policy is %s", out.Text)
+		}
+	}
+}
+
 // TestRead reads objects that are wrong, and none.
 func TestRead(t *testing.T) {
 	for text, want := range map[string]string{
