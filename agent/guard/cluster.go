@@ -15,6 +15,8 @@ type Cluster interface {
 	policy.Resolver
 	// Want says that what is in force names a workload, NAMESPACE/KIND/NAME, or that one less does.
 	Want(workload string, wanted bool)
+	// Told reports whether what it says of a name, as Moved has it, is what Kubernetes says: all of it has come once.
+	Told(name string) bool
 }
 
 // Names of the cluster, as Moved has them, begin with these.
@@ -24,7 +26,7 @@ const (
 )
 
 // Moved takes note that names of the cluster stand for other addresses than before: what refers to them is worked out anew
-// and put in force within a tick. Names are "service NAMESPACE/NAME" and "workload NAMESPACE/KIND/NAME".
+// and put in force within a tick. Names are "service NAMESPACE/NAME" and "workload NAMESPACE/KIND/NAME"; none stand for all.
 func (g *Guard) Moved(names []string) {
 	moved := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -33,7 +35,7 @@ func (g *Guard) Moved(names []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, w := range g.workloads {
-		w.stale = w.stale || slices.ContainsFunc(w.cluster, func(name string) bool { return moved[name] })
+		w.stale = w.stale || len(names) == 0 && len(w.cluster) > 0 || slices.ContainsFunc(w.cluster, func(name string) bool { return moved[name] })
 	}
 }
 

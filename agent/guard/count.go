@@ -58,8 +58,8 @@ func since[K comparable](of map[K]uint16, now, before map[K]uint64) uint64 {
 // options are what the profile of a workload is compiled with. mu is held, or nobody else changes its resolvers.
 func (g *Guard) options(w *workload) policy.Options {
 	o := policy.Options{Hasher: g.cfg.Enforcer.Hasher(), Resolvers: w.resolvers}
-	if g.cfg.Services != nil {
-		o.Cluster = g.cfg.Services
+	if g.cluster != nil {
+		o.Cluster = g.cluster
 	}
 	return o
 }

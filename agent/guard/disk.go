@@ -88,6 +88,7 @@ func read(path string) ([]byte, error) {
 func (g *Guard) save() {
 	g.saveModes()
 	g.saveSwitches()
+	g.saveCluster()
 	g.mu.Lock()
 	texts := map[profile.Key][]byte{}
 	for key, w := range g.workloads {

@@ -68,6 +68,8 @@ type Guard struct {
 	modes     *mode.Controller
 	workloads map[profile.Key]*workload
 	members   map[uint64]*member
+	// cluster answers for names of the cluster; nil where nobody can.
+	cluster *remember
 	// foreseen are the containers whose commands are looked for.
 	foreseen map[uint64]foreseeing
 	// expected are the names of containers that were announced, and until when they are waited for.
@@ -164,6 +166,9 @@ func New(cfg Config) (*Guard, error) {
 		return nil, err
 	}
 	g.restoreSwitches()
+	if cfg.Services != nil {
+		g.cluster = newRemember(cfg.Services, cfg.Dir, g.log)
+	}
 	g.modes.SetFile(written, g.now())
 	return g, nil
 }

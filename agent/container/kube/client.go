@@ -4,7 +4,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -42,10 +41,10 @@ type client struct {
 	metadata  metadata.Interface
 }
 
-// InCluster reports whether the process runs in a pod that has a service account.
+// InCluster reports whether the process runs in a pod that has a service account's token.
 func InCluster() bool {
 	_, err := rest.InClusterConfig()
-	return !errors.Is(err, rest.ErrNotInCluster)
+	return err == nil
 }
 
 // load finds the API server and the credentials: those of a file, else those of the pod that the process runs in.

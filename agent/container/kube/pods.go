@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,8 +17,9 @@ import (
 // configHash is the annotation in which the object of a static pod has the uid that the kubelet knows the pod by.
 const configHash = "kubernetes.io/config.hash"
 
-// applied is what kubectl keeps of an object in an annotation: the object once more.
-const applied = "kubectl.kubernetes.io/last-applied-configuration"
+// maxAnnotation is the longest annotation that is kept, bytes; the registry takes no longer ones. kubectl keeps the whole
+// object in one.
+const maxAnnotation = 256
 
 // pod is what is kept of a pod.
 type pod struct {
@@ -50,7 +52,7 @@ func trimPod(p *corev1.Pod) {
 		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork},
 		Status: corev1.PodStatus{PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs, Phase: p.Status.Phase},
 	}
-	delete(kept.Annotations, applied)
+	maps.DeleteFunc(kept.Annotations, func(_, value string) bool { return len(value) > maxAnnotation })
 	trim := func(of []corev1.Container) []corev1.Container {
 		list := make([]corev1.Container, 0, len(of))
 		for i := range of {

@@ -29,7 +29,29 @@ type held struct {
 	until time.Time
 }
 
-// ServiceName and WorkloadName name what OnMoved tells of and Want asks for.
+// Told reports whether all that a name, as OnMoved has it, stands for has come once.
+func (s *Source) Told(name string) bool {
+	if strings.HasPrefix(name, "service ") {
+		return s.services.whole() && s.slices.whole()
+	}
+	namespace, _, _ := strings.Cut(strings.TrimPrefix(name, "workload "), "/")
+	s.mu.Lock()
+	far := s.watched[namespace]
+	s.mu.Unlock()
+	if !s.streams[0].whole() || far == nil || !far.stream.whole() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.pods {
+		if p.namespace == namespace && !p.found {
+			return false
+		}
+	}
+	return true
+}
+
+// serviceName and workloadName name what OnMoved tells of and Want asks for.
 func serviceName(name string) string { return "service " + name }
 
 func workloadName(namespace string, o container.Owner) string {

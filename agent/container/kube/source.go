@@ -44,8 +44,8 @@ type Config struct {
 	Kubeconfig string
 	// Registry is told of the node's pods. Required.
 	Registry Registry
-	// OnMoved is told, in order, the names of services and workloads that stand for other addresses than before, as Want
-	// has them. It is called on Run's goroutine, without locks held. It may be nil.
+	// OnMoved is told, in order, the names of services and workloads that stand for other addresses than before,
+	// "service NAMESPACE/NAME" and "workload NAMESPACE/KIND/NAME"; without names, that more of them are Told. It is called on Run's goroutine, without locks held. It may be nil.
 	OnMoved func(names []string)
 	Logger  *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -60,7 +60,9 @@ type Source struct {
 	client  *client
 	traffic traffic
 	owners  *owners
-	streams []*stream
+	// services and slices are two of the streams; the first is the node's pods.
+	services, slices *stream
+	streams          []*stream
 	// wake holds a token when the loop has something to do.
 	wake chan struct{}
 	// tasks are the goroutines of questions, at most so many at a time.
@@ -86,6 +88,7 @@ type Source struct {
 	wanted   map[string]int
 	watched  map[string]*watched
 	recheck  time.Time
+	whole    int
 	omitted  uint64
 	told     bool
 	toldWhen time.Time
@@ -115,7 +118,8 @@ func newSource(cfg Config, config *rest.Config) (*Source, error) {
 		return nil, err
 	}
 	s.owners = newOwners(s.client, s.log, s.now)
-	s.streams = []*stream{s.podStream(), s.namespaceStream(), s.serviceStream(), s.sliceStream()}
+	s.services, s.slices = s.serviceStream(), s.sliceStream()
+	s.streams = []*stream{s.podStream(), s.namespaceStream(), s.services, s.slices}
 	return s, nil
 }
 

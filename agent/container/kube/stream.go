@@ -98,6 +98,13 @@ func (s *stream) seen(whole bool) {
 	}
 }
 
+// whole reports whether all of it has come once.
+func (s *stream) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.synced
+}
+
 // up reports whether the stream is in step with the API server, as far as is known, and if not, why.
 func (s *stream) up() (bool, time.Time, error) {
 	s.mu.Lock()

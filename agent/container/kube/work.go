@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -30,6 +31,7 @@ func (s *Source) work(ctx context.Context, group *sync.WaitGroup) {
 		case <-timer.C:
 		}
 		s.follow()
+		s.grow()
 		next := earlier(s.tell(), s.find(ctx))
 		next = earlier(next, s.askFar(ctx))
 		next = earlier(next, s.refresh(ctx))
@@ -59,6 +61,31 @@ func (s *Source) follow() {
 	if up != was {
 		s.cfg.Registry.AwaitOwners(up)
 	}
+}
+
+// grow says when more names are told of than before.
+func (s *Source) grow() {
+	s.mu.Lock()
+	n := 0
+	for _, w := range s.watched {
+		n += once(w.stream.whole())
+	}
+	for _, st := range s.streams {
+		n += once(st.whole())
+	}
+	more := n > s.whole
+	s.whole = n
+	s.mu.Unlock()
+	if more && s.cfg.OnMoved != nil {
+		s.cfg.OnMoved(nil)
+	}
+}
+
+func once(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // tell says what has moved, and gives when there is more to say.
@@ -141,6 +168,12 @@ func (s *Source) findOwner(ctx context.Context, uid string, up ref) {
 	}
 	p.owner, p.found, p.tries = found, true, 0
 	s.movedPod(p)
+	// With the last owner of a namespace, its workloads are told of.
+	for workload := range s.wanted {
+		if strings.HasPrefix(workload, p.namespace+"/") {
+			s.moved("workload " + workload)
+		}
+	}
 	s.mu.Unlock()
 	if p.here {
 		s.push(p)
