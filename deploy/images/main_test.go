@@ -22,25 +22,12 @@ import (
 	"github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// TestImages builds the programs for two architectures, puts them into images twice, and reads those as a registry and a
-// runtime would.
+// TestImages puts stand-ins for the programs, of two architectures, into images twice, and reads those as a registry and a
+// runtime would. The programs themselves are tests/install's matter.
 func TestImages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds all programs for two architectures")
-	}
-	t.Chdir("../..")
 	architectures := []string{"amd64", "arm64"}
-	var dirs []string
-	for _, arch := range architectures {
-		dir := filepath.Join(t.TempDir(), arch)
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/",
-			"./agent/cmd/holdfast-agent", "./collector/cmd/holdfast-collector", "./collector/cmd/holdfast")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		dirs = append(dirs, dir)
-	}
+	dirs := standIns(t, architectures)
+	t.Chdir("../..")
 	first, second := t.TempDir(), t.TempDir()
 	for _, out := range []string{first, second} {
 		run(t, append([]string{"--tag", "test", "--prefix", "registry.example/holdfast", "--out", out}, dirs...)...)
@@ -57,6 +44,30 @@ func TestImages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// standIns builds a small program under the names of ours, for each architecture into a folder of its name.
+func standIns(t *testing.T, architectures []string) []string {
+	t.Helper()
+	src := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(src, "go.mod"), []byte("module example.org/small\n\ngo 1.26\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(src, "main.go"), []byte("package main\n\nfunc main() { println(\"small\") }\n"), 0o644))
+	var dirs []string
+	for _, arch := range architectures {
+		dir := filepath.Join(t.TempDir(), arch)
+		for _, c := range components() {
+			for _, name := range c.programs {
+				cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, name), ".")
+				cmd.Dir = src
+				cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs
 }
 
 // files are what an archive or a folder holds, by name.
@@ -131,7 +142,7 @@ func checkArchive(t *testing.T, c *component, base, dir string) {
 	}
 	bill, err := os.ReadFile(base + ".cdx.json")
 	must(t, err)
-	for _, name := range []string{"google.golang.org/grpc", `"stdlib"`, c.programs[0]} {
+	for _, name := range []string{`"stdlib"`, c.programs[0]} {
 		if !bytes.Contains(bill, []byte(name)) {
 			t.Errorf("the bill of materials lacks %s", name)
 		}

@@ -36,6 +36,10 @@ func TestImages(t *testing.T) {
 		if text, err := l.Command(ctx, "ctr", "-a", l.Socket(), "-n", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
 			t.Fatalf("import %s: %v: %s", name, err, text)
 		}
+		bill, err := os.ReadFile(one(t, out, name+"-"+runtime.GOARCH+".cdx.json"))
+		if err != nil || !strings.Contains(string(bill), "pkg:golang/google.golang.org/grpc@v") {
+			t.Errorf("the bill of materials of %s lacks gRPC (%v)", name, err)
+		}
 	}
 	t.Run("agent", func(t *testing.T) { runAgent(t, ctx, l) })
 	t.Run("collector", func(t *testing.T) { runCollector(t, ctx, l) })
