@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/rig/uring"
 )
 
 // Where the deeds' sinks are: one address that policies list, and one that they do not.
@@ -103,7 +104,7 @@ func connectAndSend(fd int, to unix.Sockaddr) error {
 
 // ringSend connects by io_uring.
 func ringSend(fd int, to unix.Sockaddr) error {
-	u, err := newUring()
+	u, err := newUring(0)
 	if err != nil {
 		return err
 	}
@@ -122,8 +123,8 @@ func ringSend(fd int, to unix.Sockaddr) error {
 	}
 	// The address is given as a number, so nothing else keeps it.
 	defer runtime.KeepAlive(&raw)
-	result, err := u.do(submission{
-		op: uringConnect, fd: int32(fd), addr: uint64(uintptr(unsafe.Pointer(&raw))), offset: uint64(size),
+	result, err := u.Do(uring.Request{
+		Op: uring.Connect, FD: int32(fd), Addr: uint64(uintptr(unsafe.Pointer(&raw))), Offset: uint64(size),
 	})
 	if err != nil {
 		return err

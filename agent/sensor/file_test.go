@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/rig/uring"
 )
 
 // wantFile is what a test says of a file event. Paths are below the folder of the test.
@@ -296,13 +297,13 @@ func checkIdentity(t *testing.T, events []*event.Event, path string) {
 }
 
 // actUringOpen opens a file by io_uring, and one that is not there.
-func actUringOpen(s say) error { return uringOpen(s) }
+func actUringOpen(s say) error { return uringOpen(s, 0) }
 
 // actPolledOpen does it without a system call: a thread of the kernel takes the requests.
-func actPolledOpen(s say) error { return uringOpen(s, uringPolled) }
+func actPolledOpen(s say) error { return uringOpen(s, uring.Polled) }
 
-func uringOpen(s say, flags ...uint32) error {
-	u, err := newUring(flags...)
+func uringOpen(s say, flags uint32) error {
+	u, err := newUring(flags)
 	if err != nil {
 		return err
 	}
@@ -314,8 +315,8 @@ func uringOpen(s say, flags ...uint32) error {
 	}
 	name := append([]byte("target"), 0)
 	defer runtime.KeepAlive(name)
-	fd, err := u.do(submission{
-		op: uringOpenAt, fd: unix.AT_FDCWD, addr: uint64(uintptr(unsafe.Pointer(&name[0]))), opFlags: unix.O_RDWR,
+	fd, err := u.Do(uring.Request{
+		Op: uring.OpenAt, FD: unix.AT_FDCWD, Addr: uint64(uintptr(unsafe.Pointer(&name[0]))), Flags: unix.O_RDWR,
 	})
 	if err != nil || fd < 0 {
 		return fmt.Errorf("open: %d, %w", fd, err)
@@ -323,15 +324,12 @@ func uringOpen(s say, flags ...uint32) error {
 	s["by ring"] = int64(fd)
 	absent := append([]byte("absent"), 0)
 	defer runtime.KeepAlive(absent)
-	fd, err = u.do(submission{op: uringOpenAt, fd: unix.AT_FDCWD, addr: uint64(uintptr(unsafe.Pointer(&absent[0])))})
+	fd, err = u.Do(uring.Request{Op: uring.OpenAt, FD: unix.AT_FDCWD, Addr: uint64(uintptr(unsafe.Pointer(&absent[0])))})
 	if err != nil || fd != -int32(unix.ENOENT) {
 		return fmt.Errorf("open absent: %d, %w", fd, err)
 	}
 	return nil
 }
-
-// uringOpenAt is IORING_OP_OPENAT.
-const uringOpenAt = 18
 
 // uringUnseen says why opens through io_uring are not seen; nil when they are.
 func (r *rig) uringUnseen(t *testing.T) error {

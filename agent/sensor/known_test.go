@@ -136,7 +136,7 @@ func testKnown(t *testing.T, r *rig) {
 			t.Errorf("came out of the kernel: %s, signal %d, reason %d", event.Name(e.Type), e.Head.Signal, e.Head.Reason)
 		}
 	}
-	if n := len(r.find(fits)); n > 10 {
+	if n := len(r.Find(fits)); n > 10 {
 		t.Errorf("%d events of one process", n)
 	}
 	var tally wire.Tally

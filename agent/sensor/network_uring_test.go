@@ -10,98 +10,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/tests/rig/uring"
 )
 
-// Operations of io_uring (include/uapi/linux/io_uring.h).
-const (
-	uringConnect = 16
-	uringSend    = 26
-	uringSocket  = 45
-)
-
-// uringPolled is IORING_SETUP_SQPOLL: a thread of the kernel takes the requests, without a system call.
-const uringPolled = 2
-
-// submission is struct io_uring_sqe, as far as these operations use it.
-type submission struct {
-	op      uint8
-	flags   uint8
-	prio    uint16
-	fd      int32
-	offset  uint64
-	addr    uint64
-	length  uint32
-	opFlags uint32
-	user    uint64
-	_       [24]byte
-}
-
-type uringParams struct {
-	sqEntries, cqEntries, flags, cpu, idle, features, wq uint32
-	_                                                    [3]uint32
-	sq                                                   struct {
-		head, tail, mask, entries, flags, dropped, array, _ uint32
-		_                                                   uint64
-	}
-	cq struct {
-		head, tail, mask, entries, overflow, cqes, flags, _ uint32
-		_                                                   uint64
-	}
-}
-
-// uring is a ring for one request at a time.
-type uring struct {
-	fd       int
-	params   uringParams
-	sq, cq   []byte
-	requests []byte
-}
-
-// newUring makes a ring; flags are those of io_uring_setup.
-func newUring(flags ...uint32) (*uring, error) {
-	u := &uring{}
-	for _, f := range flags {
-		u.params.flags |= f
-	}
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&u.params)), 0)
-	if errno == unix.ENOSYS || errno == unix.EPERM {
+// newUring makes a ring of io_uring.
+func newUring(flags uint32) (*uring.Ring, error) {
+	r, err := uring.New(flags)
+	if errors.Is(err, uring.ErrOff) {
 		return nil, &missing{"io_uring", "a kernel where it is not switched off"}
 	}
-	if errno != 0 {
-		return nil, fmt.Errorf("io_uring_setup: %w", errno)
-	}
-	u.fd = int(fd)
-	var err [3]error
-	u.sq, err[0] = unix.Mmap(u.fd, 0, int(u.params.sq.array+4*u.params.sqEntries), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	u.cq, err[1] = unix.Mmap(u.fd, 0x8000000, int(u.params.cq.cqes+16*u.params.cqEntries), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	u.requests, err[2] = unix.Mmap(u.fd, 0x10000000, 64, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	return u, errors.Join(err[:]...)
-}
-
-// do performs one request and gives its result.
-func (u *uring) do(s submission) (int32, error) {
-	*(*submission)(unsafe.Pointer(&u.requests[0])) = s
-	tail := (*uint32)(unsafe.Pointer(&u.sq[u.params.sq.tail]))
-	binary.NativeEndian.PutUint32(u.sq[u.params.sq.array:], 0)
-	atomic.AddUint32(tail, 1)
-	// IORING_ENTER_GETEVENTS, and for a thread that may sleep IORING_ENTER_SQ_WAKEUP.
-	enter := uintptr(1)
-	if u.params.flags&uringPolled != 0 {
-		enter |= 2
-	}
-	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(u.fd), 1, 1, enter, 0, 0); errno != 0 {
-		return 0, fmt.Errorf("io_uring_enter: %w", errno)
-	}
-	head := (*uint32)(unsafe.Pointer(&u.cq[u.params.cq.head]))
-	mask := binary.NativeEndian.Uint32(u.cq[u.params.cq.mask:])
-	entry := u.params.cq.cqes + 16*(*head&mask)
-	result := int32(binary.NativeEndian.Uint32(u.cq[entry+8:]))
-	atomic.AddUint32(head, 1)
-	return result, nil
+	return r, err
 }
 
 // deedUring connects and sends on TCP by io_uring alone.
@@ -109,7 +31,7 @@ func deedUring(s say) error {
 	if err := listening(s); err != nil {
 		return err
 	}
-	u, err := newUring()
+	u, err := newUring(0)
 	if err != nil {
 		return err
 	}
@@ -121,8 +43,8 @@ func deedUring(s say) error {
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&addr.Port))[:], uint16(s["listen port"]))
 	// The address is given as a number, so nothing else keeps it.
 	defer runtime.KeepAlive(&addr)
-	result, err := u.do(submission{
-		op: uringConnect, fd: int32(c), addr: uint64(uintptr(unsafe.Pointer(&addr))), offset: unix.SizeofSockaddrInet4,
+	result, err := u.Do(uring.Request{
+		Op: uring.Connect, FD: int32(c), Addr: uint64(uintptr(unsafe.Pointer(&addr))), Offset: unix.SizeofSockaddrInet4,
 	})
 	if err != nil || result != 0 {
 		return fmt.Errorf("connect: %d, %w", result, err)
@@ -132,8 +54,8 @@ func deedUring(s say) error {
 	}
 	data := []byte("by a ring")
 	defer runtime.KeepAlive(data)
-	result, err = u.do(submission{
-		op: uringSend, fd: int32(c), addr: uint64(uintptr(unsafe.Pointer(&data[0]))), length: uint32(len(data)),
+	result, err = u.Do(uring.Request{
+		Op: uring.Send, FD: int32(c), Addr: uint64(uintptr(unsafe.Pointer(&data[0]))), Length: uint32(len(data)),
 	})
 	if err != nil || int(result) != len(data) {
 		return fmt.Errorf("send: %d, %w", result, err)
@@ -143,11 +65,11 @@ func deedUring(s say) error {
 
 // deedUringFamily makes a packet socket by io_uring.
 func deedUringFamily(s say) error {
-	u, err := newUring()
+	u, err := newUring(0)
 	if err != nil {
 		return err
 	}
-	result, err := u.do(submission{op: uringSocket, fd: unix.AF_PACKET, offset: unix.SOCK_RAW})
+	result, err := u.Do(uring.Request{Op: uring.Socket, FD: unix.AF_PACKET, Offset: unix.SOCK_RAW})
 	if err != nil {
 		return err
 	}

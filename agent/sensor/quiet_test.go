@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/rig/rootfs"
 )
 
 // testQuiet wants what a policy lists to go no further than the kernel, and whoever something is told of to be known.
@@ -104,7 +105,7 @@ func testIntroduced(t *testing.T, r *rig, image string) {
 	first := h.sh(t, "/bin/sh -c '/bin/unshare -m /bin/true; /bin/true; :'; :")
 	h.wantLife(t, first,
 		"task /bin/sh []", "task /bin/unshare [/bin/unshare -m /bin/true]", "unshare", "exec /bin/true [/bin/true]", "exit", "exit")
-	tasks := r.find(func(e *event.Event) bool { return e.Head.Origin == h.id && e.Type == wire.TypeTask })
+	tasks := r.Find(func(e *event.Event) bool { return e.Head.Origin == h.id && e.Type == wire.TypeTask })
 	if len(tasks) != 2 {
 		t.Fatalf("%d introductions", len(tasks))
 	}
@@ -196,11 +197,11 @@ func testConnectionLoud(t *testing.T, r *rig, image string) {
 // testNamesRemounted puts other file systems in the place of a container's root, with files of the same numbers and last
 // names: what is worked out once about the files of one must not be believed of the other's.
 func testNamesRemounted(t *testing.T, r *rig) {
-	listed, other := newTmpfs(t, "bin", "sbin", "tmp"), newTmpfs(t, "bin", "sbin", "tmp")
+	listed, other := rootfs.Tmpfs(t, "bin", "sbin", "tmp"), rootfs.Tmpfs(t, "bin", "sbin", "tmp")
 	busybox, err := exec.LookPath("busybox")
 	must(t, err)
-	copyTo(t, busybox, filepath.Join(listed, "bin/busybox"))
-	copyTo(t, busybox, filepath.Join(other, "sbin/busybox"))
+	rootfs.Copy(t, busybox, filepath.Join(listed, "bin/busybox"))
+	rootfs.Copy(t, busybox, filepath.Join(other, "sbin/busybox"))
 	h := newHouse(t, r, listed, 229)
 	h.runs(t, "/bin/busybox")
 	h.hold(t, enforceProcess)
@@ -210,9 +211,8 @@ func testNamesRemounted(t *testing.T, r *rig) {
 			image, path = other, "/sbin/busybox"
 		}
 		must(t, unix.Unmount(h.root, 0))
-		dir := newTmpfs(t, "upper", "work")
-		must(t, unix.Mount("overlay", h.root, "overlay", 0,
-			fmt.Sprintf("lowerdir=%[2]s,upperdir=%[1]s/upper,workdir=%[1]s/work", dir, image)))
+		dir := rootfs.Tmpfs(t, "upper", "work")
+		rootfs.Overlay(t, image, dir, h.root)
 		h.do(t, path, "touch", proof)
 		if done := h.there(t, proof); done && image == other {
 			t.Fatalf("round %d: %s was taken for another", i, path)

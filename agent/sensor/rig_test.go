@@ -14,15 +14,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/rig/heard"
 )
 
 // TestEvents runs one sensor with the best family of hooks that the kernel has, and one with none but system calls, and
@@ -95,14 +94,12 @@ type rig struct {
 	family probe.Family
 	root   string
 
-	mu   sync.Mutex
-	more chan struct{}
-	all  []*event.Event
+	*heard.Log
 }
 
 func newRig(t *testing.T, kernel *probe.Kernel, family probe.Family) *rig {
 	t.Helper()
-	r := &rig{family: family, root: cgroupRoot(t), more: make(chan struct{}, 1)}
+	r := &rig{family: family, root: cgroupRoot(t), Log: heard.New()}
 	var err error
 	r.sensor, err = New(Config{CgroupRoot: r.root, Family: family, LimitFamily: true}, kernel)
 	if err != nil {
@@ -137,56 +134,11 @@ func (r *rig) byCall(class wire.Type) bool {
 	return false
 }
 
-// Settle implements Handler.
-func (r *rig) Settle() {}
-
-// Record implements Handler: it keeps a copy.
-func (r *rig) Record(raw []byte) {
-	e := &event.Event{}
-	// Through words, since records are viewed in place.
-	own := bytesOf(make([]uint64, (len(raw)+7)/8))[:len(raw)]
-	copy(own, raw)
-	if err := e.Decode(own); err != nil {
-		panic(err)
-	}
-	r.mu.Lock()
-	r.all = append(r.all, e)
-	r.mu.Unlock()
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
-}
-
-// select gives the events so far that fit, in the order of time.
-func (r *rig) find(fits func(*event.Event) bool) []*event.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var found []*event.Event
-	for _, e := range r.all {
-		if fits(e) {
-			found = append(found, e)
-		}
-	}
-	return found
-}
-
 // settled gives the events that fit, after all that has happened so far has come: after an event that it brings about.
 func (r *rig) settled(t *testing.T, fits func(*event.Event) bool) []*event.Event {
 	t.Helper()
-	name := fmt.Sprintf("settle-%d-%d", os.Getpid(), time.Now().UnixNano())
-	path := filepath.Join(r.root, name)
-	must(t, os.Mkdir(path, 0o755))
-	must(t, os.Remove(path))
-	deadline := time.After(30 * time.Second)
-	for len(r.find(func(e *event.Event) bool { return e.Type == wire.TypeCgroupMkdir && string(e.Text()) == name })) == 0 {
-		select {
-		case <-r.more:
-		case <-deadline:
-			t.Fatal("the sensor's own event did not come")
-		}
-	}
-	return r.find(fits)
+	r.Wait(t, r.root)
+	return r.Find(fits)
 }
 
 // one is settled for a single event.

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/rig/rootfs"
 )
 
 const proof = "/tmp/proof"
@@ -231,7 +232,7 @@ func testScriptVerdict(t *testing.T, r *rig, image string) {
 // testLoaderVerdict runs a program by the dynamic loader, which is the executable then, and not listed.
 func testLoaderVerdict(t *testing.T, r *rig, image string) {
 	h := newHouse(t, r, image, 202)
-	files := needed(t, "/proc/self/exe")
+	files := rootfs.Needed(t, "/proc/self/exe")
 	if len(files) == 0 {
 		t.Skip("unsupported: the loader needs a test that is linked dynamically")
 	}

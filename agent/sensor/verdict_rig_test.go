@@ -4,10 +4,8 @@ package sensor
 
 import (
 	"bytes"
-	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/rig/rootfs"
 )
 
 // HF_EXE_ANY and HF_EXE_RUNTIME of bpf/include/wire.h.
@@ -42,34 +41,11 @@ var applets = []string{"sh", "touch", "true", "cp", "mv", "ln", "mount", "cat", 
 // newImage makes the image of the houses: the applets in /bin, this test as /deed and files in /etc.
 func newImage(t *testing.T) string {
 	t.Helper()
-	dir := newTmpfs(t, "bin", "etc", "tmp", "data")
-	busybox, err := exec.LookPath("busybox")
-	must(t, err)
-	first := filepath.Join(dir, "bin/busybox")
-	copyTo(t, busybox, first)
-	for _, name := range applets {
-		must(t, os.Link(first, filepath.Join(dir, "bin", name)))
-	}
-	self, err := os.Executable()
-	must(t, err)
-	copyTo(t, self, filepath.Join(dir, "deed"))
-	for _, path := range needed(t, self) {
-		copyTo(t, path, filepath.Join(dir, path))
-	}
+	dir := rootfs.Tmpfs(t, "bin", "etc", "tmp", "data")
+	rootfs.Applets(t, dir, applets...)
+	rootfs.Self(t, dir, "deed")
 	for name, text := range map[string]string{"secret": "secret", "script": "#!/bin/sh\necho script > /tmp/proof\n"} {
 		must(t, os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o755))
-	}
-	return dir
-}
-
-// newTmpfs mounts one with the folders.
-func newTmpfs(t *testing.T, folders ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	for _, name := range folders {
-		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	return dir
 }
@@ -78,50 +54,12 @@ func newTmpfs(t *testing.T, folders ...string) string {
 func newHouse(t *testing.T, r *rig, image string, id uint32) *house {
 	t.Helper()
 	box := r.container(t, Interest{})
-	dir := newTmpfs(t, "upper", "work", "merged")
+	dir := rootfs.Tmpfs(t, "upper", "work", "merged")
 	h := &house{box: box, r: r, root: filepath.Join(dir, "merged"), policy: wire.Policy{Id: id, Generation: 1}}
-	err := unix.Mount("overlay", h.root, "overlay", 0,
-		fmt.Sprintf("lowerdir=%[2]s,upperdir=%[1]s/upper,workdir=%[1]s/work", dir, image))
-	if errors.Is(err, unix.ENODEV) {
-		t.Skip("unsupported: overlay needs CONFIG_OVERLAY_FS")
-	}
-	must(t, err)
+	rootfs.Overlay(t, image, dir, h.root)
 	must(t, r.sensor.Policies().HashKey.Lookup(uint32(0), &h.key))
 	must(t, r.sensor.Policies().Tally.Put(id, wire.Tally{}))
 	return h
-}
-
-// needed gives the files that a program is linked with: its interpreter, and the C library beside it.
-func needed(t *testing.T, path string) []string {
-	t.Helper()
-	file, err := elf.Open(path)
-	must(t, err)
-	defer file.Close()
-	var paths []string
-	for _, prog := range file.Progs {
-		if prog.Type != elf.PT_INTERP {
-			continue
-		}
-		text, err := io.ReadAll(prog.Open())
-		must(t, err)
-		paths = append(paths, strings.TrimRight(string(text), "\x00"))
-	}
-	libraries, err := file.ImportedLibraries()
-	must(t, err)
-	for _, name := range libraries {
-		found, err := filepath.Glob("/lib/*-linux-gnu/" + name)
-		must(t, err)
-		paths = append(paths, found...)
-	}
-	return paths
-}
-
-func copyTo(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	must(t, err)
-	must(t, os.MkdirAll(filepath.Dir(to), 0o755))
-	must(t, os.WriteFile(to, data, 0o755))
 }
 
 // hold makes the modes hold.
@@ -222,9 +160,7 @@ func (h *house) verdicts(t *testing.T) []string {
 		lines = append(lines, fmt.Sprintf("%s %s: %s by %d for %d", event.Name(e.Type), strings.TrimPrefix(text, h.root),
 			flagNames[wire.Flag(e.Head.Flags)&said], e.Head.Signal, e.Head.Reason))
 	}
-	h.r.mu.Lock()
-	h.r.all = nil
-	h.r.mu.Unlock()
+	h.r.Forget(func(*event.Event) bool { return true })
 	return lines
 }
 

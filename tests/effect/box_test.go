@@ -5,11 +5,9 @@ package effect
 import (
 	"bytes"
 	"crypto/rand"
-	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +21,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/rig/rootfs"
 )
 
 // Files of the image that deeds are about.
@@ -39,24 +38,11 @@ const (
 // make a mark, and some files.
 func newImage(t *testing.T) string {
 	t.Helper()
-	dir := newTmpfs(t, "bin", "data", "data/folder", "dev", "etc", "lib64", "marks", "proc", "srv", "tmp", "usr", "usr/bin")
-	busybox, err := exec.LookPath("busybox")
-	must(t, err)
-	first := filepath.Join(dir, "bin/busybox")
-	copyFile(t, busybox, first)
-	for _, name := range []string{
-		"ash", "awk", "cat", "chmod", "chown", "chroot", "cp", "ln", "mkdir", "mount", "mv", "rm", "rmdir", "sh", "true", "unshare",
-	} {
-		must(t, os.Link(first, filepath.Join(dir, "bin", name)))
-	}
-	self, err := os.Executable()
-	must(t, err)
-	copyFile(t, self, filepath.Join(dir, "srv/service"))
-	for _, path := range needed(t, self) {
-		copyFile(t, path, filepath.Join(dir, path))
-	}
+	dir := rootfs.Tmpfs(t, "bin", "data", "data/folder", "dev", "etc", "lib64", "marks", "proc", "srv", "tmp", "usr", "usr/bin")
+	rootfs.Applets(t, dir, "ash", "awk", "cat", "chmod", "chown", "chroot", "cp", "ln", "mkdir", "mount", "mv", "rm", "rmdir", "sh", "true", "unshare")
+	rootfs.Self(t, dir, "srv/service")
 	if _, err := os.Stat(loader); err == nil {
-		copyFile(t, loader, filepath.Join(dir, loader))
+		rootfs.Copy(t, loader, filepath.Join(dir, loader))
 	}
 	for path, data := range map[string][]byte{
 		"usr/bin/intruder": program(ranMark), "usr/bin/stranger": linked(ranMark), "usr/bin/tool": program(ranMark), "usr/bin/login": program(ranMark),
@@ -70,50 +56,6 @@ func newImage(t *testing.T) string {
 	}
 	must(t, unix.Mknod(filepath.Join(dir, "dev/null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	return dir
-}
-
-// newTmpfs mounts one with the folders.
-func newTmpfs(t *testing.T, folders ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	for _, name := range folders {
-		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
-	}
-	return dir
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	must(t, err)
-	must(t, os.MkdirAll(filepath.Dir(to), 0o755))
-	must(t, os.WriteFile(to, data, 0o755))
-}
-
-// needed gives the files that a program is linked with: its loader, and the C library.
-func needed(t *testing.T, path string) []string {
-	t.Helper()
-	file, err := elf.Open(path)
-	must(t, err)
-	defer file.Close()
-	var paths []string
-	for _, prog := range file.Progs {
-		if prog.Type == elf.PT_INTERP {
-			text, err := io.ReadAll(prog.Open())
-			must(t, err)
-			paths = append(paths, strings.TrimRight(string(text), "\x00"))
-		}
-	}
-	libraries, err := file.ImportedLibraries()
-	must(t, err)
-	for _, name := range libraries {
-		found, err := filepath.Glob("/lib/*-linux-gnu/" + name)
-		must(t, err)
-		paths = append(paths, found...)
-	}
-	return paths
 }
 
 // box is a container: a cgroup, an overlay as root, a network.
@@ -139,11 +81,9 @@ func newBox(t *testing.T, r *rig, w *world, mode profile.Mode, signals ...profil
 	var st unix.Stat_t
 	must(t, unix.Fstat(int(b.dir.Fd()), &st))
 	b.id = st.Ino
-	dir := newTmpfs(t, "upper", "work", "root")
+	dir := rootfs.Tmpfs(t, "upper", "work", "root")
 	b.root = filepath.Join(dir, "root")
-	err = unix.Mount("overlay", b.root, "overlay", 0,
-		fmt.Sprintf("lowerdir=%[2]s,upperdir=%[1]s/upper,workdir=%[1]s/work", dir, r.image))
-	must(t, err)
+	rootfs.Overlay(t, r.image, dir, b.root)
 	must(t, unix.Mount("proc", filepath.Join(b.root, "proc"), "proc", 0, ""))
 	modes := profile.Modes{}
 	for _, signal := range signals {

@@ -7,12 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/rig/heard"
 )
 
 // rig is what an agent is made of, as far as verdicts go, with the one policy of this test, and the records that came.
@@ -39,9 +36,7 @@ type rig struct {
 	family   probe.Family
 	can      map[string]probe.Capability
 
-	mu   sync.Mutex
-	more chan struct{}
-	all  []*event.Event
+	*heard.Log
 }
 
 // newRig starts a sensor with what the agent watches, and puts the profile in force for nobody yet.
@@ -49,7 +44,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	kernel, err := probe.Run()
 	must(t, err)
-	r := &rig{root: cgroupRoot(t), family: kernel.Best(), can: map[string]probe.Capability{}, more: make(chan struct{}, 1)}
+	r := &rig{root: cgroupRoot(t), family: kernel.Best(), can: map[string]probe.Capability{}, Log: heard.New()}
 	r.sensor, err = sensor.New(sensor.Config{CgroupRoot: r.root}, kernel)
 	must(t, err)
 	t.Cleanup(func() { must(t, r.sensor.Close()) })
@@ -118,76 +113,17 @@ func cgroupRoot(t *testing.T) string {
 	return ""
 }
 
-// Settle implements sensor.Handler.
-func (r *rig) Settle() {}
-
-// Record implements sensor.Handler: it keeps a copy.
-func (r *rig) Record(raw []byte) {
-	// Through words, since records are viewed in place.
-	words := make([]uint64, (len(raw)+7)/8)
-	own := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(raw))
-	copy(own, raw)
-	e := &event.Event{}
-	if err := e.Decode(own); err != nil {
-		panic(err)
-	}
-	r.mu.Lock()
-	r.all = append(r.all, e)
-	r.mu.Unlock()
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
-}
-
-func (r *rig) find(fits func(*event.Event) bool) []*event.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var found []*event.Event
-	for _, e := range r.all {
-		if fits(e) {
-			found = append(found, e)
-		}
-	}
-	return found
-}
-
-// settle waits until what has happened so far has come: until something that it brings about itself has.
-func (r *rig) settle(t *testing.T) {
-	t.Helper()
-	name := fmt.Sprintf("settle-%d-%d", os.Getpid(), time.Now().UnixNano())
-	path := filepath.Join(r.root, name)
-	must(t, os.Mkdir(path, 0o755))
-	must(t, os.Remove(path))
-	deadline := time.After(60 * time.Second)
-	for len(r.find(func(e *event.Event) bool { return e.Type == wire.TypeCgroupMkdir && string(e.Text()) == name })) == 0 {
-		select {
-		case <-r.more:
-		case <-deadline:
-			t.Fatal("the sensor's own event did not come")
-		}
-	}
-}
-
 // told gives the events of a container on which its policy said something, and forgets all that came so far.
 func (r *rig) told(t *testing.T, container uint64) []*event.Event {
 	t.Helper()
-	r.settle(t)
+	r.Wait(t, r.root)
 	found := r.verdicts(container)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var kept []*event.Event
-	for _, e := range r.all {
-		if e.Head.Origin != container && e.Head.Origin != 0 {
-			kept = append(kept, e)
-		}
-	}
-	r.all = kept
+	r.Forget(func(e *event.Event) bool { return e.Head.Origin == container || e.Head.Origin == 0 })
 	return found
 }
 
 func (r *rig) verdicts(container uint64) []*event.Event {
-	return r.find(func(e *event.Event) bool {
+	return r.Find(func(e *event.Event) bool {
 		return e.Head.Origin == container && wire.Flag(e.Head.Flags)&report.VerdictFlags != 0
 	})
 }
