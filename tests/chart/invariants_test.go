@@ -266,15 +266,15 @@ func TestObjectsBelong(t *testing.T) {
 var allowed = map[string][]string{
 	"ClusterRole/holdfast-agent": {
 		"get,list,watch pods,namespaces,services", "get,list,watch discovery.k8s.io/endpointslices",
-		"get apps/replicasets,deployments,statefulsets,daemonsets", "get batch/jobs,cronjobs", "get argoproj.io/rollouts",
+		"get apps/replicasets,deployments,statefulsets,daemonsets", "get batch/jobs,cronjobs", "get replicationcontrollers", "get argoproj.io/rollouts",
 	},
 	"ClusterRole/holdfast-collector": {
 		"create authentication.k8s.io/tokenreviews",
-		"get,list,watch,patch holdfast.dev/holdfastprofiles,holdfastpolicies",
-		"get,patch,update holdfast.dev/holdfastprofiles/status,holdfastpolicies/status",
-		"create,patch |events.k8s.io/events",
+		"get,list,watch holdfast.dev/holdfastprofiles,holdfastpolicies",
+		"patch holdfast.dev/holdfastprofiles/status,holdfastpolicies/status",
+		"create,patch events.k8s.io/events",
 	},
-	"Role/holdfast-collector": {"get,update,patch configmaps holdfast-ca"},
+	"Role/holdfast-collector": {"get,patch configmaps holdfast-ca"},
 	"Role/holdfast-clean-up":  {"get apps/daemonsets holdfast-clean-up", "list pods"},
 }
 

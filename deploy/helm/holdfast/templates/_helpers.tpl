@@ -53,7 +53,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $caps := list "BPF" "PERFMON" -}}
 {{- with .Values.agent.features -}}
 {{- if .network }}{{ $caps = append $caps "NET_ADMIN" }}{{ end -}}
-{{- if .lateVerdict }}{{ $caps = concat $caps (list "KILL" "SYS_PTRACE") }}{{ end -}}
+{{- if .lateVerdict }}{{ $caps = append $caps "KILL" }}{{ end -}}
+{{- if or .lateVerdict .probes }}{{ $caps = append $caps "SYS_PTRACE" }}{{ end -}}
 {{- if .linux510 }}{{ $caps = append $caps "SYS_RESOURCE" }}{{ end -}}
 {{- end -}}
 {{- $kept := list -}}
