@@ -32,6 +32,7 @@ func TestHoldfast(t *testing.T) {
 		{"Agent", testAgent},
 		{"Owners", testOwners},
 		{"Burst", testBurst},
+		{"Outage", testOutage},
 		{"Uninstall", testUninstall},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, h) }) && step.name == "Agent" {
