@@ -86,7 +86,9 @@ func TestBreaches(t *testing.T) {
 			}}
 			servePeer(t, p, authority.server())
 			r := newRig(t, p.address, authority.node("node-1"), nil)
-			r.timing.welcome = 100 * time.Millisecond
+			if test.want == errSilent {
+				r.timing.welcome = 100 * time.Millisecond
+			}
 			r.appendTo(r.alerts, 3, 10)
 			began := time.Now()
 			r.run()
