@@ -309,6 +309,8 @@ func (c *Container) Logs() (string, error) {
 	if err != nil {
 		return "", c.explain("read logs of", err)
 	}
+	// What follows the last end of a line is being written.
+	data = data[:bytes.LastIndexByte(data, '\n')+1]
 	var text strings.Builder
 	for line := range bytes.Lines(data) {
 		// Time, stream and tag come first; the tag P says that the line goes
