@@ -84,10 +84,10 @@ check: ## Format, vet, lint, and the rules of tests/arch; regenerates a copy and
 	@bad=$$(gofmt -l $(DIRS)); [ -z "$$bad" ] || { echo "gofmt would change:" $$bad >&2; exit 1; }
 	@find bpf -name '*.[ch]' -print0 | xargs -0r clang-format-19 --dry-run -Werror
 	go mod tidy -diff
-	go vet ./...
+	go vet -tags cluster ./...
 	go -C tests/chart mod tidy -diff
 	go -C tests/chart vet ./...
-	go tool -modfile=.ci/lint.mod staticcheck ./...
+	go tool -modfile=.ci/lint.mod staticcheck -tags cluster ./...
 	go test ./tests/arch
 
 test: ## Install what is missing, then check, unit, race, end-to-end and kernel tests (root)
@@ -112,15 +112,15 @@ test-nri: ## Build a containerd with NRI, once, and test verdicts before a conta
 	@.ci/prepare lab
 	go test -count=1 -v -timeout 30m ./tests/nri -build $(ARGS)
 
-# Its module follows the product's go.mod, hence -mod=mod. Packages of the product
-# whose tests need no more than an API server are given the same one.
+# Its module follows the product's go.mod, hence -mod=mod. Tests of the product's packages
+# that need no more than an API server (build tag cluster) are given the same one.
 test-cluster: ## Build Kubernetes, once (15 minutes), bring up a cluster and test in it (root); ARGS='-run Owners'
 	@.ci/prepare lab cluster
 	go -C tests/cluster run -mod=mod ./cmd/cluster build
 	go -C tests/cluster test -mod=mod -count=1 -v -p 1 -timeout 40m ./... $(ARGS)
 	@HOLDFAST_KUBE_APISERVER="$$(go -C tests/cluster run -mod=mod ./cmd/cluster path kube-apiserver)"; \
 	export HOLDFAST_KUBE_APISERVER; packages=$$(grep -rl --include='*_test.go' '/tests/rig/kube"' $(DIRS) | xargs -r -n 1 dirname | sort -u | sed 's,^,./,'); \
-	[ -z "$$packages" ] || { echo "go test $$packages"; go test -count=1 -p 1 -timeout 20m $$packages $(ARGS); }
+	[ -z "$$packages" ] || { echo "go test -tags cluster $$packages"; go test -tags cluster -count=1 -p 1 -timeout 20m $$packages $(ARGS); }
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab

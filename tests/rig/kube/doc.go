@@ -5,7 +5,7 @@
 // reviewed; pods exist but never run.
 //
 //	func TestSomething(t *testing.T) {
-//		server := kube.Run(t) // skips unless HOLDFAST_KUBE_APISERVER names a kube-apiserver
+//		server := kube.Run(t) // in a file with the build tag cluster
 //		clients, err := kubernetes.NewForConfig(server.Admin())
 //		…
 //		server.StopAPI(t.Context()) // an API server that is away

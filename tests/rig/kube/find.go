@@ -14,24 +14,20 @@ import (
 
 // The variables of the environment that name the programs.
 const (
-	// APIServerVariable names a kube-apiserver. Without it tests that need one are skipped.
+	// APIServerVariable names a kube-apiserver; make test-cluster sets it.
 	APIServerVariable = "HOLDFAST_KUBE_APISERVER"
 	// EtcdVariable names an etcd; without it the one on the PATH is taken.
 	EtcdVariable = "HOLDFAST_ETCD"
 )
 
-// ErrNotAsked says that the environment names no kube-apiserver.
-var ErrNotAsked = errors.New(APIServerVariable + " names no kube-apiserver")
-
 // startTimeout is how long a server may take until it is ready; it takes seconds where nothing else runs.
 const startTimeout = 3 * time.Minute
 
-// Find gives a configuration with the programs that the environment names. The error is ErrNotAsked if it names none, else
-// it says what is missing.
+// Find gives a configuration with the programs that the environment names. The error says what is missing.
 func Find() (Config, error) {
 	path := os.Getenv(APIServerVariable)
 	if path == "" {
-		return Config{}, ErrNotAsked
+		return Config{}, errors.New(APIServerVariable + " names no kube-apiserver: make test-cluster builds one")
 	}
 	api, err := exec.LookPath(path)
 	if err != nil {
@@ -48,14 +44,11 @@ func Find() (Config, error) {
 	return Config{APIServer: api, Etcd: etcd}, nil
 }
 
-// Run starts a server for a test, which is skipped if the environment names no kube-apiserver. The server ends with the
-// test. Args are further flags of kube-apiserver.
+// Run starts a server for a test, which fails if the environment names no kube-apiserver: such tests have the build tag
+// cluster. The server ends with the test. Args are further flags of kube-apiserver.
 func Run(t testing.TB, args ...string) *Server {
 	t.Helper()
 	cfg, err := Find()
-	if errors.Is(err, ErrNotAsked) {
-		t.Skip(err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
