@@ -188,7 +188,7 @@ func TestLimits(t *testing.T) {
 		half[i] = fmt.Sprintf("/bin/b%d", i)
 	}
 	observe(t, b, 1, programs(keyed("web"), half...))
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		p, err := r.Profile(t.Context(), keyed("web"))
 		if err == nil && strings.Contains(p.Trouble, "too many entries") {
