@@ -33,6 +33,7 @@ func TestHoldfast(t *testing.T) {
 		{"Owners", testOwners},
 		{"Burst", testBurst},
 		{"Outage", testOutage},
+		{"Capabilities", testCapabilities},
 		{"Uninstall", testUninstall},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, h) }) && step.name == "Agent" {
