@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/oklog/run"
@@ -57,6 +58,8 @@ type Agent struct {
 	plugin  *nri.Source
 	cluster *kube.Source
 	started int64
+	// rights are what the process may do beside root's user id.
+	rights probe.Rights
 	// attached is closed when the programs are.
 	attached chan struct{}
 }
@@ -83,6 +86,7 @@ func (a *Agent) build() error {
 	if err != nil {
 		return err
 	}
+	a.rights = kernel.Rights
 	tree, err := cgroup.Open(a.cfg.CgroupRoot)
 	if err != nil {
 		return fmt.Errorf("find the cgroup2 hierarchy: %w", err)
@@ -339,7 +343,7 @@ func (a *Agent) close() error {
 }
 
 func (a *Agent) reportCapabilities() {
-	for _, c := range a.sensor.Capabilities() {
+	for _, c := range slices.Concat(a.sensor.Capabilities(), guard.Capabilities(a.rights)) {
 		a.log.Info("capability", "signal", c.Signal, "see", c.See.String(), "block", c.Block.String(),
 			"mechanism", c.Mechanism, "reason", c.Reason)
 	}

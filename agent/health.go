@@ -102,7 +102,8 @@ func (a *Agent) health() *apiv1.Health {
 	return h
 }
 
-// capabilities are the sensor's and, as one more signal, where the names of containers come from.
+// capabilities are the sensor's, what the rights of the process let be done beside them, and where the names of containers
+// come from.
 func (a *Agent) capabilities() []probe.Capability {
 	var list []probe.Capability
 	select {
@@ -110,7 +111,7 @@ func (a *Agent) capabilities() []probe.Capability {
 		list = slices.Clone(a.sensor.Capabilities())
 	default:
 	}
-	return append(list, a.named()...)
+	return append(append(list, guard.Capabilities(a.rights)...), a.named()...)
 }
 
 func spoolState(lane apiv1.Lane, s *spool.Spool) *apiv1.SpoolState {

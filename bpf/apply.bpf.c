@@ -6,6 +6,9 @@
 // entry before a program that looked it up has read it. So the agent inserts and deletes (deleting what no generation in
 // force reads any more), and has a word of an element changed by one store here. Readers take it by one load (policy.h).
 // That also loses no hits.
+//
+// The programs are of types that CAP_BPF is enough to load, so that processes and files are judged by an agent without
+// CAP_NET_ADMIN too (kernel/bpf/syscall.c, is_net_admin_prog_type).
 
 #include "wire.h"
 
@@ -51,11 +54,11 @@ struct {
 	__type(value, struct apply_batch);
 } apply_batches SEC(".maps");
 
-// Changes elements of a map and gives how many of them there were.
+// Changes elements of a map and gives 1 when all of them were there, else 0.
 __inline int apply_to(void *map)
 {
 	struct apply_batch *batch = bpf_map_lookup_elem(&apply_batches, &(__u32){ 0 });
-	int done = 0;
+	__u32 done = 0;
 
 	if (!batch)
 		return 0;
@@ -72,7 +75,7 @@ __inline int apply_to(void *map)
 		change->done = 1;
 		done++;
 	}
-	return done;
+	return done == batch->count;
 }
 
 SEC("socket")
@@ -165,12 +168,13 @@ __attribute__((noinline)) int admit_one(__u32 at)
 	return found < HF_ADMIT_NAMES;
 }
 
-// Of the kind that may hold the lock of a value.
-SEC("tc")
+// Of the kind that may hold the lock of a value, and that needs CAP_NET_ADMIN where it is attached alone. It returns no more
+// than whether all were admitted: what it returns would be a verdict.
+SEC("cgroup_skb/egress")
 int apply_admit(void *ctx)
 {
 	struct apply_batch *batch = bpf_map_lookup_elem(&apply_batches, &(__u32){ 0 });
-	int done = 0;
+	__u32 done = 0;
 
 	(void)ctx;
 	if (!batch)
@@ -179,9 +183,9 @@ int apply_admit(void *ctx)
 		if (i >= batch->count)
 			break;
 		batch->change[i].done = (__u32)admit_one(i);
-		done += (int)batch->change[i].done;
+		done += batch->change[i].done;
 	}
-	return done;
+	return done == batch->count;
 }
 
 char __license[] SEC("license") = "Dual BSD/GPL";

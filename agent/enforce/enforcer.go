@@ -81,7 +81,7 @@ type held struct {
 	modes  Modes
 }
 
-// New reads back what the maps hold and mends what an agent left half done. It starts nothing.
+// New reads back what the maps hold and mends what an agent left half done. It needs CAP_BPF and starts nothing.
 func New(cfg Config) (*Enforcer, error) {
 	if cfg.Interval == 0 {
 		cfg.Interval = 250 * time.Millisecond

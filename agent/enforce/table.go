@@ -160,11 +160,11 @@ func (e *Enforcer) apply(program *ebpf.Program, stores []store) (missing []int, 
 			return missing, fmt.Errorf("map apply_batches: %w", err)
 		}
 		// The least that the kernel takes as a packet. A program that is run twice does the same again.
-		n, err := program.Run(&ebpf.RunOptions{Data: make([]byte, 14)})
+		all, err := program.Run(&ebpf.RunOptions{Data: make([]byte, 14)})
 		if err != nil {
 			return missing, fmt.Errorf("run %s: %w", program, err)
 		}
-		if int(n) == len(part) {
+		if all == 1 {
 			continue
 		}
 		if err := e.batches.Lookup(uint32(0), bytesOf(b)); err != nil {

@@ -96,6 +96,7 @@ func (g *Guard) judgeLate(cgroup uint64) error {
 	m.judged = strict
 	g.mu.Unlock()
 	done := map[enforce.Unlisted]bool{}
+	var errs []error
 	for range lateRounds {
 		if first {
 			since = g.boot()
@@ -113,14 +114,17 @@ func (g *Guard) judgeLate(cgroup uint64) error {
 		}
 		// What was ended takes a while to be gone.
 		found = slices.DeleteFunc(found, func(u enforce.Unlisted) bool { return done[u] })
-		if killed, err := g.denyLate(m.container, found); err != nil || !killed {
-			return err
+		killed, err := g.denyLate(m.container, found)
+		errs = append(errs, err)
+		if !killed {
+			return errors.Join(errs...)
 		}
 		for _, u := range found {
 			done[u] = true
 		}
 	}
-	return fmt.Errorf("container %s: what its policy does not let run starts itself anew faster than it is ended", m.container.ID)
+	return errors.Join(append(errs,
+		fmt.Errorf("container %s: what its policy does not let run starts itself anew faster than it is ended", m.container.ID))...)
 }
 
 // lateStrength orders the modes that say something about what runs.
@@ -147,9 +151,9 @@ func (g *Guard) denyLate(c *container.Container, found []enforce.Unlisted) (kill
 			gone, err := kill(u, g.cfg.Enforcer.Runs)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("end process %d, which the policy of %s does not let run: %w", u.PID, c.ID, err))
-				continue
 			}
-			late.Killed, told, killed = gone, gone, killed || gone
+			// One that cannot be ended goes on, and is told of as such.
+			late.Killed, told, killed = gone, gone || err != nil, killed || gone
 		}
 		if told {
 			g.tellLate(late)

@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // Support is the answer to "can this kernel do it?".
@@ -95,10 +96,24 @@ type Finding struct {
 
 // Kernel is what the probes found.
 type Kernel struct {
+	// Rights are those that the process had in effect.
+	Rights Rights
 	// BTF must be there for any program to load.
 	BTF          Finding
 	LSM          Finding
 	ModifyReturn Finding
+	// limit is why RLIMIT_MEMLOCK, which counts before 5.11, could not be raised; nil when it was, or does not count.
+	limit error
+}
+
+// Explain says of the kernel's refusal (EPERM) of a program or a map which of the rights that it needs are missing, or what
+// else may be in the way. Other errors are returned as they are.
+func (k *Kernel) Explain(err error, needed ...Right) error {
+	explained := k.Rights.Explain(err, needed...)
+	if k.limit != nil && errors.Is(err, unix.EPERM) && len(k.Rights.Missing(needed...)) == 0 {
+		return fmt.Errorf("%w; or, before Linux 5.11, by RLIMIT_MEMLOCK: %w", explained, k.limit)
+	}
+	return explained
 }
 
 // Best is the strongest family that works.
@@ -128,39 +143,43 @@ func (k *Kernel) Reason(f Family) string {
 // Run probes the running kernel. It needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN) and some milliseconds. An error
 // means that no program can run at all and says what to do about it.
 //
-// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK; Run raises it. A limit that cannot be raised shows when a
-// program or map is refused, so it is no error here.
+// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK; Run raises it. A limit that cannot be raised is no error
+// here: Kernel.Explain names it when a program or map is refused.
 func Run() (*Kernel, error) {
-	limit := rlimit.RemoveMemlock()
+	rights, err := ReadRights()
+	if err != nil {
+		return nil, err
+	}
+	k := &Kernel{Rights: rights, BTF: Finding{Support: Yes}}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		k.limit = fmt.Errorf("raise it: %w", rights.Explain(err, SysResource))
+	}
 	if _, err := btf.LoadKernelSpec(); err != nil {
 		return nil, fmt.Errorf("read the kernel's type information (BTF): %w: "+
 			"Holdfast needs a kernel of 5.10 or later built with CONFIG_DEBUG_INFO_BTF=y, as all large distributions ship", err)
 	}
-	if err := loadsAtAll(); errors.Is(err, os.ErrPermission) {
+	if err := k.loadsAtAll(); err != nil {
 		return nil, err
-	} else if err != nil {
-		return nil, errors.Join(err, limit)
 	}
-	return &Kernel{
-		BTF: Finding{Support: Yes},
-		LSM: fires(&ebpf.ProgramSpec{
-			Name: "probe_lsm", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open", License: "GPL",
-		}, "attached, but never called: bpf is not in the kernel's LSM list (boot parameter lsm=…,bpf)"),
-		ModifyReturn: fires(&ebpf.ProgramSpec{
-			Name: "probe_fmod_ret", Type: ebpf.Tracing, AttachType: ebpf.AttachModifyReturn,
-			AttachTo: "security_file_open", License: "GPL",
-		}, "attached, but never called"),
-	}, nil
+	k.LSM = fires(&ebpf.ProgramSpec{
+		Name: "probe_lsm", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open", License: "GPL",
+	}, "attached, but never called: bpf is not in the kernel's LSM list (boot parameter lsm=…,bpf)")
+	k.ModifyReturn = fires(&ebpf.ProgramSpec{
+		Name: "probe_fmod_ret", Type: ebpf.Tracing, AttachType: ebpf.AttachModifyReturn,
+		AttachTo: "security_file_open", License: "GPL",
+	}, "attached, but never called")
+	return k, nil
 }
 
 // loadsAtAll tells a missing privilege from a missing feature.
-func loadsAtAll() error {
+func (k *Kernel) loadsAtAll() error {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "probe_load", Type: ebpf.RawTracepoint, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("load a kernel program: %w: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN", err)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("load a kernel program: %w; the agent runs as root, or with CAP_BPF and CAP_PERFMON at least",
+			k.Explain(err, Needs(ebpf.RawTracepoint)...))
 	}
 	if err != nil {
 		return fmt.Errorf("load a kernel program: %w", err)

@@ -125,7 +125,7 @@ func (l *loader) loadInto(p *loaded) error {
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.types})
 	if err != nil {
-		return explain(err)
+		return l.explain(p.spec, err)
 	}
 	defer collection.Close()
 	if err := l.keepMaps(collection); err != nil {
@@ -293,15 +293,16 @@ func (l *loader) close() error {
 	return errors.Join(errs...)
 }
 
-// explain keeps the last words of a verifier's log: they name the reason, the rest is for developers.
-func explain(err error) error {
+// explain keeps the last words of a verifier's log: they name the reason, the rest is for developers. Of a refusal it says
+// which right is missing.
+func (l *loader) explain(spec *ebpf.ProgramSpec, err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
 		last := verifier.Log[max(0, len(verifier.Log)-2):]
 		return fmt.Errorf("%w: %s", verifier.Cause, strings.Join(last, "; "))
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("load: %w", os.ErrPermission)
+		return fmt.Errorf("load: %w", l.kernel.Explain(err, probe.Needs(spec.Type)...))
 	}
 	return err
 }

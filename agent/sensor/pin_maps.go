@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
@@ -169,7 +170,7 @@ func (l *loader) make(name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	}
 	m, err := ebpf.NewMap(spec)
 	if err != nil {
-		return nil, fmt.Errorf("map %s: create: %w", name, err)
+		return nil, fmt.Errorf("map %s: create: %w", name, l.kernel.Explain(err, probe.BPF))
 	}
 	return m, l.keep(name, m)
 }

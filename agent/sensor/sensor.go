@@ -133,7 +133,8 @@ type Sensor struct {
 	watching sync.Mutex
 }
 
-// New loads what Start will attach first and creates the maps. It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+// New loads what Start will attach first and creates the maps. It needs CAP_BPF and CAP_PERFMON; without CAP_NET_ADMIN the
+// signals of the network that cgroup programs show are off.
 func New(cfg Config, kernel *probe.Kernel) (*Sensor, error) {
 	cfg = cfg.withDefaults()
 	s := &Sensor{cfg: cfg, loader: newLoader(cfg, kernel)}
@@ -213,7 +214,7 @@ func (s *Sensor) attachSignal(sig signal) error {
 		err := s.attachWay(w)
 		if err == nil {
 			s.capabilities = append(s.capabilities, probe.Capability{
-				Signal: sig.name, See: probe.Yes, Block: s.blocks(w), Mechanism: s.mechanism(w), Reason: w.unseen,
+				Signal: sig.name, See: probe.Yes, Block: s.blocks(w), Mechanism: s.mechanism(w), Reason: s.unseen(w),
 			})
 			return nil
 		}
@@ -266,6 +267,11 @@ func (w *way) lacks() error {
 }
 
 func (s *Sensor) attach(p *loaded) (link.Link, error) {
+	l, err := s.tryAttach(p)
+	return l, s.loader.kernel.Explain(err, probe.Needs(p.spec.Type)...)
+}
+
+func (s *Sensor) tryAttach(p *loaded) (link.Link, error) {
 	switch p.spec.Type {
 	case ebpf.LSM:
 		return link.AttachLSM(link.LSMOptions{Program: p.program})
@@ -327,14 +333,32 @@ func (s *Sensor) blocks(w way) probe.Support {
 	return w.block
 }
 
-// flatten puts several reasons on one line.
-func flatten(errs []error) string {
-	text := ""
-	for i, err := range errs {
-		if i > 0 {
-			text += "; "
+// unseen says what the way cannot see, and of what outlived another agent that this one could not attach it anew.
+func (s *Sensor) unseen(w way) string {
+	reasons := w.unseen
+	for _, name := range w.programs {
+		if !s.pins.has(name) {
+			continue
 		}
-		text += err.Error()
+		lacks := s.loader.kernel.Rights.Lacks(probe.Needs(s.loader.prepare(name).spec.Type)...)
+		if lacks == "" {
+			continue
+		}
+		if reasons != "" {
+			reasons += "; "
+		}
+		return reasons + "goes on from an agent before, and cannot be attached anew: " + lacks
 	}
-	return text
+	return reasons
+}
+
+// flatten puts several reasons on one line, each once.
+func flatten(errs []error) string {
+	var texts []string
+	for _, err := range errs {
+		if text := err.Error(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return strings.Join(texts, "; ")
 }

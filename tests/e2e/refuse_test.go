@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
@@ -54,6 +56,9 @@ func TestRefusals(t *testing.T) {
 		c.Dir = "/"
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
+	without := func(capability uintptr) func(*lab.Cmd) {
+		return func(c *lab.Cmd) { c.Without = []uintptr{capability} }
+	}
 	withoutBTF := append([]string{"-m", "sh", "-c", `mount -t tmpfs none /sys/kernel/btf && exec "$@"`, "sh", agent},
 		agentArgs(r, "btf", "--join-token-file", tokenFile())...)
 	for _, test := range []struct {
@@ -80,6 +85,8 @@ func TestRefusals(t *testing.T) {
 		{"agent: token of another node", agent, agentArgs(r, "bound", "--join-token-file", tokenFile("--node", "node-7")), nil,
 			[]string{"denies"}, `"msg":"rejected"`},
 		{"agent: not root", agent, []string{"run", "--data-dir", "/tmp/holdfast-nobody"}, nobody, []string{"root", "CAP_BPF"}, ""},
+		{"agent: without CAP_BPF", agent, []string{"capabilities"}, without(unix.CAP_BPF), []string{"CAP_BPF is missing"}, ""},
+		{"agent: without CAP_PERFMON", agent, []string{"capabilities"}, without(unix.CAP_PERFMON), []string{"CAP_PERFMON is missing"}, ""},
 		{"agent: no BTF", "unshare", withoutBTF, nil, []string{"BTF", "CONFIG_DEBUG_INFO_BTF"}, ""},
 		{"collector: data directory in use", collector,
 			[]string{"serve", "--data-dir", r.CollectorDir(), "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"}, nil,
@@ -110,6 +117,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if strings.Contains(string(out), "goroutine ") {
 				t.Errorf("it crashed: %s", out)
+			}
+			if strings.Contains(string(out), "MEMLOCK") {
+				t.Errorf("it guesses at a limit of memory: %s", out)
 			}
 			if test.logged != "" {
 				expectLog(t, r, before, test.logged)

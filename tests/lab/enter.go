@@ -26,7 +26,10 @@ import (
 // and bpf file system. Close kills it.
 type Cmd struct {
 	*exec.Cmd
-	lab *Lab
+	// Without are the capabilities that the process cannot have, nor what it
+	// runs, by their numbers (unix.CAP_KILL).
+	Without []uintptr
+	lab     *Lab
 }
 
 // Command prepares a process in the lab; it is killed when ctx ends. Without
@@ -55,10 +58,21 @@ func (c *Cmd) Start() error {
 		}
 		c.Dir = dir
 	}
-	if err := c.lab.enter(c.Cmd.Start); err != nil {
+	if err := c.lab.enter(c.startWithout); err != nil {
 		return fmt.Errorf("start %s in the lab: %w", c.Path, err)
 	}
 	return nil
+}
+
+// startWithout starts the process from a thread that ends afterwards: what is
+// taken from its bounding set is lost to it and to the process.
+func (c *Cmd) startWithout() error {
+	for _, capability := range c.Without {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+			return fmt.Errorf("drop capability %d: %w", capability, err)
+		}
+	}
+	return c.Cmd.Start()
 }
 
 // Run starts the process and waits for its end.

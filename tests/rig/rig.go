@@ -45,6 +45,8 @@ type Rig struct {
 	Dir string
 	// Collector and Agent are the running programs, nil until they have been started. They are the rig's to change.
 	Collector, Agent *Program
+	// Without are the capabilities that agents do not have which are started from now on, by their numbers (unix.CAP_KILL).
+	Without []uintptr
 	// Asker asks the rig's collector.
 	Asker
 
@@ -211,7 +213,7 @@ func (r *Rig) LaunchAgent(ctx context.Context) error {
 		args = append(args, "--join-token-file", file)
 	}
 	var err error
-	r.Agent, err = r.Launch("agent", nil, r.Program("holdfast-agent"), args...)
+	r.Agent, err = r.Launch("agent", func(c *lab.Cmd) { c.Without = r.Without }, r.Program("holdfast-agent"), args...)
 	return err
 }
 

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-project/holdfast/agent/config"
 	"github.com/holdfast-project/holdfast/agent/container/cgroup"
+	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/sensor"
 )
@@ -60,7 +62,7 @@ func tryAll(cgroupRoot, pinDir string) (list []probe.Capability, err error) {
 	if err := s.Start(func() error { return nil }); err != nil {
 		return nil, err
 	}
-	return append([]probe.Capability{sensor.Pinnable(pinDir)}, s.Capabilities()[1:]...), nil
+	return slices.Concat([]probe.Capability{sensor.Pinnable(pinDir)}, s.Capabilities()[1:], guard.Capabilities(kernel.Rights)), nil
 }
 
 func printCapabilities(to io.Writer, format string, list []probe.Capability) error {
