@@ -57,7 +57,8 @@ func TestRefusals(t *testing.T) {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	without := func(capability uintptr) func(*lab.Cmd) {
-		return func(c *lab.Cmd) { c.Without = []uintptr{capability} }
+		// CAP_SYS_ADMIN would stand for it.
+		return func(c *lab.Cmd) { c.Without = []uintptr{capability, unix.CAP_SYS_ADMIN} }
 	}
 	withoutBTF := append([]string{"-m", "sh", "-c", `mount -t tmpfs none /sys/kernel/btf && exec "$@"`, "sh", agent},
 		agentArgs(r, "btf", "--join-token-file", tokenFile())...)

@@ -44,7 +44,8 @@ type withoutRight struct {
 func withoutRights() []withoutRight {
 	return []withoutRight{
 		{
-			name: "CAP_NET_ADMIN", without: []uintptr{unix.CAP_NET_ADMIN},
+			// CAP_SYS_ADMIN would stand for it.
+			name: "CAP_NET_ADMIN", without: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN},
 			off: map[string]string{
 				"connect": "see", "sendto": "see", "bind": "see", "socket": "see", "dns": "see", "flow": "see",
 			},
