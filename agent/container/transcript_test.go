@@ -6,44 +6,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the expected answers of transcripts")
+	"github.com/holdfast-project/holdfast/tests/golden"
+)
 
 // TestTranscripts plays testdata/*.txt: commands, a line of dashes, and what the registry answers, with blank lines
 // between. $A to $D stand for container ids, $U to $X for pod uids.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(data))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got != string(data) {
-				t.Errorf("%s answers otherwise (run with -rewrite and read the difference):\n%s", file, got)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/*.txt", play)
 }
 
 // Further ids, of containers and of pods.

@@ -3,7 +3,6 @@
 package detect_test
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
 
 const hostMnt, cgroup = 1, 77
@@ -215,8 +215,6 @@ func TestWatchesCoverTheRules(t *testing.T) {
 	}
 }
 
-var rewrite = flag.Bool("rewrite", false, "write the list in docs/rules.md anew")
-
 // verdictsIntro stands before what policies do not allow.
 const verdictsIntro = `## What a workload's policy does not allow
 
@@ -249,11 +247,5 @@ func TestRulesAreDocumented(t *testing.T) {
 	for _, r := range engine.Verdicts() {
 		want.WriteString(documented("###", r))
 	}
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(want.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if string(text) != want.String() {
-		t.Error("docs/rules.md differs from the rules: go test ./agent/detect -rewrite")
-	}
+	golden.Compare(t, path, []byte(want.String()))
 }

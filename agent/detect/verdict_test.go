@@ -3,10 +3,7 @@
 package detect_test
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +15,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
 
 var verdictFlags = map[string]wire.Flag{
@@ -48,26 +46,7 @@ var signals = map[string]wire.Signal{
 //
 // And "wait SECONDS" lets time pass.
 func TestVerdictTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := verdictTranscript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/*.txt", verdictTranscript)
 }
 
 func verdictTranscript(t *testing.T, text string) string {
@@ -77,28 +56,21 @@ func verdictTranscript(t *testing.T, text string) string {
 		}
 		return ""
 	}})
-	var out strings.Builder
 	now := int64(100e9)
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, " ") {
-			continue
-		}
-		out.WriteString(line + "\n")
-		switch words := strings.Fields(line); {
-		case line == "" || words[0] == "#":
-		case words[0] == "wait":
+	return golden.Lines(text, func(line string) string {
+		words := strings.Fields(line)
+		if words[0] == "wait" {
 			now += int64(atoi(t, words[1])) * 1e9
-		default:
-			e := deed(t, words)
-			e.Time = now
-			for _, m := range engine.Match(e) {
-				out.WriteString(alertText(detect.Alert(m, e)))
-			}
+			return ""
 		}
-	}
-	return out.String()
+		e := deed(t, words)
+		e.Time = now
+		var out strings.Builder
+		for _, m := range engine.Match(e) {
+			out.WriteString(alertText(detect.Alert(m, e)))
+		}
+		return out.String()
+	})
 }
 
 func alertText(a *apiv1.Alert) string {

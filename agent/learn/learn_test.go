@@ -3,12 +3,8 @@
 package learn_test
 
 import (
-	"bufio"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,9 +17,8 @@ import (
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 
 // TestTranscripts runs the commands of testdata/*.txt. A line is a command; the lines after it that begin with a blank are
 // what it printed: new, when the observed profile has a new entry.
@@ -53,43 +48,12 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //
 // A deed with "known" before it is not flagged to be learned.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := transcript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/*.txt", transcript)
 }
 
 func transcript(t *testing.T, text string) string {
 	n := newNode(t, learn.Config{})
-	var out strings.Builder
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, " ") {
-			continue
-		}
-		out.WriteString(line + "\n")
-		if line != "" && !strings.HasPrefix(line, "#") {
-			out.WriteString(n.run(strings.Fields(line)))
-		}
-	}
-	return out.String()
+	return golden.Lines(text, func(line string) string { return n.run(strings.Fields(line)) })
 }
 
 // node is a learner with what feeds it.

@@ -3,13 +3,9 @@
 package mode
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,9 +13,8 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the answers of transcripts anew")
 
 // stage plays a transcript: lines that begin with > are commands, what follows is what they answer.
 type stage struct {
@@ -34,45 +29,28 @@ type stage struct {
 }
 
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
+	golden.Transcripts(t, "testdata/*.txt", play)
+}
+
+func play(t *testing.T, text string) string {
+	began := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	s := &stage{t: t, began: began, now: began, file: map[profile.Key]profile.Modes{}, out: &bytes.Buffer{}}
+	s.cfg.Defaults = profile.Modes{
+		profile.SignalProcess: profile.ModeLearn, profile.SignalFile: profile.ModeLearn,
+		profile.SignalEgress: profile.ModeLearn, profile.SignalProtect: profile.ModeMonitor,
 	}
-	for _, name := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
-			s := &stage{t: t, began: began, now: began, file: map[profile.Key]profile.Modes{}, out: &bytes.Buffer{}}
-			s.cfg.Defaults = profile.Modes{
-				profile.SignalProcess: profile.ModeLearn, profile.SignalFile: profile.ModeLearn,
-				profile.SignalEgress: profile.ModeLearn, profile.SignalProtect: profile.ModeMonitor,
-			}
-			s.renew()
-			lines := bufio.NewScanner(bytes.NewReader(want))
-			for lines.Scan() {
-				line := lines.Text()
-				if strings.HasPrefix(line, "#") || line == "" {
-					fmt.Fprintln(s.out, line)
-				}
-				if command, ok := strings.CutPrefix(line, "> "); ok {
-					fmt.Fprintln(s.out, line)
-					s.do(strings.Fields(command))
-				}
-			}
-			if *rewrite {
-				if err := os.WriteFile(name, s.out.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got := s.out.String(); got != string(want) {
-				t.Errorf("the transcript differs; run with -rewrite and look at the difference\n%s", got)
-			}
-		})
+	s.renew()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		command, ok := strings.CutPrefix(line, "> ")
+		if ok || line == "" || line[0] == '#' {
+			fmt.Fprintln(s.out, line)
+		}
+		if ok {
+			s.do(strings.Fields(command))
+		}
 	}
+	return s.out.String()
 }
 
 func (s *stage) renew() {

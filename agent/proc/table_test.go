@@ -3,19 +3,14 @@
 package proc_test
 
 import (
-	"bufio"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 
 // TestTranscripts runs the commands of testdata/*.txt. A line is a command; the lines after it that begin with a blank are
 // what it printed.
@@ -30,43 +25,12 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //
 // Processes from 100 on were started since the kernel side is there.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := transcript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/*.txt", transcript)
 }
 
 func transcript(t *testing.T, text string) string {
 	table := proc.New(proc.Config{MaxDepth: 8, Since: 100_000})
-	var out strings.Builder
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, " ") {
-			continue
-		}
-		out.WriteString(line + "\n")
-		if line != "" && !strings.HasPrefix(line, "#") {
-			out.WriteString(run(t, table, line))
-		}
-	}
-	return out.String()
+	return golden.Lines(text, func(line string) string { return run(t, table, line) })
 }
 
 // head names a process; its start is a thousand times its pid.

@@ -3,36 +3,13 @@
 package spool
 
 import (
-	"bytes"
 	"encoding/binary"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write testdata anew")
-
-// golden compares data with a file in testdata.
-func golden(t *testing.T, name string, data []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(data, want) {
-		t.Errorf("%s differs: the format has changed without a new version", name)
-	}
-}
 
 var goldenState = state{gen: 5, epoch: fuzzEpoch, assigned: 12, durable: 12, ackEpoch: fuzzEpoch, ackSeq: 2, newest: 1,
 	holes: holes{{fuzzEpoch, 12, 12, CauseDisk}}}
@@ -40,8 +17,9 @@ var goldenState = state{gen: 5, epoch: fuzzEpoch, assigned: 12, durable: 12, ack
 // TestFormat pins the bytes that docs/spool-format.md describes.
 func TestFormat(t *testing.T) {
 	seg, slot := encodeSegment(11), goldenState.encode()
-	golden(t, "segment-v1.bin", seg)
-	golden(t, "state-v1.bin", slot)
+	// A difference is a new version of the format.
+	golden.Compare(t, "testdata/segment-v1.bin", seg)
+	golden.Compare(t, "testdata/state-v1.bin", slot)
 
 	le := binary.LittleEndian
 	at := segmentDataStart + int(frameSize(len(payload(1)))) // the second record

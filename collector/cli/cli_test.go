@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,9 +19,8 @@ import (
 	"github.com/holdfast-project/holdfast/collector/query"
 	"github.com/holdfast-project/holdfast/collector/query/querytest"
 	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 // The lanes, by shorter names.
 const (
@@ -101,19 +99,7 @@ func (w world) golden(t *testing.T, api *querytest.API, name string, args ...str
 	if api != nil {
 		got = strings.NewReplacer(api.Address, "ADDRESS", filepath.Dir(api.CA), "DIR").Replace(got)
 	}
-	path := filepath.Join("testdata", name+".golden")
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is\n%s\nwant\n%s", path, got, want)
-	}
+	golden.Compare(t, filepath.Join("testdata", name+".golden"), []byte(got))
 }
 
 // filled starts an API that has alerts, recorded events and three nodes.

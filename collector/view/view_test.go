@@ -5,7 +5,6 @@ package view_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +15,8 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 func origin() view.Origin {
 	return view.Origin{
@@ -40,46 +38,19 @@ func encode(t *testing.T, v any) []byte {
 	return out.Bytes()
 }
 
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is\n%s\nwant\n%s", path, got, want)
-	}
-}
-
 // TestShapes holds every alert of testdata, and its event, against the JSON beside it.
 func TestShapes(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.txtpb")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("inputs: %v, %v", inputs, err)
-	}
-	for _, input := range inputs {
-		name := strings.TrimSuffix(filepath.Base(input), ".txtpb")
-		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(input)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var alert apiv1.Alert
-			if err := prototext.Unmarshal(text, &alert); err != nil {
-				t.Fatal(err)
-			}
-			event := view.NewEvent(origin(), alert.GetEvent())
-			golden(t, name+".alert.json", encode(t, view.NewAlert(origin(), &alert)))
-			golden(t, name+".event.json", encode(t, event))
-			golden(t, name+".summary.txt", []byte(event.Summary()+"\n"))
-		})
-	}
+	golden.Each(t, "testdata/*.txtpb", func(t *testing.T, file, text string) {
+		var alert apiv1.Alert
+		if err := prototext.Unmarshal([]byte(text), &alert); err != nil {
+			t.Fatal(err)
+		}
+		base := strings.TrimSuffix(file, ".txtpb")
+		event := view.NewEvent(origin(), alert.GetEvent())
+		golden.Compare(t, base+".alert.json", encode(t, view.NewAlert(origin(), &alert)))
+		golden.Compare(t, base+".event.json", encode(t, event))
+		golden.Compare(t, base+".summary.txt", []byte(event.Summary()+"\n"))
+	})
 }
 
 // TestShapesReadBack makes sure that a program which reads the JSON into these types, as the CLI does, loses nothing.
@@ -157,7 +128,7 @@ func TestHealth(t *testing.T) {
 		LagP50Ns: 1_000_000, LagP99Ns: 9_000_000, Containers: 3, Processes: 40, RssBytes: 50 << 20,
 		Spools: []*apiv1.SpoolState{{Lane: apiv1.Lane_LANE_ALERTS, Records: 5, Bytes: 4096, Last: 12, Acked: 7, Epoch: 1}},
 	})
-	golden(t, "health.json", encode(t, health))
+	golden.Compare(t, "testdata/health.json", encode(t, health))
 	if health.Seen() != 42 || health.Spools[0].Pending() != 5 {
 		t.Errorf("seen %d, pending %d", health.Seen(), health.Spools[0].Pending())
 	}
@@ -200,7 +171,7 @@ func TestCapabilitiesNeverTurnIgnoranceIntoYes(t *testing.T) {
 		{Signal: "open"},
 		{Signal: "dns", See: apiv1.Support_SUPPORT_UNKNOWN, Block: apiv1.Support(99)},
 	})
-	golden(t, "capabilities.json", encode(t, got))
+	golden.Compare(t, "testdata/capabilities.json", encode(t, got))
 	if got := encode(t, view.NewCapabilities(nil)); string(got) != "[]\n" {
 		t.Errorf("no capabilities are %s", got)
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +14,8 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/deploy/pack"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 const help = `Runs the agent.
 
@@ -106,7 +104,8 @@ func TestPackage(t *testing.T) {
 			if err := os.WriteFile(file, first, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, p.name, read(t, "--field", file)+"\n"+read(t, "--info", file, "conffiles")+"\n"+contents(t, file))
+			text := read(t, "--field", file) + "\n" + read(t, "--info", file, "conffiles") + "\n" + contents(t, file)
+			golden.Compare(t, "deploy/deb/testdata/"+p.name+".txt", []byte(text))
 		})
 	}
 }
@@ -131,22 +130,4 @@ func read(t *testing.T, args ...string) string {
 		t.Fatalf("dpkg-deb %v: %v: %s", args, err, out)
 	}
 	return string(out)
-}
-
-// golden compares with testdata/NAME.txt, or writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("deploy/deb/testdata", name+".txt")
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
-	}
 }

@@ -5,16 +5,15 @@ package profile
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdata should have")
+	"github.com/holdfast-project/holdfast/tests/golden"
+)
 
 func TestFormatRoundTrip(t *testing.T) {
 	for seed := range uint64(200) {
@@ -68,44 +67,16 @@ func TestDecodeDocuments(t *testing.T) {
 // TestDecodeTranscripts reads the files in testdata/decode and compares with what is beside them: the canonical form, or
 // why they are refused.
 func TestDecodeTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/decode/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			documents, err := Decode(filepath.Base(file), data)
-			got := []byte(nil)
-			if err != nil {
-				got = []byte("refused:\n" + err.Error() + "\n")
-			} else {
-				got = EncodeDocuments(documents)
-			}
-			compare(t, strings.TrimSuffix(file, ".yaml")+".out", got)
-		})
-	}
-}
-
-// compare compares with a file of testdata, or rewrites it.
-func compare(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *rewrite {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
+	golden.Each(t, "testdata/decode/*.yaml", func(t *testing.T, file, text string) {
+		documents, err := Decode(filepath.Base(file), []byte(text))
+		got := []byte(nil)
+		if err != nil {
+			got = []byte("refused:\n" + err.Error() + "\n")
+		} else {
+			got = EncodeDocuments(documents)
 		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("got\n%s\nwant (%s)\n%s", got, file, want)
-	}
+		golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".out", got)
+	})
 }
 
 const head = "apiVersion: holdfast.dev/v1alpha1\nkind: Profile\nmetadata: {kind: Pod, name: %s, container: c}\n"

@@ -7,42 +7,32 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
 
 // TestGeneraliseTranscripts reads the files in testdata/generalise: lines of what a process does, of which N..M in braces
 // stands for many. Beside each is what becomes of it.
 func TestGeneraliseTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/generalise/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
+	golden.Each(t, "testdata/generalise/*.txt", func(t *testing.T, file, text string) {
+		p := Process{Path: "/usr/sbin/app", Seen: Provenance{Origin: Learned}}
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				deeds(t, &p, line)
 			}
-			p := Process{Path: "/usr/sbin/app", Seen: Provenance{Origin: Learned}}
-			for line := range strings.Lines(string(data)) {
-				if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-					deeds(t, &p, line)
-				}
-			}
-			g := Generalise(&Profile{Processes: []Process{p}})
-			var out []byte
-			for _, e := range g.Entries() {
-				out = fmt.Appendf(out, "%s %s\n", e.Kind, e.Text)
-			}
-			compare(t, strings.TrimSuffix(file, ".txt")+".out", out)
-			lossless(t, &Profile{Processes: []Process{p}}, g)
-		})
-	}
+		}
+		g := Generalise(&Profile{Processes: []Process{p}})
+		var out []byte
+		for _, e := range g.Entries() {
+			out = fmt.Appendf(out, "%s %s\n", e.Kind, e.Text)
+		}
+		golden.Compare(t, strings.TrimSuffix(file, ".txt")+".out", out)
+		lossless(t, &Profile{Processes: []Process{p}}, g)
+	})
 }
 
 // deeds adds what a line of a transcript says.

@@ -3,12 +3,9 @@
 package kube
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 
 // TestTranscripts runs the commands of testdata/*.txt. A line is a command; the lines after it that begin with a blank are
 // what it printed, the names that have moved among it.
@@ -37,28 +33,7 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
 //	reach NS/NAME PROTOCOL PORT, members NS/KIND/NAME
 //	whose ADDRESS, wait SECONDS
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := play(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got != string(want) {
-				t.Errorf("%s differs; run with -rewrite and read the difference:\n%s", file, got)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/*.txt", play)
 }
 
 // stage is a source without an API server.
@@ -75,19 +50,13 @@ func play(t *testing.T, script string) string {
 		Node: "node-1", Registry: st, Now: func() time.Time { return st.now },
 		OnMoved: func(names []string) { st.say("moved %s", strings.Join(names, ", ")) },
 	})
-	for line := range strings.Lines(script) {
-		switch line = strings.TrimRight(line, "\n"); {
-		case strings.HasPrefix(line, " "):
-		case line == "" || line[0] == '#':
-			st.out.WriteString(line + "\n")
-		default:
-			st.out.WriteString(line + "\n")
-			st.do(strings.Fields(line))
-			st.now = st.now.Add(gatherFor)
-			st.s.tell()
-		}
-	}
-	return st.out.String()
+	return golden.Lines(script, func(line string) string {
+		st.do(strings.Fields(line))
+		st.now = st.now.Add(gatherFor)
+		st.s.tell()
+		defer st.out.Reset()
+		return st.out.String()
+	})
 }
 
 func (st *stage) say(format string, args ...any) { fmt.Fprintf(&st.out, "  "+format+"\n", args...) }

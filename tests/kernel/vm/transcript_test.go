@@ -3,50 +3,30 @@
 package vm
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the expected parts of the transcripts")
+	"github.com/holdfast-project/holdfast/tests/golden"
+)
 
 // TestTranscripts feeds what machines print, up to the line of dashes, and compares
 // with what stands below. ^V, ^N and ^O stand for the control characters with which
 // the testing package marks its lines.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/transcripts/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("transcripts: %v, error %v", files, err)
-	}
 	const separator = "----\n"
 	controls := strings.NewReplacer("^V", "\x16", "^N", "\x0e", "^O", "\x0f")
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			content, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			input, want, _ := strings.Cut(string(content), separator)
-			follow := transcript{programs: []string{"agent/sensor", "agent/probe", "shell"}}
-			for line := range strings.Lines(input) {
-				follow.line(controls.Replace(strings.TrimSuffix(line, "\n")) + "\r")
-			}
-			if !follow.done {
-				follow.stop("the kernel panicked")
-			}
-			got := describe(&follow)
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(input+separator+got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != want {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-		})
-	}
+	golden.Transcripts(t, "testdata/transcripts/*.txt", func(_ *testing.T, text string) string {
+		input, _, _ := strings.Cut(text, separator)
+		follow := transcript{programs: []string{"agent/sensor", "agent/probe", "shell"}}
+		for line := range strings.Lines(input) {
+			follow.line(controls.Replace(strings.TrimSuffix(line, "\n")) + "\r")
+		}
+		if !follow.done {
+			follow.stop("the kernel panicked")
+		}
+		return input + separator + describe(&follow)
+	})
 }
 
 // describe writes everything that a transcript holds.
