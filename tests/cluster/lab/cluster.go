@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-project/holdfast/tests/cluster/build"
 	node "github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/rig/kube"
 )
 
 // What is where in the cluster.
@@ -68,7 +69,7 @@ type Cluster struct {
 	cfg       Config
 	begin     time.Time
 	dir       string
-	authority *authority
+	authority *kube.Authority
 	admin     string
 	programs  map[string]string
 	running   map[string]*rig.Program
@@ -133,15 +134,15 @@ func (c *Cluster) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.authority, err = newAuthority(c.file("pki")); err != nil {
+	if c.authority, err = kube.NewAuthority(c.file("pki")); err != nil {
 		return err
 	}
 	names := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"}
 	addrs := []net.IP{net.ParseIP(NodeAddress), net.ParseIP(apiAddress), net.IPv4(127, 0, 0, 1)}
-	if err := c.authority.server("apiserver", names, addrs); err != nil {
+	if err := c.authority.Server("apiserver", names, addrs); err != nil {
 		return err
 	}
-	if c.admin, err = c.authority.kubeconfig(server, "admin", "admin", "system:masters"); err != nil {
+	if c.admin, err = c.authority.Kubeconfig(server, "admin", "admin", "system:masters"); err != nil {
 		return err
 	}
 	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.admin); err != nil {

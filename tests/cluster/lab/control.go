@@ -17,7 +17,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 	if err := c.launch("etcd", "etcd", "--data-dir", etcdDir, "--logger", "zap", "--log-level", "warn"); err != nil {
 		return err
 	}
-	if err := c.authority.client("kubelet-client", "kube-apiserver", "system:masters"); err != nil {
+	if err := c.authority.Client("kubelet-client", "kube-apiserver", "system:masters"); err != nil {
 		return err
 	}
 	if err := c.StartAPI(ctx); err != nil {
@@ -27,7 +27,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 	if err := c.startControllers(); err != nil {
 		return err
 	}
-	config, err := c.authority.kubeconfig(server, build.Scheduler, "system:kube-scheduler")
+	config, err := c.authority.Kubeconfig(server, build.Scheduler, "system:kube-scheduler")
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 // StartAPI starts the API server and waits until it is ready. The cluster
 // starts with one that runs; see [Cluster.StopAPI].
 func (c *Cluster) StartAPI(ctx context.Context) error {
-	pki := c.authority.file
+	pki := c.authority.File
 	err := c.launch(build.APIServer, c.programs[build.APIServer],
 		"--etcd-servers=http://127.0.0.1:2379",
 		"--secure-port=443", "--advertise-address="+NodeAddress, "--service-cluster-ip-range="+ServiceRange,
@@ -72,11 +72,11 @@ func (c *Cluster) StopAPI() error {
 }
 
 func (c *Cluster) startControllers() error {
-	config, err := c.authority.kubeconfig(server, build.ControllerManager, "system:kube-controller-manager")
+	config, err := c.authority.Kubeconfig(server, build.ControllerManager, "system:kube-controller-manager")
 	if err != nil {
 		return err
 	}
-	pki := c.authority.file
+	pki := c.authority.File
 	return c.launch(build.ControllerManager, c.programs[build.ControllerManager], "--kubeconfig", config, "--leader-elect=false",
 		"--bind-address=127.0.0.1", "--authentication-kubeconfig", config, "--authorization-kubeconfig", config,
 		"--use-service-account-credentials", "--service-account-private-key-file="+pki("tokens.key"),

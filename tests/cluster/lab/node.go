@@ -17,7 +17,7 @@ import (
 // startNode starts the kubelet and kube-proxy and waits until the node is
 // Ready.
 func (c *Cluster) startNode(ctx context.Context) error {
-	config, err := c.authority.kubeconfig(server, build.Kubelet, "system:node:"+NodeName, "system:nodes")
+	config, err := c.authority.Kubeconfig(server, build.Kubelet, "system:node:"+NodeName, "system:nodes")
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if config, err = c.authority.kubeconfig(server, build.Proxy, "system:kube-proxy"); err != nil {
+	if config, err = c.authority.Kubeconfig(server, build.Proxy, "system:kube-proxy"); err != nil {
 		return err
 	}
 	if settings, err = c.writeConfig(build.Proxy, c.proxyConfig(config)); err != nil {
@@ -88,7 +88,7 @@ func (c *Cluster) kubeletConfig() map[string]any {
 		"containerRuntimeEndpoint": "unix://" + c.Node.Socket(),
 		"address":                  NodeAddress, "healthzBindAddress": "127.0.0.1",
 		"authentication": map[string]any{
-			"x509":      map[string]any{"clientCAFile": c.authority.file("ca.pem")},
+			"x509":      map[string]any{"clientCAFile": c.authority.File("ca.pem")},
 			"anonymous": map[string]any{"enabled": false}, "webhook": map[string]any{"enabled": true},
 		},
 		"authorization": map[string]any{"mode": "Webhook"},

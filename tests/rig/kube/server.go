@@ -34,7 +34,9 @@ const Issuer = "https://kubernetes.default.svc.cluster.local"
 // Server is a running API server. It is used by one goroutine.
 type Server struct {
 	cfg       Config
-	authority *authority
+	authority *Authority
+	// users is how many certificates User had signed.
+	users     int
 	etcdPort  int
 	apiPort   int
 	etcd, api *process
@@ -43,7 +45,14 @@ type Server struct {
 // Start starts both programs and waits until the API server is ready. On an error nothing is left running.
 func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s := &Server{cfg: cfg}
-	if s.authority, err = newAuthority(cfg.Dir); err != nil {
+	if s.authority, err = NewAuthority(cfg.Dir); err != nil {
+		return nil, err
+	}
+	err = s.authority.Server("server", []string{"localhost", "kubernetes.default.svc"}, []net.IP{net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.authority.Client("admin", "admin", "system:masters"); err != nil {
 		return nil, err
 	}
 	if s.etcdPort, err = freePort(ctx); err != nil {
@@ -84,14 +93,14 @@ func (s *Server) startEtcd(ctx context.Context) (err error) {
 // StartAPI starts the API server again after StopAPI, at the same address and with what etcd holds, and waits until it is
 // ready.
 func (s *Server) StartAPI(ctx context.Context) (err error) {
-	a := s.authority
+	pki := s.authority.File
 	args := []string{
 		"--etcd-servers=http://" + s.etcdAddress(),
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(s.apiPort),
 		"--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/12",
-		"--tls-cert-file=" + a.serverCert, "--tls-private-key-file=" + a.serverKey, "--client-ca-file=" + a.caFile,
+		"--tls-cert-file=" + pki("server.pem"), "--tls-private-key-file=" + pki("server.key"), "--client-ca-file=" + pki("ca.pem"),
 		"--service-account-issuer=" + Issuer, "--api-audiences=" + Issuer,
-		"--service-account-key-file=" + a.tokenKeyFile, "--service-account-signing-key-file=" + a.tokenKeyFile,
+		"--service-account-key-file=" + pki("tokens.key"), "--service-account-signing-key-file=" + pki("tokens.key"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--disable-admission-plugins=ServiceAccount", "--profiling=false",
 	}
@@ -124,7 +133,7 @@ func (s *Server) etcdAddress() string { return "127.0.0.1:" + strconv.Itoa(s.etc
 // Admin is the configuration of a client that may do everything.
 func (s *Server) Admin() *rest.Config {
 	cfg := s.Anonymous()
-	cfg.CertFile, cfg.KeyFile = s.authority.adminCert, s.authority.adminKey
+	cfg.CertFile, cfg.KeyFile = s.authority.File("admin.pem"), s.authority.File("admin.key")
 	return cfg
 }
 
@@ -132,18 +141,19 @@ func (s *Server) Admin() *rest.Config {
 // that of the token's holder; with Impersonate set in Admin's, that of anybody.
 func (s *Server) Anonymous() *rest.Config {
 	// Tests do not wait for a client's own limits.
-	return &rest.Config{Host: s.URL(), TLSClientConfig: rest.TLSClientConfig{CAFile: s.authority.caFile}, QPS: -1}
+	return &rest.Config{Host: s.URL(), TLSClientConfig: rest.TLSClientConfig{CAFile: s.authority.File("ca.pem")}, QPS: -1}
 }
 
 // User is the configuration of a client that presents itself as a user by a certificate. A ServiceAccount's name is
 // system:serviceaccount:NAMESPACE:NAME, with the groups system:serviceaccounts and system:serviceaccounts:NAMESPACE.
 func (s *Server) User(name string, groups ...string) (*rest.Config, error) {
-	cert, key, err := s.authority.client(name, groups)
-	if err != nil {
+	s.users++
+	file := fmt.Sprintf("user-%d", s.users)
+	if err := s.authority.Client(file, name, groups...); err != nil {
 		return nil, err
 	}
 	cfg := s.Anonymous()
-	cfg.CertData, cfg.KeyData = cert, key
+	cfg.CertFile, cfg.KeyFile = s.authority.File(file+".pem"), s.authority.File(file+".key")
 	return cfg, nil
 }
 
@@ -152,8 +162,7 @@ func (s *Server) Kubeconfig(c *rest.Config) (path string, err error) {
 	cfg := api.NewConfig()
 	cfg.Clusters["holdfast"] = &api.Cluster{Server: c.Host, CertificateAuthority: c.CAFile}
 	cfg.AuthInfos["holdfast"] = &api.AuthInfo{
-		ClientCertificate: c.CertFile, ClientKey: c.KeyFile, ClientCertificateData: c.CertData, ClientKeyData: c.KeyData,
-		Token: c.BearerToken, TokenFile: c.BearerTokenFile,
+		ClientCertificate: c.CertFile, ClientKey: c.KeyFile, Token: c.BearerToken, TokenFile: c.BearerTokenFile,
 	}
 	cfg.Contexts["holdfast"] = &api.Context{Cluster: "holdfast", AuthInfo: "holdfast"}
 	cfg.CurrentContext = "holdfast"

@@ -15,7 +15,7 @@ import (
 // SignToken makes a ServiceAccount token with any claims, signed with the API server's own key: one that the server would
 // never give out, such as one that has expired. The server's own tokens come from the TokenRequest API.
 func (s *Server) SignToken(claims map[string]any) (string, error) {
-	return SignToken(s.authority.tokenKey, claims)
+	return SignToken(s.authority.tokens, claims)
 }
 
 // SignToken makes a token that says it is of the API server's, signed with a key that need not be.
