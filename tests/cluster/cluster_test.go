@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,13 @@ func TestHoldfast(t *testing.T) {
 		{"Agent", testAgent},
 		{"Owners", testOwners},
 		{"Burst", testBurst},
+		{"Modes", testModes},
+		{"RefusedObjects", testRefusedObjects},
+		{"Moves", testMoves},
+		{"Enrolment", testEnrolment},
 		{"Outage", testOutage},
 		{"Capabilities", testCapabilities},
+		{"Rollout", testRollout},
 		{"Uninstall", testUninstall},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, h) }) && step.name == "Agent" {
@@ -122,6 +128,23 @@ func checkConfined(t *testing.T, ds *appsv1.DaemonSet) {
 // checkProcess checks what the kernel says of the agent's process.
 func checkProcess(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", processOf(t, pod)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "Cap") || strings.HasPrefix(line, "Seccomp") || strings.HasPrefix(line, "NoNewPrivs") {
+			t.Log(strings.TrimSpace(line))
+		}
+		if line == "Seccomp:\t0\n" || line == "NoNewPrivs:\t0\n" {
+			t.Errorf("the agent's process runs with %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+// processOf is a process of the first container of a pod.
+func processOf(t *testing.T, pod *corev1.Pod) int {
+	t.Helper()
 	id := pod.Status.ContainerStatuses[0].ContainerID
 	id = id[strings.LastIndex(id, "/")+1:]
 	tasks, err := filepath.Glob("/proc/[0-9]*/cgroup")
@@ -129,25 +152,17 @@ func checkProcess(t *testing.T, pod *corev1.Pod) {
 		t.Fatal(err)
 	}
 	for _, path := range tasks {
-		text, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(text), id) {
+		if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), id) {
 			continue
 		}
-		status, err := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range strings.Lines(string(status)) {
-			if strings.HasPrefix(line, "Cap") || strings.HasPrefix(line, "Seccomp") || strings.HasPrefix(line, "NoNewPrivs") {
-				t.Log(strings.TrimSpace(line))
-			}
-			if line == "Seccomp:\t0\n" || line == "NoNewPrivs:\t0\n" {
-				t.Errorf("the agent's process runs with %s", strings.TrimSpace(line))
-			}
-		}
-		return
+		return pid
 	}
-	t.Errorf("no process runs in container %s", id)
+	t.Fatalf("no process runs in container %s", id)
+	return 0
 }
 
 // logCapabilities prints what the agent can see and block.

@@ -77,7 +77,10 @@ func install(t *testing.T) *holdfast {
 			t.Error(err)
 		}
 	})
-	h.importImages(t)
+	h.importImages(t, h.bin, imageTag)
+	if err := h.Node.Load(t.Context(), node.Busybox); err != nil {
+		t.Fatal(err)
+	}
 	h.makeVolume(t)
 	begin := time.Now()
 	h.helm(t, "install", "--create-namespace")
@@ -86,9 +89,9 @@ func install(t *testing.T) *holdfast {
 	return h
 }
 
-// importImages builds the images as make images does and gives them to the
-// node, with one to run workloads from.
-func (h *holdfast) importImages(t *testing.T) {
+// importImages builds the images of the programs in a folder as make images does
+// and gives them to the node.
+func (h *holdfast) importImages(t *testing.T, bin, tag string) {
 	t.Helper()
 	out := t.TempDir()
 	programs := filepath.Join(t.TempDir(), "linux")
@@ -97,11 +100,11 @@ func (h *holdfast) importImages(t *testing.T) {
 	}
 	for _, path := range rig.Programs() {
 		name := filepath.Base(path)
-		if err := os.Link(filepath.Join(h.bin, name), filepath.Join(programs, name)); err != nil {
+		if err := os.Link(filepath.Join(bin, name), filepath.Join(programs, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := h.Node.Command(t.Context(), filepath.Join(h.bin, "images"), "--prefix", imagePrefix, "--tag", imageTag, "--out", out, programs)
+	cmd := h.Node.Command(t.Context(), filepath.Join(h.bin, "images"), "--prefix", imagePrefix, "--tag", tag, "--out", out, programs)
 	cmd.Dir = h.root
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the images: %v\n%s", err, text)
@@ -110,7 +113,7 @@ func (h *holdfast) importImages(t *testing.T) {
 	if err != nil || len(archives) != 2 {
 		t.Fatalf("built the images %v, %v; want two archives", archives, err)
 	}
-	if err := errors.Join(h.ImportArchives(t.Context(), archives...), h.Node.Load(t.Context(), node.Busybox)); err != nil {
+	if err := h.ImportArchives(t.Context(), archives...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -113,6 +113,18 @@ func (a Asker) Node(ctx context.Context) (*view.Node, error) {
 	return found, err
 }
 
+// Refusals asks who was refused that would have been a node.
+func (a Asker) Refusals(ctx context.Context) ([]view.Refusal, error) {
+	var refusals []view.Refusal
+	err := a.objects(ctx, []string{"nodes", "refused"}, func(line []byte) error {
+		var one view.Refusal
+		err := json.Unmarshal(line, &one)
+		refusals = append(refusals, one)
+		return err
+	})
+	return refusals, err
+}
+
 // maxLine is the longest line of JSON that is read, bytes.
 const maxLine = 8 << 20
 

@@ -12,6 +12,13 @@ import (
 // etcdDir is in a tmpfs of the lab's: nothing has to outlive it.
 const etcdDir = "/run/etcd"
 
+// apiQPS and apiBurst let controllers ask the API server as often as they like:
+// theirs is 20 requests a second, which some hundred Jobs wait for.
+const (
+	apiQPS   = "--kube-api-qps=500"
+	apiBurst = "--kube-api-burst=1000"
+)
+
 // startControl starts etcd, the API server, and what needs no node.
 func (c *Cluster) startControl(ctx context.Context) error {
 	if err := c.launch("etcd", "etcd", "--data-dir", etcdDir, "--logger", "zap", "--log-level", "warn"); err != nil {
@@ -31,7 +38,7 @@ func (c *Cluster) startControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.launch(build.Scheduler, c.programs[build.Scheduler], "--kubeconfig", config, "--leader-elect=false",
+	return c.launch(build.Scheduler, c.programs[build.Scheduler], "--kubeconfig", config, "--leader-elect=false", apiQPS, apiBurst,
 		"--bind-address=127.0.0.1", "--authentication-kubeconfig", config, "--authorization-kubeconfig", config)
 }
 
@@ -77,7 +84,7 @@ func (c *Cluster) startControllers() error {
 		return err
 	}
 	pki := c.authority.File
-	return c.launch(build.ControllerManager, c.programs[build.ControllerManager], "--kubeconfig", config, "--leader-elect=false",
+	return c.launch(build.ControllerManager, c.programs[build.ControllerManager], "--kubeconfig", config, "--leader-elect=false", apiQPS, apiBurst,
 		"--bind-address=127.0.0.1", "--authentication-kubeconfig", config, "--authorization-kubeconfig", config,
 		"--use-service-account-credentials", "--service-account-private-key-file="+pki("tokens.key"),
 		"--root-ca-file="+pki("ca.pem"), "--cluster-signing-cert-file="+pki("ca.pem"), "--cluster-signing-key-file="+pki("ca.key"))
