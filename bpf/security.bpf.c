@@ -223,10 +223,12 @@ int on_cred(__u64 *ctx)
 	struct hf_security *record;
 	struct scratch *s;
 
-	old = READ1(task, real_cred);
-	// Every exec comes here: where nobody asks, only what concerns other records is looked at.
-	if (wanted_most(HF_CRED) == WANT_NOT && READ1(old, user_ns) == LOAD1(new, user_ns))
+	// Every exec comes here: where nobody asks, only what concerns other records is looked at, changes of the user namespace.
+	// None leads to the first one, which only its own processes are privileged to enter.
+	if (wanted_most(HF_CRED) == WANT_NOT &&
+	    (!LOAD2(new, user_ns, level) || READ2(task, real_cred, user_ns) == LOAD1(new, user_ns)))
 		return 0;
+	old = READ1(task, real_cred);
 	gained = gains(old, new);
 	if (!gained)
 		return 0;
