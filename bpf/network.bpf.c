@@ -79,8 +79,11 @@ int on_sock_create(struct bpf_sock *ctx)
 SEC("cgroup/sock_release")
 int on_sock_release(struct bpf_sock *ctx)
 {
-	struct sock_state *state = bpf_sk_storage_get(&sock_states, ctx, NULL, 0);
+	struct sock_state *state;
 
+	if (ctx->protocol == IPPROTO_TCP)
+		return ALLOW;
+	state = bpf_sk_storage_get(&sock_states, ctx, NULL, 0);
 	if (state && state->peer.family)
 		flow_send(&state->owner, bpf_get_socket_cookie(ctx), &state->peer, &state->flow, state->kind, true);
 	return ALLOW;
@@ -171,6 +174,9 @@ __inline struct sock_state *contact_state(struct bpf_sock_addr *ctx, __u32 type,
 		return sock_use(ctx->sk);
 	if (unlikely(!process->origin) && is_kthread())
 		return kernel_state(ctx->sk);
+	// Of one with connections nothing is noted, nor asked, before there is one.
+	if (ctx->type == SOCK_STREAM)
+		return NULL;
 	return bpf_sk_storage_get(&sock_states, ctx->sk, NULL, 0);
 }
 
