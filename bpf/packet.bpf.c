@@ -173,6 +173,18 @@ static __attribute__((noinline)) void flow_count(struct __sk_buff *skb, struct p
 		flow->last = bpf_ktime_get_boot_ns();
 }
 
+// Whether a plain datagram of IPv4 that comes in is from the first peer of its socket, and not the first from there.
+__inline bool from_known(struct __sk_buff *skb, const struct sock_state *state)
+{
+	struct ipv4 *ip = (void *)(long)skb->data;
+	struct transport *transport = (void *)(ip + 1);
+
+	if (skb->protocol != swap16(ETH_P_IP) || (void *)(transport + 1) > (void *)(long)skb->data_end)
+		return false;
+	return state->flow.packets_in && state->peer.family == AF_INET && state->peer.protocol == IPPROTO_UDP &&
+	       state->peer.port == swap16(transport->ports[0]) && *(__u32 *)state->peer.addr == ip->source;
+}
+
 // Whether a plain datagram adds nothing to what is known of its socket: where nobody asks for flows, all that matters is who
 // of the two spoke first, which what comes in tells. A socket without a state is connected, or has sent nothing and is
 // bound to nothing.
@@ -192,7 +204,7 @@ __inline bool datagram_passes(struct __sk_buff *skb, bool out)
 	if (!sk)
 		return true;
 	state = bpf_sk_storage_get(&sock_states, sk, NULL, 0);
-	return !state;
+	return !state || from_known(skb, state);
 }
 
 // A packet that is more than one of TCP between two ends.
