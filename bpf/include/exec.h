@@ -6,6 +6,7 @@
 #pragma once
 
 #include "execverdict.h"
+#include "interest.h"
 #include "introduce.h"
 
 // The classes whose being recorded makes a life told.
@@ -19,6 +20,8 @@ __inline bool life_told(__u64 origin, const struct hf_policy *policy)
 
 	if (mode_of(policy, HF_SIGNAL_PROCESS) == HF_MODE_OFF)
 		return true;
+	if (likely(!(wanted_whole() & LIFE)))
+		return false;
 	interest = interest_of(origin);
 	return interest && interest->all & LIFE;
 }

@@ -25,3 +25,11 @@ __inline enum wanted wanted_most(__u32 type)
 		return WANT_ALL;
 	return any->watched & bit ? WANT_WATCHED : WANT_NOT;
 }
+
+// The classes that somebody wants whole, as bits; all of them where that is not known.
+__inline __u64 wanted_whole(void)
+{
+	struct hf_interest *any = bpf_map_lookup_elem(&interest_any, &(__u32){ 0 });
+
+	return likely(any) ? any->all : ~0ull;
+}

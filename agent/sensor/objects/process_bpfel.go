@@ -26,6 +26,7 @@ const (
 	ProcessMapCounters            = "counters"
 	ProcessMapHashKey             = "hash_key"
 	ProcessMapHashedTexts         = "hashed_texts"
+	ProcessMapInterestAny         = "interest_any"
 	ProcessMapInterestByContainer = "interest_by_container"
 	ProcessMapInterestDefault     = "interest_default"
 	ProcessMapKnownNames          = "known_names"
@@ -109,6 +110,7 @@ type ProcessMapSpecs struct {
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
 	HashKey             *ebpf.MapSpec `ebpf:"hash_key"`
 	HashedTexts         *ebpf.MapSpec `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.MapSpec `ebpf:"interest_any"`
 	InterestByContainer *ebpf.MapSpec `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.MapSpec `ebpf:"interest_default"`
 	KnownNames          *ebpf.MapSpec `ebpf:"known_names"`
@@ -164,6 +166,7 @@ type ProcessMaps struct {
 	Counters            *ebpf.Map `ebpf:"counters"`
 	HashKey             *ebpf.Map `ebpf:"hash_key"`
 	HashedTexts         *ebpf.Map `ebpf:"hashed_texts"`
+	InterestAny         *ebpf.Map `ebpf:"interest_any"`
 	InterestByContainer *ebpf.Map `ebpf:"interest_by_container"`
 	InterestDefault     *ebpf.Map `ebpf:"interest_default"`
 	KnownNames          *ebpf.Map `ebpf:"known_names"`
@@ -193,6 +196,7 @@ func (m *ProcessMaps) Close() error {
 		m.Counters,
 		m.HashKey,
 		m.HashedTexts,
+		m.InterestAny,
 		m.InterestByContainer,
 		m.InterestDefault,
 		m.KnownNames,
