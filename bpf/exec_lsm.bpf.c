@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // Execs, at the kernel's own security decision: what the policy of the container does not list is refused before the
-// process is changed. Asked of a script, then of its interpreter. What is let pass is counted and reported when it has
-// been done (process.bpf.c), and judged again there, with its arguments.
+// process is changed. Asked of a script, then of its interpreter. What is let pass is reported when it has been done
+// (process.bpf.c), which takes over what was found here (checked.h), and judges the arguments.
 
-#include "execverdict.h"
+#include "checked.h"
 #include "introduce.h"
 
 // Reports an exec that is refused.
@@ -45,12 +45,17 @@ __inline bool is_script(struct linux_binprm *bprm)
 	return first[0] == '#' && first[1] == '!';
 }
 
-// Judges ahead of the exec. The use of what lists a script is counted here, since the script is not asked about again.
-__inline void judge_early(struct exec_case *c, struct linux_binprm *bprm)
+// Judges ahead of the exec, and hands on what was found of the file that the process is to run, which is no script. Where
+// nothing can be handed on, the use of what lists the file is counted when it is judged again; that of a script is counted
+// here, since nobody asks about it again.
+__inline void judge_early(struct scratch *s, struct hf_process *process, __u64 origin, struct exec_case *c,
+			  struct linux_binprm *bprm, bool forced)
 {
-	bool script = is_script(bprm);
+	bool script = is_script(bprm), gives = forced && process;
 
-	exec_judge(c, script, script);
+	exec_judge(c, script, script || gives);
+	if (gives && !script && c->verdict != VERDICT_BLOCK)
+		checked_give(s, process, origin, c, LOAD1(bprm, file));
 }
 
 SEC("lsm/bprm_check_security")
@@ -62,10 +67,13 @@ int on_exec_check(__u64 *ctx)
 	struct scratch *s;
 	struct root root;
 	__u64 origin;
+	bool forced;
 
 	if (!judges())
 		return 0;
 	process = process_now();
+	forced = in_force();
+	checked_forget(process, forced);
 	if (!exec_enforced(process, &c.policy, &c.subject))
 		return 0;
 	s = scratch_claim();
@@ -80,7 +88,7 @@ int on_exec_check(__u64 *ctx)
 	c.reason = HF_REASON_EXECUTABLE;
 	s->size = sizeof(struct hf_file_op);
 	if (exec_object(s, origin, root.device, LOAD1(bprm, file), &c))
-		judge_early(&c, bprm);
+		judge_early(s, process, origin, &c, bprm, forced);
 	if (c.verdict != VERDICT_BLOCK) {
 		scratch_release(s);
 		return 0;

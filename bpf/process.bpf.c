@@ -4,6 +4,7 @@
 // lineage, and report to the agent what no policy lists (docs/decisions/0008). A process that lived quietly is introduced
 // when something is told of it (introduce.h).
 
+#include "checked.h"
 #include "exec.h"
 
 SEC("tp_btf/sched_process_fork")
@@ -53,28 +54,33 @@ int on_fork(__u64 *ctx)
 	return 0;
 }
 
-// Names the new executable, for what it will do, and judges it when something holds for the container. False: there is
-// nothing to judge.
+// Names the new executable, for what it will do, and judges it when something holds for the container, unless both were
+// done ahead of the exec. False: there is nothing to judge.
 __inline bool exec_place(struct scratch *s, struct task_struct *task, struct hf_process *process, struct exec_case *c)
 {
 	struct file *exe = LOAD2(task, mm, exe_file);
 	__u64 origin = process ? process->origin : container_of_cgroup(task_cgroup(task));
+	bool counted = false;
 	struct root root;
 
 	c->subject = process ? process->exe : HF_EXE_ANY;
-	if (!origin || !exe || !exec_concerns(task, c->subject))
+	if (!origin || !exe)
+		return false;
+	s->size = sizeof(struct hf_exec);
+	if (process && checked_take(s, process, LOAD1(task, tgid), exe, c, &counted)) {
+		exec_note(process, c, false);
+		return true;
+	}
+	if (!exec_concerns(task, c->subject))
 		return false;
 	root = root_note(origin, task);
-	s->size = sizeof(struct hf_exec);
 	if (!exec_object(s, origin, root.device, exe, c))
 		return false;
 	if (process)
 		exec_note(process, c, root.first);
 	if (!policy_of(origin, &c->policy))
 		return false;
-	exec_judge(c, false, true);
-	if (!c->verdict)
-		arguments_judge(s, c, task);
+	exec_judge(c, false, !counted);
 	return true;
 }
 
@@ -135,6 +141,8 @@ int on_exec(__u64 *ctx)
 		return 0;
 	}
 	if (exec_place(s, task, process, &c)) {
+		if (!c.verdict)
+			arguments_judge(s, &c, task);
 		exec_settle(&c);
 		if (exec_quiet(task, process, &c)) {
 			count_normal(HF_EXEC);

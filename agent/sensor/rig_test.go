@@ -248,7 +248,7 @@ func actsOf() map[string]func(say) error {
 		"files": actFiles, "watch": actWatch, "open by ring": actUringOpen, "open by polled ring": actPolledOpen, "ia32": actIA32, "mounts": actMounts,
 		"map": actMap, "nothing": func(say) error { return nil }, "stray": actStray, "memfd": actMemfd,
 		"namespaces": actNamespaces, "credentials": actCredentials, "trace": actTrace, "bpf": actBPF, "ring": actRing,
-		"verdict memfd": actRunMemory, "verdict load": actLoad, "known": actKnown,
+		"verdict memfd": actRunMemory, "verdict failed": actRunAgain, "verdict load": actLoad, "known": actKnown,
 		"module": actModule, "clone": actClone, "execveat": actExecveat,
 	}
 }

@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -173,6 +174,7 @@ func testExecVerdicts(t *testing.T, r *rig) {
 	}
 	t.Run("memory", func(t *testing.T) { testMemoryVerdict(t, r, image) })
 	t.Run("dropped script", func(t *testing.T) { testScriptVerdict(t, r, image) })
+	t.Run("failed", func(t *testing.T) { testAfterFailedExec(t, r, image) })
 	t.Run("loader", func(t *testing.T) { testLoaderVerdict(t, r, image) })
 	t.Run("generation", func(t *testing.T) { testGeneration(t, r, image) })
 	t.Run("announced", func(t *testing.T) { testAnnounced(t, r) })
@@ -207,6 +209,31 @@ func testMemoryVerdict(t *testing.T, r *rig, image string) {
 		t.Error("it ran")
 	}
 	h.says(t, h.refusedExec("/memfd:touch", wire.SignalProtect, wire.ReasonFileless))
+}
+
+// actRunAgain begins an exec that the kernel finds to be of no program, and then, in the same process, runs the shell.
+func actRunAgain(say) error {
+	if err := unix.Exec("/etc/secret", []string{"secret"}, nil); !errors.Is(err, unix.ENOEXEC) {
+		return fmt.Errorf("exec of what is no program: %w", err)
+	}
+	return unix.Exec("/bin/sh", []string{"sh", "-c", "/bin/touch " + proof}, nil)
+}
+
+// testAfterFailedExec wants a program to be known as itself, and not as the file that its process could not run before.
+func testAfterFailedExec(t *testing.T, r *rig, image string) {
+	h := newHouse(t, r, image, 207)
+	h.runs(t, "/deed", "/etc/secret", "/bin/sh")
+	listParentShell(t, h)
+	h.hold(t, enforceProcess)
+	cmd := h.command("/deed", "-test.run=^TestAct$")
+	cmd.Env = append(cmd.Env, "HOLDFAST_ACT=verdict failed")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if !h.there(t, proof) {
+		t.Error("what the shell alone may run did not run")
+	}
+	h.says(t)
 }
 
 // testScriptVerdict wants a script that is not of the image not to run, where that can be told.

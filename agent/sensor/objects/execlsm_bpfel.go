@@ -21,6 +21,7 @@ const (
 	ExecLsmMapAllow               = "allow"
 	ExecLsmMapAllowEgress         = "allow_egress"
 	ExecLsmMapAllowTree           = "allow_tree"
+	ExecLsmMapCheckedExecs        = "checked_execs"
 	ExecLsmMapContainerByCgroup   = "container_by_cgroup"
 	ExecLsmMapCounted             = "counted"
 	ExecLsmMapCounters            = "counters"
@@ -100,6 +101,7 @@ type ExecLsmMapSpecs struct {
 	Allow               *ebpf.MapSpec `ebpf:"allow"`
 	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
 	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
+	CheckedExecs        *ebpf.MapSpec `ebpf:"checked_execs"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -155,6 +157,7 @@ type ExecLsmMaps struct {
 	Allow               *ebpf.Map `ebpf:"allow"`
 	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
 	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
+	CheckedExecs        *ebpf.Map `ebpf:"checked_execs"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -184,6 +187,7 @@ func (m *ExecLsmMaps) Close() error {
 		m.Allow,
 		m.AllowEgress,
 		m.AllowTree,
+		m.CheckedExecs,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,

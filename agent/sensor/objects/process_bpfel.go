@@ -21,6 +21,7 @@ const (
 	ProcessMapAllow               = "allow"
 	ProcessMapAllowEgress         = "allow_egress"
 	ProcessMapAllowTree           = "allow_tree"
+	ProcessMapCheckedExecs        = "checked_execs"
 	ProcessMapContainerByCgroup   = "container_by_cgroup"
 	ProcessMapCounted             = "counted"
 	ProcessMapCounters            = "counters"
@@ -105,6 +106,7 @@ type ProcessMapSpecs struct {
 	Allow               *ebpf.MapSpec `ebpf:"allow"`
 	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
 	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
+	CheckedExecs        *ebpf.MapSpec `ebpf:"checked_execs"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.MapSpec `ebpf:"counted"`
 	Counters            *ebpf.MapSpec `ebpf:"counters"`
@@ -161,6 +163,7 @@ type ProcessMaps struct {
 	Allow               *ebpf.Map `ebpf:"allow"`
 	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
 	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
+	CheckedExecs        *ebpf.Map `ebpf:"checked_execs"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	Counted             *ebpf.Map `ebpf:"counted"`
 	Counters            *ebpf.Map `ebpf:"counters"`
@@ -191,6 +194,7 @@ func (m *ProcessMaps) Close() error {
 		m.Allow,
 		m.AllowEgress,
 		m.AllowTree,
+		m.CheckedExecs,
 		m.ContainerByCgroup,
 		m.Counted,
 		m.Counters,
