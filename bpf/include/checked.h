@@ -33,10 +33,13 @@ __inline __u32 checked_place(const struct scratch *s)
 	return (bpf_get_smp_processor_id() * SCRATCH_SLOTS + s->slot + 1) & 0xffff;
 }
 
+// Half of a word that is read as a whole too.
+typedef __u16 __attribute__((may_alias)) flags_half;
+
 // Sets the place of a process. Not all of the flags, since others may be noting that the agent was told of the process.
 __inline void checked_set(struct hf_process *process, __u32 place)
 {
-	((volatile __u16 *)&process->flags)[1] = (__u16)place;
+	((volatile flags_half *)&process->flags)[1] = (__u16)place;
 }
 
 // No place: what was found is lost, and was counted.
@@ -67,6 +70,16 @@ __inline void checked_give(struct scratch *s, struct hf_process *process, __u64 
 	checked_set(process, place);
 }
 
+// Whether the file is what was found: it has not been copied up since, nor lost its last name. That the kernel has skipped
+// the hook, as it does with one that it finds at work on the CPU (kernel/bpf/trampoline.c, __bpf_prog_enter_recur), so that
+// an earlier exec of the file stands there, then lets nothing pass that is not what it was.
+__inline bool checked_is(const struct hf_file *found, struct inode *inode)
+{
+	if (found->inode != LOAD1(inode, i_ino) || !LOAD1(inode, i_nlink) != !!(found->flags & HF_FILE_DELETED))
+		return false;
+	return !(found->flags & HF_FILE_OVERLAY) || found->flags & HF_FILE_UPPER || !overlay_upper(inode);
+}
+
 // Takes what was found of the file that the process now runs. False: it is to be judged; *counted says whether the use of
 // what lists it was counted, though. That it is this file is looked at once more.
 __inline bool checked_take(struct scratch *s, struct hf_process *process, __u32 tgid, struct file *file,
@@ -84,7 +97,7 @@ __inline bool checked_take(struct scratch *s, struct hf_process *process, __u32 
 	from = bpf_map_lookup_elem(&checked_execs, &slot);
 	if (!from || from->tgid != tgid || from->start != process->start || from->origin != process->origin ||
 	    from->dentry != (__u64)LOAD1(file, f_path.dentry) || from->found.subject != c->subject ||
-	    from->found.file.is.inode != LOAD2(file, f_inode, i_ino))
+	    !checked_is(&from->found.file.is, LOAD1(file, f_inode)))
 		return false;
 	*c = from->found;
 	return true;

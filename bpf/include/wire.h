@@ -472,7 +472,8 @@ struct hf_process {
 	__u64 exec_time;
 	// The executable: the first half of its path's hash; HF_EXE_RUNTIME before the first exec in the container's own mounts.
 	__u64 exe;
-	// Where the executable comes from, hf_source, as far as it is known, and hf_process_flag.
+	// Where the executable comes from, hf_source, as far as it is known, and hf_process_flag. The upper half is of the
+	// exec that the process began last (checked.h).
 	__u32 flags;
 	__u32 nsmnt;
 	__u64 caps;
