@@ -3,7 +3,6 @@
 package guard
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -63,7 +62,7 @@ func (g *Guard) States() []State {
 		}
 		states[i].Tally = tally
 	}
-	slices.SortFunc(states, func(a, b State) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
+	slices.SortFunc(states, func(a, b State) int { return a.Key.Compare(b.Key) })
 	return states
 }
 

@@ -3,7 +3,6 @@
 package learn
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -257,13 +256,8 @@ func (l *Learner) Dirty(now time.Time) []profile.Key {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, compareKeys)
+	slices.SortFunc(keys, profile.Key.Compare)
 	return keys
-}
-
-func compareKeys(a, b profile.Key) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
-		cmp.Compare(a.Container, b.Container))
 }
 
 // Profile gives the observed profile of a key as it is now, in canonical order; false when there is none. It is given to
@@ -282,7 +276,7 @@ func (l *Learner) Keys() []profile.Key {
 	for key := range l.workloads {
 		keys = append(keys, key)
 	}
-	slices.SortFunc(keys, compareKeys)
+	slices.SortFunc(keys, profile.Key.Compare)
 	return keys
 }
 

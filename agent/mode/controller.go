@@ -210,7 +210,7 @@ func (c *Controller) update(now time.Time, concerned func(profile.Key) bool) []S
 		}
 	}
 	slices.SortStableFunc(switches, func(a, b Switch) int {
-		return cmp.Or(compareKeys(a.Key, b.Key), cmp.Compare(a.Cgroup, b.Cgroup))
+		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Cgroup, b.Cgroup))
 	})
 	return switches
 }

@@ -54,7 +54,7 @@ func (c *Controller) Snapshot(now time.Time) State {
 		}
 	}
 	slices.SortFunc(s.Signals, func(a, b SignalState) int {
-		return cmp.Or(compareKeys(a.Key, b.Key), cmp.Compare(a.Signal, b.Signal))
+		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Signal, b.Signal))
 	})
 	return s
 }
@@ -112,9 +112,4 @@ func (c *Controller) prune(now time.Time) {
 			}
 		}
 	}
-}
-
-func compareKeys(a, b profile.Key) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
-		cmp.Compare(a.Container, b.Container))
 }

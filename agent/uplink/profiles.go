@@ -4,9 +4,7 @@ package uplink
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,8 +67,8 @@ type observer struct {
 	unanswered map[profile.Key]uint64
 	// answered holds a token after an answer.
 	answered chan struct{}
-	// announced is what the collector was told last.
-	announced []string
+	// announced is what the collector was told last, nil before that.
+	announced []profile.Key
 }
 
 func newObserver(u *Uplink) *observer {
@@ -121,23 +119,21 @@ func (o *observer) run(ctx context.Context) error {
 
 // announce tells the collector the keys, with what is held of each, if they have changed.
 func (o *observer) announce(ctx context.Context, keys []profile.Key) error {
-	keys = slices.Clone(keys)
+	keys = append(make([]profile.Key, 0, len(keys)), keys...)
 	if len(keys) > profile.MaxProfiles {
 		o.uplink.log.Error("more workloads than an agent has profiles for", "workloads", len(keys), "most", profile.MaxProfiles)
 		keys = keys[:profile.MaxProfiles]
 	}
-	slices.SortFunc(keys, compareKeys)
-	names := make([]string, len(keys))
+	slices.SortFunc(keys, profile.Key.Compare)
+	if o.announced != nil && slices.Equal(keys, o.announced) {
+		return nil
+	}
+	o.announced = keys
 	message := &apiv1.Announce{}
-	for i, k := range keys {
-		names[i] = fmt.Sprintf("%q", k)
+	for _, k := range keys {
 		message.Keys = append(message.Keys, keyMessage(k))
 		message.Digests = append(message.Digests, o.uplink.effective.digest(k))
 	}
-	if o.announced != nil && slices.Equal(names, o.announced) {
-		return nil
-	}
-	o.announced = names
 	return o.hand(ctx, &apiv1.AgentMessage{Message: &apiv1.AgentMessage_Announce{Announce: message}})
 }
 
@@ -242,15 +238,4 @@ func keyOf(k *apiv1.ProfileKey) profile.Key {
 
 func keyMessage(k profile.Key) *apiv1.ProfileKey {
 	return &apiv1.ProfileKey{Namespace: k.Namespace, Kind: k.Kind, Name: k.Name, Container: k.Container}
-}
-
-func compareKeys(a, b profile.Key) int {
-	for _, c := range []int{
-		strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name),
-	} {
-		if c != 0 {
-			return c
-		}
-	}
-	return strings.Compare(a.Container, b.Container)
 }

@@ -4,6 +4,7 @@ package profile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -183,6 +184,28 @@ func TestKey(t *testing.T) {
 		"a/b/c/" + strings.Repeat("x", 600)} {
 		if k, err := ParseKey(text); err == nil {
 			t.Errorf("%.40q is read as %+v", text, k)
+		}
+	}
+}
+
+// TestKeyIsCheap holds the text of a key to the one string that it is: it is made for many workloads at a time.
+func TestKeyIsCheap(t *testing.T) {
+	k := Key{"shop", "Deployment", "web", "nginx"}
+	if n := testing.AllocsPerRun(100, func() { _ = k.String() }); n > 1 {
+		t.Errorf("the text of a key takes %v allocations", n)
+	}
+}
+
+func TestCompareKeys(t *testing.T) {
+	ordered := []Key{
+		{"", "Container", "b", "x"}, {"shop", "Deployment", "web", "app"}, {"shop", "Deployment", "web", "nginx"},
+		{"shop", "Deployment", "web-2", "app"}, {"shop", "Job", "a", "a"}, {"shop-2", "Deployment", "a", "a"},
+	}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got := a.Compare(b); got != cmp.Compare(i, j) {
+				t.Errorf("%v against %v: %d", a, b, got)
+			}
 		}
 	}
 }
