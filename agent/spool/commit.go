@@ -143,6 +143,7 @@ func (s *Spool) flush() error {
 			return err
 		}
 	}
+	s.writing.spare()
 	return nil
 }
 

@@ -60,8 +60,9 @@ type Config struct {
 	// MaxRecordBytes bounds one payload; at most 16 MiB.
 	MaxRecordBytes int
 	// BufferBytes bounds the memory for records that are not durable yet. Twice
-	// this much is set aside: one buffer fills while the other is written.
-	// Memory that was never filled is never touched.
+	// this much is set aside, outside of Go's heap: one buffer fills while the
+	// other is written. Memory is taken as it is filled, and what a burst took
+	// is given back after it was written.
 	BufferBytes int
 	// SyncEvery is how long a record without a waiter may stay in memory before
 	// it is written and synced. Records that AppendSync, Wait or Sync wait for

@@ -40,13 +40,26 @@ func Open(cfg Config) (*Spool, error) {
 		lock:    lock,
 		kick:    make(chan struct{}, 1),
 		changed: make(chan struct{}),
-		pending: buffer{data: make([]byte, 0, cfg.BufferBytes)},
-		writing: buffer{data: make([]byte, 0, cfg.BufferBytes)},
 	}
-	if err := s.recover(); err != nil {
+	err = s.reserve()
+	if err == nil {
+		err = s.recover()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open spool %q: %w", cfg.Dir, err), s.release())
 	}
 	return s, nil
+}
+
+// reserve sets the memory of both buffers aside.
+func (s *Spool) reserve() error {
+	for _, b := range []*buffer{&s.pending, &s.writing} {
+		var err error
+		if b.data, err = reserve(s.cfg.BufferBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func makeDir(dir string) error {

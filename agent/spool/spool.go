@@ -130,11 +130,13 @@ func (s *Spool) Close() error {
 	return errors.Join(err, s.release())
 }
 
-// release closes every file; the lock goes last.
+// release gives up the buffers and closes every file; the lock goes last.
 func (s *Spool) release() error {
-	var err error
+	s.mu.Lock()
+	err := errors.Join(s.pending.release(), s.writing.release())
+	s.mu.Unlock()
 	if s.out != nil {
-		err = s.out.Close()
+		err = errors.Join(err, s.out.Close())
 	}
 	if s.state != nil {
 		err = errors.Join(err, s.state.file.Close())
