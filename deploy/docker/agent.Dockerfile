@@ -13,7 +13,7 @@ COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOARCH=$TARGETARCH go build -trimpath -ldflags='-s -w' -o /image/ ./agent/cmd/holdfast-agent
+    CGO_ENABLED=0 GOARCH=$TARGETARCH go build -trimpath -tags=grpcnotrace -ldflags='-s -w' -o /image/ ./agent/cmd/holdfast-agent
 RUN install -D -m 0644 -t /image/usr/share/doc/holdfast LICENSE \
  && install -D -m 0644 -t /image/usr/share/doc/holdfast/LICENSES LICENSES/BSD-2-Clause.txt LICENSES/GPL-2.0-only.txt \
  && install -d -m 0700 /image/var/lib/holdfast-agent

@@ -68,7 +68,7 @@ func checkBuild(t *testing.T, c *component, list []instruction) {
 	build := list[i].rest
 	makefile, err := os.ReadFile("Makefile")
 	must(t, err)
-	for _, flag := range []string{"CGO_ENABLED=0", "-trimpath", "-ldflags='-s -w'"} {
+	for _, flag := range []string{"CGO_ENABLED=0", "-trimpath", "-tags=grpcnotrace", "-ldflags='-s -w'"} {
 		if !strings.Contains(build, flag) || !strings.Contains(string(makefile), flag) {
 			t.Errorf("%s is not in %q, or not in the Makefile", flag, build)
 		}

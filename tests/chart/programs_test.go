@@ -20,7 +20,7 @@ func programs(t *testing.T) func(args ...string) (string, error) {
 		t.Fatal(err)
 	}
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin+string(os.PathSeparator),
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-tags=grpcnotrace", "-ldflags=-s -w", "-o", bin+string(os.PathSeparator),
 		"./agent/cmd/holdfast-agent", "./collector/cmd/holdfast-collector", "./collector/cmd/holdfast")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
