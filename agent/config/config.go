@@ -113,7 +113,7 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.Record, "record", nil, "event `CLASSES` to record of every workload, such as exec,open,connect")
 	flags.Int64Var(&c.AlertSpoolBytes, "alert-spool-bytes", 256<<20, "most `BYTES` of alerts kept on disk while the collector is away")
 	flags.Int64Var(&c.RecordSpoolBytes, "record-spool-bytes", 512<<20, "most `BYTES` of recorded events kept on disk")
-	flags.Uint32Var(&c.RingBytes, "ring-bytes", 8<<20, "`BYTES` of the kernel's ring for bulk events, a power of two; as far as it has been used it counts in the resident set")
+	flags.Uint32Var(&c.RingBytes, "ring-bytes", 8<<20, "`BYTES` of the kernel's ring for bulk events, a power of two; all of it counts in the resident set")
 	flags.Uint32Var(&c.MaxProcesses, "max-processes", 65536, "most processes known at one time")
 	flags.Uint32Var(&c.MaxCgroups, "max-cgroups", 16384, "most cgroups known at one time")
 	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 10*time.Second, "how long an event waits for the name of its container")

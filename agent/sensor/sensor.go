@@ -24,8 +24,8 @@ import (
 
 // Config sizes the sensor. The zero value of each field means its default.
 type Config struct {
-	// Sizes of the rings in bytes, powers of two and multiples of the page size. Defaults 1 MiB and 8 MiB. As far as a ring
-	// has been used, it counts in the reader's resident set.
+	// Sizes of the rings in bytes, powers of two and multiples of the page size. Defaults 1 MiB and 8 MiB. The kernel maps a
+	// ring at once: all of it counts in the reader's resident set.
 	UrgentRing uint32
 	BulkRing   uint32
 	// How many processes and cgroups the kernel side can know. Defaults 65536 and 16384.
