@@ -40,6 +40,7 @@ func TestHoldfast(t *testing.T) {
 		{"Outage", testOutage},
 		{"Capabilities", testCapabilities},
 		{"Rollout", testRollout},
+		{"Scale", testScale},
 		{"Uninstall", testUninstall},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, h) }) && step.name == "Agent" {
@@ -186,6 +187,7 @@ func testUninstall(t *testing.T, h *holdfast) {
 		}
 		return err
 	})
+	h.awaitClean(t)
 	for _, dir := range []string{"/sys/fs/bpf", "/var/lib", "/run", "/var/run"} {
 		out, err := h.Node.Command(t.Context(), "find", dir, "-name", "*holdfast*").CombinedOutput()
 		if err != nil {

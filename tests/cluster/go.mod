@@ -5,6 +5,7 @@ module github.com/holdfast-project/holdfast/tests/cluster
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/holdfast-project/holdfast v0.0.0
 	golang.org/x/sync v0.24.0
 	google.golang.org/grpc v1.85.0

@@ -49,6 +49,8 @@ type holdfast struct {
 	ask rig.Asker
 
 	root, bin, ca, token string
+	// before is what was on the node before the chart was installed.
+	before leftovers
 }
 
 // install brings up a cluster, builds the images, installs the chart, and
@@ -82,6 +84,9 @@ func install(t *testing.T) *holdfast {
 		t.Fatal(err)
 	}
 	h.makeVolume(t)
+	if h.before, err = h.present(); err != nil {
+		t.Fatal(err)
+	}
 	begin := time.Now()
 	h.helm(t, "install", "--create-namespace")
 	t.Logf("the chart is installed, all of it ready, after %s", time.Since(begin).Round(10*time.Millisecond))
