@@ -27,6 +27,8 @@ const (
 	scaleServices  = 5000
 	scaleEndpoints = 3
 	maxResident    = 100 << 20
+	// atRest is long beside the times after which the agent asks again.
+	atRest = 3 * time.Minute
 )
 
 // metricsAddress is where the chart has the agent tell its metrics.
@@ -92,7 +94,7 @@ func testScale(t *testing.T, h *holdfast) {
 	}
 	rest := time.Now()
 	select {
-	case <-time.After(time.Minute):
+	case <-time.After(atRest):
 	case <-t.Context().Done():
 		t.Fatal(t.Context().Err())
 	}
