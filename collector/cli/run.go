@@ -145,7 +145,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(usageError)
 	a.flags.register(root)
 	root.AddCommand(
-		newAlerts(a), newEvents(a), newNodes(a), newWorkloads(a), newRecord(a), newMode(a), newProfile(a), newExplain(a), newAllow(a), newVersion(a),
+		newAlerts(a), newEvents(a), newNodes(a), newWorkloads(a), newRecord(a), newMode(a), newProfile(a), newExplain(a), newAllow(a), newDemo(a), newVersion(a),
 	)
 	return strictArguments(root)
 }

@@ -23,6 +23,8 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The first Ctrl-C asks for an orderly end, the second has the usual effect.
+	defer context.AfterFunc(ctx, stop)()
 	env := cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Interactive: isatty.IsTerminal(os.Stdin.Fd()),
