@@ -14,10 +14,15 @@ import (
 // plainHeader opens a file of deploy/manifests.
 const plainHeader = "# SPDX-License-Identifier: Apache-2.0\n#\n# Made by make manifests from deploy/helm/holdfast: change that.\n"
 
-// Manifests are the files of deploy/manifests by name: what the chart makes of its defaults, with a namespace, and what cleans
-// the nodes up afterwards.
+// Manifests are the files of deploy/manifests by name: what the chart makes of its defaults, with a namespace, the definitions
+// of its own kinds, which are a file of their own so that to delete the rest deletes no object of them, and what cleans the nodes up
+// afterwards.
 func Manifests(c *Chart) (map[string]string, error) {
 	r, err := c.Render(map[string]any{"namespace": map[string]any{"create": true}})
+	if err != nil {
+		return nil, fmt.Errorf("make the plain manifests: %w", err)
+	}
+	definitions, err := c.CRDs()
 	if err != nil {
 		return nil, fmt.Errorf("make the plain manifests: %w", err)
 	}
@@ -30,6 +35,7 @@ func Manifests(c *Chart) (map[string]string, error) {
 		}
 	}
 	return map[string]string{
+		"crds.yaml":     plainHeader + Join(definitions),
 		"holdfast.yaml": plainHeader + Join(r.Objects),
 		"clean-up.yaml": plainHeader + Join(cleaning),
 	}, nil

@@ -45,6 +45,7 @@ var (
 func TestPrograms(t *testing.T) {
 	help := programs(t)
 	t.Run("documentation", func(t *testing.T) { testCommandsExist(t, help) })
+	t.Run("settings", func(t *testing.T) { testEverySettingIsAValue(t, help) })
 	t.Run("pods", func(t *testing.T) { testPodsRunWhatExists(t, help) })
 }
 
@@ -132,4 +133,70 @@ func testPodsRunWhatExists(t *testing.T, help func(...string) (string, error)) {
 			}
 		}
 	})
+}
+
+// settingLine is a setting in a program's help.
+var settingLine = regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z0-9-]*)`)
+
+// noValue are the settings that no value of the chart reaches, and why.
+var noValue = map[string]map[string]string{
+	"agent": {
+		"config":      "every setting is an argument of the pod",
+		"help":        "is none",
+		"kubeconfig":  "a pod has its ServiceAccount",
+		"policy-file": "profiles and modes come from the collector, from annotations and from objects",
+	},
+	"collector": {
+		"config":     "every setting is an argument of the pod",
+		"help":       "is none",
+		"http-cert":  "clients are given the authority's certificate (ca show); what ends TLS for others stands before the Service",
+		"http-key":   "goes with http-cert",
+		"kubeconfig": "a pod has its ServiceAccount",
+	},
+}
+
+// testEverySettingIsAValue takes every setting that the programs have: some value of the chart has to give it, or it stands in
+// noValue.
+func testEverySettingIsAValue(t *testing.T, help func(...string) (string, error)) {
+	given := map[string]bool{}
+	eachSet(t, func(t *testing.T, r *Rendered) {
+		for _, w := range workloads(t, r) {
+			for _, c := range w.containers() {
+				for _, arg := range c.Args {
+					given[filepath.Base(c.Command[0])+" "+flagName.FindString(arg)] = true
+				}
+			}
+		}
+	})
+	s := valuesSchema(t)
+	for component, command := range map[string]string{"agent": "run", "collector": "serve"} {
+		program := "holdfast-" + component
+		text, err := help(program, command)
+		if err != nil {
+			t.Fatalf("%s %s --help: %v", program, command, err)
+		}
+		free := s.Properties[component].Properties["settings"].Properties
+		all := settingLine.FindAllStringSubmatch(text, -1)
+		if len(all) < 15 {
+			t.Errorf("%s %s has %d settings", program, command, len(all))
+		}
+		seen := map[string]bool{}
+		for _, m := range all {
+			name := m[1]
+			seen[name] = true
+			_, free := free[name]
+			reached := free || given[program+" --"+name]
+			switch why, excused := noValue[component][name]; {
+			case reached && excused:
+				t.Errorf("%s: a value gives --%s, of which it is said that none does: %s", program, name, why)
+			case !reached && !excused:
+				t.Errorf("%s: no value of the chart gives --%s: put it into %s.settings of values.schema.json", program, name, component)
+			}
+		}
+		for name := range noValue[component] {
+			if !seen[name] {
+				t.Errorf("%s has no setting %s", program, name)
+			}
+		}
+	}
 }
