@@ -38,7 +38,7 @@ func (f *Filter) lookups(t *text) {
 		f.scratch[slotInner][2] = x.out[:0]
 		switch {
 		case x.jndi:
-			f.report(t, ruleJNDI, at, end)
+			f.report(t, ruleJNDI, at, max(end, at+80))
 			return
 		case x.spelled >= maxSpelled:
 			f.report(t, ruleLookupHidden, at, end)
