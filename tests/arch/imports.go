@@ -75,6 +75,11 @@ var importRules = []importRule{
 		never: []string{"database/sql/...", "modernc.org/...", "github.com/pressly/goose/..."},
 	},
 	{
+		why:   "templates call methods by name, so that the linker keeps every method of every type: megabytes on every node",
+		in:    []string{"agent/...", "rules/..."},
+		never: []string{"text/template/...", "html/template/..."},
+	},
+	{
 		why: "a pure package does no input or output",
 		in:  pure,
 		never: []string{

@@ -38,6 +38,8 @@ var samples = map[string][]sample{
 		one("collector/query/a.go", goFile("query", "database/sql"), "which database"),
 		one("agent/learn/a.go", goFile("learn", "os"), "no input or output"),
 		one("rules/engine/a.go", goFile("engine", "net"), "no input or output"),
+		one("agent/report/a.go", goFile("report", "text/template"), "templates call methods"),
+		one("collector/web/a.go", goFile("web", "html/template")),
 		one("agent/uplink/a.go", goFile("uplink", module+"collector/api/v1")),
 		one("agent/sensor/a.go", goFile("sensor", "github.com/cilium/ebpf/ringbuf")),
 		one("agent/container/cri/a.go", goFile("cri", "google.golang.org/grpc")),
