@@ -82,16 +82,15 @@ func (l *loader) find(p *loaded) error {
 	if err != nil {
 		return err
 	}
-	p.whole = whole.Copy()
-	for other := range p.whole.Programs {
-		if other != name {
-			delete(p.whole.Programs, other)
-		}
-	}
-	p.spec = p.whole.Programs[name]
-	if p.spec == nil {
+	program := whole.Programs[name]
+	if program == nil {
 		return fmt.Errorf("object %s has no such program", object)
 	}
+	// A copy of all programs for each of them would be most of what the start allocates.
+	alone := *whole
+	alone.Programs = map[string]*ebpf.ProgramSpec{name: program}
+	p.whole = alone.Copy()
+	p.spec = p.whole.Programs[name]
 	return l.retarget(p.spec)
 }
 
