@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -269,8 +268,9 @@ func (a *Agent) sense(ctx context.Context) error {
 	}
 	a.reportCapabilities()
 	a.pipeline.follows(bootNow(), a.cfg.MaxProcesses)
-	// Loading took the kernel's types into memory, which is not needed again.
-	debug.FreeOSMemory()
+	if err := trim(); err != nil {
+		a.log.Warn("memory of the start was not given back", "error", err)
+	}
 	close(a.attached)
 	a.guard.Watching()
 	return a.sensor.Run(ctx, a.pipeline)
