@@ -57,6 +57,7 @@ var counterNames = [wire.Counters]string{
 	wire.CounterPacketRead: "packet_read", wire.CounterProcessUnknown: "process_unknown",
 	wire.CounterSocketUnknown: "socket_unknown", wire.CounterArgvHashPartial: "argv_hash_partial",
 	wire.CounterAdmitFull: "admit_full", wire.CounterQuestionLost: "question_lost",
+	wire.CounterRingContentFull: "ring_content_full", wire.CounterContentRead: "content_read",
 }
 
 // CounterName gives the cause that a counter of the kernel side counts.

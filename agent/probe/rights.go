@@ -143,7 +143,7 @@ func Needs(program ebpf.ProgramType) []Right {
 	switch program {
 	case ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr, ebpf.SockOps:
 		return []Right{BPF, NetAdmin}
-	case ebpf.LSM, ebpf.Tracing, ebpf.RawTracepoint:
+	case ebpf.LSM, ebpf.Tracing, ebpf.RawTracepoint, ebpf.Kprobe:
 		return []Right{BPF, Perfmon}
 	default:
 		return []Right{BPF}

@@ -295,13 +295,21 @@ func (l *loader) close() error {
 // explain keeps the last words of a verifier's log: they name the reason, the rest is for developers. Of a refusal it says
 // which right is missing.
 func (l *loader) explain(spec *ebpf.ProgramSpec, err error) error {
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
-		last := verifier.Log[max(0, len(verifier.Log)-2):]
-		return fmt.Errorf("%w: %s", verifier.Cause, strings.Join(last, "; "))
+	if words := lastWords(err); words != nil {
+		return words
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("load: %w", l.kernel.Explain(err, probe.Needs(spec.Type)...))
 	}
 	return err
+}
+
+// lastWords are those of a verifier's log; nil where there is none.
+func lastWords(err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
+		last := verifier.Log[max(0, len(verifier.Log)-2):]
+		return fmt.Errorf("%w: %s", verifier.Cause, strings.Join(last, "; "))
+	}
+	return nil
 }

@@ -56,6 +56,8 @@ func TestNetworkDeed(t *testing.T) {
 		"lend":          deedLend,
 		"borrow":        deedBorrow,
 
+		"content": deedContent, "content large": deedContentLarge, "content tls": deedContentTLS, "content icmp": deedContentICMP, "content client": deedContentClient,
+
 		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
 		"listen multipath": deedListenMultipath,
 		"socket":           deedSocket, "pass one": deedPassOne, "take one": deedTakeOne, "names": deedNames, "forged": deedForged,

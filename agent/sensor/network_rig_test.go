@@ -223,6 +223,11 @@ type doing struct {
 }
 
 func (c *testContainer) begin(name string, files ...*os.File) *doing {
+	return c.beginIn(0, name, files...)
+}
+
+// beginIn is begin with further namespaces, CLONE_NEW*.
+func (c *testContainer) beginIn(spaces uintptr, name string, files ...*os.File) *doing {
 	t := c.rig.t
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -236,7 +241,7 @@ func (c *testContainer) begin(name string, files ...*os.File) *doing {
 	d.cmd.Stderr = d.err
 	d.cmd.Stdout = d.err
 	d.cmd.SysProcAttr = &unix.SysProcAttr{
-		UseCgroupFD: true, CgroupFD: int(c.dir.Fd()), Cloneflags: unix.CLONE_NEWNET,
+		UseCgroupFD: true, CgroupFD: int(c.dir.Fd()), Cloneflags: unix.CLONE_NEWNET | spaces,
 	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -194,6 +194,7 @@ func (s *Sensor) Start(seed func() error) error {
 			s.cfg.Logger.Warn("signal is off", "signal", sig.name, "reason", err)
 		}
 	}
+	s.capabilities = append(s.capabilities, s.loader.kernel.Content()...)
 	// Where it cannot be had, the capability of flows says so.
 	if s.loader.load(ownerIterator).err == nil {
 		if err := s.iterate(ownerIterator, ""); err != nil {

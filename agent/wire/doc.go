@@ -9,4 +9,4 @@ package wire
 
 // Version is WIRE_VERSION of the header that these types were generated from. Every object carries the one it was
 // compiled with, and the loader refuses another.
-const Version = 3
+const Version = 4

@@ -137,6 +137,74 @@ type ContainerName struct {
 
 const _ = -uint(unsafe.Sizeof(ContainerName{}) ^ 64)
 
+// Content is hf_content of bpf/include/wire*.h, where it is documented.
+type Content struct {
+	_            structs.HostLayout
+	Head         Head
+	Cookie       uint64
+	Tls          uint64
+	Local        [16]uint8
+	Remote       [16]uint8
+	LocalPort    uint16
+	RemotePort   uint16
+	Family       uint16
+	Protocol     uint16
+	Sequence     uint32
+	Total        uint32
+	At           uint32
+	Skipped      uint32
+	Length       uint16
+	ContentFlags uint16
+	Via          uint8
+	Pad          [3]uint8
+}
+
+const _ = -uint(unsafe.Sizeof(Content{}) ^ 144)
+
+// ContentAsked is hf_content_asked of bpf/include/wire*.h, where it is documented.
+type ContentAsked struct {
+	_     structs.HostLayout
+	Rate  uint64
+	Burst uint64
+}
+
+const _ = -uint(unsafe.Sizeof(ContentAsked{}) ^ 16)
+
+// ContentExec is hf_content_exec of bpf/include/wire*.h, where it is documented.
+type ContentExec struct {
+	_    structs.HostLayout
+	Head Head
+}
+
+const _ = -uint(unsafe.Sizeof(ContentExec{}) ^ 64)
+
+// ContentFlag is hf_content_flag of bpf/include/wire*.h, where it is documented.
+type ContentFlag uint32
+
+const (
+	ContentOut     ContentFlag = 1
+	ContentInbound ContentFlag = 2
+	ContentGuessed ContentFlag = 4
+	ContentTls     ContentFlag = 8
+	ContentSeen    ContentFlag = 16
+	ContentLast    ContentFlag = 32
+)
+
+// ContentSpent is hf_content_spent of bpf/include/wire*.h, where it is documented.
+type ContentSpent struct {
+	_              structs.HostLayout
+	Tokens         uint64
+	Last           uint64
+	Bytes          uint64
+	Records        uint64
+	SkippedBytes   uint64
+	SkippedPackets uint64
+	LostBytes      uint64
+	OpaqueBytes    uint64
+}
+
+const _ = -uint(unsafe.Sizeof(ContentSpent{}) ^ 64)
+
 // Counter is hf_counter of bpf/include/wire*.h, where it is documented.
 type Counter uint32
 
@@ -158,6 +226,8 @@ const (
 	CounterArgvHashPartial Counter = 14
 	CounterAdmitFull       Counter = 15
 	CounterQuestionLost    Counter = 16
+	CounterRingContentFull Counter = 17
+	CounterContentRead     Counter = 18
 	Counters               Counter = 32
 )
 
@@ -538,6 +608,8 @@ const (
 	SignalFile    Signal = 2
 	SignalEgress  Signal = 3
 	SignalProtect Signal = 4
+	SignalDlp     Signal = 5
+	SignalWaf     Signal = 6
 	Signals       Signal = 8
 )
 
@@ -673,7 +745,20 @@ const (
 	TypeCred         Type = 45
 	TypeMemfd        Type = 46
 	TypeIoUring      Type = 47
+	TypeContent      Type = 50
+	TypeContentExec  Type = 51
 	TypeLimit        Type = 64
+)
+
+// Via is hf_via of bpf/include/wire*.h, where it is documented.
+type Via uint32
+
+const (
+	ViaPacket  Via = 0
+	ViaOpenssl Via = 1
+	ViaGnutls  Via = 2
+	ViaNss     Via = 3
+	ViaGo      Via = 4
 )
 
 // Watch is hf_watch of bpf/include/wire*.h, where it is documented.

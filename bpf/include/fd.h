@@ -4,21 +4,11 @@
 
 #pragma once
 
+#include "descriptor.h"
 #include "place.h"
 
 // include/uapi/linux/fcntl.h
 #define AT_FDCWD -100
-
-// The file that a descriptor of the current task stands for now; NULL if none.
-__inline struct file *file_of(__u32 fd)
-{
-	struct fdtable *table = READ2(current_task(), files, fdt);
-	struct file *file = NULL;
-
-	if (fd < READ1(table, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file), READ1(table, fd) + fd);
-	return file;
-}
 
 // Where a path of the caller begins: the root for an absolute one, else the folder.
 __inline const struct path *path_base(__s32 dir, __u8 first)

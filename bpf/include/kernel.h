@@ -232,6 +232,7 @@ struct thread_info {
 
 // arch/x86/include/asm/ptrace.h
 struct pt_regs___x86 {
+	unsigned long r14;
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
@@ -241,6 +242,7 @@ struct pt_regs___x86 {
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
+	unsigned long ax;
 	unsigned long orig_ax;
 } __core;
 

@@ -17,7 +17,7 @@
 // The wire version for the loader to check.
 const volatile __u32 wire_version SEC(".rodata") = WIRE_VERSION;
 
-enum { RING_URGENT = 0, RING_BULK = 1 };
+enum { RING_URGENT = 0, RING_BULK = 1, RING_CONTENT = 2 };
 
 __inline void count(__u32 cause)
 {

@@ -13,7 +13,7 @@
 #include "bpf.h"
 
 // Raised with every change of this file; each object carries it and the loader refuses another.
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 
 enum hf_type {
 	HF_FORK = 1,
@@ -60,6 +60,10 @@ enum hf_type {
 	HF_MEMFD = 46,
 	HF_IO_URING = 47,
 
+	// On a ring of their own (wire_content.h).
+	HF_CONTENT = 50,
+	HF_CONTENT_EXEC = 51,
+
 	HF_LIMIT = 64,
 };
 
@@ -98,6 +102,9 @@ enum hf_signal {
 	HF_SIGNAL_EGRESS = 3,
 	// What needs no learning: drift, fileless exec, protected files, the metadata service, raw and packet sockets.
 	HF_SIGNAL_PROTECT = 4,
+	// What leaves: content and volume. What comes in: attacks on servers.
+	HF_SIGNAL_DLP = 5,
+	HF_SIGNAL_WAF = 6,
 	HF_SIGNALS = 8,
 };
 
@@ -454,6 +461,9 @@ enum hf_counter {
 	HF_C_ADMIT_FULL = 15,
 	// A question could not be remembered, so that its answer is not believed.
 	HF_C_QUESTION_LOST = 16,
+	HF_C_RING_CONTENT_FULL = 17,
+	// What a process gave to a TLS library, or got from it, could not be read: not resident, or not there.
+	HF_C_CONTENT_READ = 18,
 	HF_COUNTERS = 32,
 };
 
@@ -583,3 +593,4 @@ struct hf_watch_addr {
 };
 
 #include "wire_policy.h"
+#include "wire_content.h"

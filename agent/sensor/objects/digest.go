@@ -19,7 +19,7 @@ func Digest() string {
 // all are the objects of this machine.
 func all() [][]byte {
 	return [][]byte{
-		_CgroupBytes, _ExecLsmBytes, _FileLsmBytes, _FlowBytes, _NetworkBytes, _NetworkLsmBytes, _NetworkSendBytes, _NetworkSysBytes,
-		_PacketBytes, _ProcessBytes, _SecurityBytes, _SocketBytes, _SyscallBytes, _TaskBytes, _TextBytes,
+		_CgroupBytes, _ContentBytes, _ExecLsmBytes, _FileLsmBytes, _FlowBytes, _NetworkBytes, _NetworkLsmBytes, _NetworkSendBytes, _NetworkSysBytes,
+		_PacketBytes, _ProcessBytes, _SecurityBytes, _SocketBytes, _SyscallBytes, _TaskBytes, _TextBytes, _TlsBytes,
 	}
 }

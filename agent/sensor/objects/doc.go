@@ -20,3 +20,5 @@ package objects
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package objects Socket ../../../bpf/socket.bpf.c -- -nostdinc -I../../../bpf/include -O2 -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package objects Text ../../../bpf/text.bpf.c -- -nostdinc -I../../../bpf/include -O2 -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package objects ExecLsm ../../../bpf/exec_lsm.bpf.c -- -nostdinc -I../../../bpf/include -O2 -mcpu=v3 -Wall -Wextra -Werror
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package objects Content ../../../bpf/content.bpf.c -- -nostdinc -I../../../bpf/include -O2 -mcpu=v3 -Wall -Wextra -Werror
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -target bpfel -go-package objects Tls ../../../bpf/tls.bpf.c -- -nostdinc -I../../../bpf/include -O2 -mcpu=v3 -Wall -Wextra -Werror

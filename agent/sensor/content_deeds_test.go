@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sensor
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the deeds send.
+const (
+	contentQuestion = "POST /order HTTP/1.1\r\nHost: shop\r\nContent-Length: 24\r\n\r\ncard=4111 1111 1111 1111"
+	contentAnswer   = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nthank you"
+	contentLarge    = 700000
+)
+
+// largeText is different in each of its parts.
+func largeText(size int) []byte {
+	text := make([]byte, size)
+	for i := range text {
+		text[i] = "abcdefghijklmnopqrstuvwxyz0123456789"[(i+i/36+i/1000)%36]
+	}
+	return text
+}
+
+// deedContent asks a server of its own by TCP, in two writes, and by UDP.
+func deedContent(s say) error {
+	s["tcp"] = 0
+	err := serve(nil, func(client net.Conn) error {
+		if _, err := client.Write([]byte(contentQuestion[:30])); err != nil {
+			return err
+		}
+		if _, err := client.Write([]byte(contentQuestion[30:])); err != nil {
+			return err
+		}
+		s["tcp"] = int64(client.RemoteAddr().(*net.TCPAddr).Port)
+		return expectText(client, contentAnswer)
+	}, func(server net.Conn) error {
+		if err := expectText(server, contentQuestion); err != nil {
+			return err
+		}
+		_, err := server.Write([]byte(contentAnswer))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	client, err := net.Dial("udp", server.LocalAddr().String())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("datagram " + contentQuestion)); err != nil {
+		return err
+	}
+	_, _, err = server.ReadFrom(make([]byte, 4096))
+	return err
+}
+
+// deedContentLarge sends more at once than a packet or a record holds.
+func deedContentLarge(say) error {
+	text := largeText(contentLarge)
+	return serve(nil, func(client net.Conn) error {
+		if _, err := client.Write(text); err != nil {
+			return err
+		}
+		return expectText(client, "ok")
+	}, func(server net.Conn) error {
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(server, got); err != nil {
+			return err
+		}
+		if !bytes.Equal(got, text) {
+			return errors.New("another text came")
+		}
+		_, err := server.Write([]byte("ok"))
+		return err
+	})
+}
+
+// deedContentTLS waits until it is told that it was found, then asks by Go's TLS.
+func deedContentTLS(say) error {
+	if _, err := os.NewFile(4, "go").Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	certificate, _, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, InsecureSkipVerify: true}
+	return serve(config, func(client net.Conn) error {
+		if _, err := client.Write([]byte(contentQuestion)); err != nil {
+			return err
+		}
+		if err := expectText(client, contentAnswer); err != nil {
+			return err
+		}
+		_, err := client.Write(largeText(20000))
+		return err
+	}, func(server net.Conn) error {
+		if err := expectText(server, contentQuestion); err != nil {
+			return err
+		}
+		if _, err := server.Write([]byte(contentAnswer)); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(server, make([]byte, 20000))
+		return err
+	})
+}
+
+// serve has a client and a server talk, by TLS where there is a configuration of it.
+func serve(config *tls.Config, client, server func(net.Conn) error) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			served <- err
+			return
+		}
+		defer c.Close()
+		if config != nil {
+			c = tls.Server(c, config)
+		}
+		served <- server(c)
+	}()
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if config != nil {
+		c = tls.Client(c, config)
+	}
+	return errors.Join(client(c), <-served)
+}
+
+func expectText(c net.Conn, text string) error {
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if string(got) != text {
+		return errors.New("another text came: " + string(got))
+	}
+	return nil
+}
+
+// deedContentICMP sends an echo request by a raw socket.
+func deedContentICMP(say) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	packet := append([]byte{8, 0, 0, 0, 0, 1, 0, 1}, strings.Repeat("tunnel", 10)...)
+	return unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+}
+
+// selfSigned makes a certificate for localhost, also as PEM with its key.
+func selfSigned() (tls.Certificate, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), DNSNames: []string{"localhost"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, text, nil
+}

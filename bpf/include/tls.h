@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// What is known of TLS in processes: the calls that threads are in, and which socket an object of a library writes to. The
+// socket is learned from the call that gives it to the library, or else from the packet that goes out while a thread is in a
+// call with the object. All of it may be forgotten: then a message comes without its socket, or not at all.
+
+#pragma once
+
+#include "content.h"
+
+struct tls_key {
+	__u64 object;
+	__u64 tgid;
+};
+
+struct tls_flow {
+	__u64 cookie;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	// HF_CONTENT_INBOUND, HF_CONTENT_GUESSED, TLS_DECIDED.
+	__u16 flags;
+	// By direction: bytes so far, and those of them not taken since the last record. Index 1: out.
+	__u32 sequence[2];
+	__u32 skipped[2];
+	// The descriptor that the library was given, and one; 0 for none. A connection that was just accepted has no cookie yet.
+	__u32 given;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct tls_key);
+	__type(value, struct tls_flow);
+} tls_flows SEC(".maps");
+
+// Who began is known.
+#define TLS_DECIDED 0x8000
+#define TLS_SIDES (HF_CONTENT_INBOUND | HF_CONTENT_GUESSED | TLS_DECIDED)
+
+// A socket on which TLS was seen, or that a library was given: the object that has it, as far as it is known, and who began.
+struct tls_socket {
+	struct tls_key key;
+	__u64 flags;
+};
+
+// By cookie.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct tls_socket);
+} tls_sockets SEC(".maps");
+
+// Who is in a call: the thread's ids and 0, or IN_HANDSHAKE; or a process and a goroutine.
+#define IN_HANDSHAKE 1
+
+struct tls_caller {
+	__u64 ids;
+	__u64 routine;
+};
+
+struct tls_call {
+	__u64 object;
+	__u64 buffer;
+	// Bytes that were given, or asked for.
+	__u64 size;
+	// Where the number of bytes is told; 0 where it is the result.
+	__u64 result;
+	__u32 via;
+	__u32 out;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct tls_caller);
+	__type(value, struct tls_call);
+} tls_calls SEC(".maps");
