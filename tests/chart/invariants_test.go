@@ -265,12 +265,12 @@ func TestObjectsBelong(t *testing.T) {
 // the set of values that asks for them.
 var allowed = map[string][]string{
 	"ClusterRole/holdfast-agent": {
-		"get,list,watch pods,namespaces,services", "get,list,watch discovery.k8s.io/endpointslices",
+		"get,list,watch pods", "list,watch namespaces,services", "list,watch discovery.k8s.io/endpointslices",
 		"get apps/replicasets,deployments,statefulsets,daemonsets", "get batch/jobs,cronjobs", "get replicationcontrollers", "get argoproj.io/rollouts",
 	},
 	"ClusterRole/holdfast-collector": {
 		"create authentication.k8s.io/tokenreviews",
-		"get,list,watch holdfast.dev/holdfastprofiles,holdfastpolicies",
+		"list,watch holdfast.dev/holdfastprofiles,holdfastpolicies",
 		"patch holdfast.dev/holdfastprofiles/status,holdfastpolicies/status",
 		"create,patch events.k8s.io/events",
 	},

@@ -150,9 +150,10 @@ func (b *bench) run() {
 // grant gives the agent the rights of the chart, and one custom kind of two.
 func (b *bench) grant() {
 	b.Helper()
-	get, watch := []string{"get"}, []string{"get", "list", "watch"}
+	get, watch := []string{"get"}, []string{"list", "watch"}
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "agent"}, Rules: []rbacv1.PolicyRule{
-		{Verbs: watch, APIGroups: []string{""}, Resources: []string{"pods", "namespaces", "services"}},
+		{Verbs: append(get, watch...), APIGroups: []string{""}, Resources: []string{"pods"}},
+		{Verbs: watch, APIGroups: []string{""}, Resources: []string{"namespaces", "services"}},
 		{Verbs: watch, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}},
 		{Verbs: get, APIGroups: []string{"apps"}, Resources: []string{"replicasets", "deployments", "statefulsets", "daemonsets"}},
 		{Verbs: get, APIGroups: []string{"batch"}, Resources: []string{"jobs", "cronjobs"}},
