@@ -10,6 +10,10 @@ const (
 	around = 16
 )
 
+// Evidence is a text as hits show it: printable ASCII of at most 120 bytes, without secrets and long numbers. It is for
+// stages behind the filter, so that they show nothing else.
+func Evidence(b []byte) string { return escape(b, 0, len(b), maxEvidence) }
+
 // secrets are the words whose value evidence does not show.
 func secrets() [8][]byte {
 	return [8][]byte{

@@ -39,7 +39,9 @@ type Pair struct{ Name, Value []byte }
 // Request is one request as it came, nothing decoded. The filter keeps none of it.
 type Request struct {
 	Method, Target, Host []byte
-	Headers              []Pair
+	// Version is the protocol's, as HTTP/1.1 has it; the filter does not need it.
+	Version []byte
+	Headers []Pair
 	// ContentType is the body's, and empty if the request has none.
 	ContentType []byte
 	// Body is the body without its transfer coding and content coding, or the beginning of it.
