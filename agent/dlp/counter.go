@@ -2,7 +2,11 @@
 
 package dlp
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/agent/inspect"
+)
 
 // Threshold is how much of what a detector finds makes a finding.
 type Threshold struct {
@@ -74,11 +78,11 @@ type Sighting struct {
 	Detector   int
 	Hash       uint64
 	Confidence uint8
-	// Mask appends what may be shown of the value; it is called for the first few values of a finding alone.
-	Mask      func(dst []byte) []byte
+	// Masked is what may be shown of the value. It, Path and Layers are read during the call only.
+	Masked    []byte
 	App, Part string
-	Layers    []string
-	Path      string
+	Layers    []inspect.Layer
+	Path      []byte
 	Join      uint64
 }
 
@@ -243,8 +247,8 @@ func (w *window) add(s *Sighting, span int64, values int) {
 	if len(w.values) < values {
 		w.values = append(w.values, seen{s.Hash, s.Time})
 	}
-	if len(w.masked) < maxExamples && s.Mask != nil {
-		w.masked = append(w.masked, string(s.Mask(nil)))
+	if len(w.masked) < maxExamples && len(s.Masked) > 0 {
+		w.masked = append(w.masked, string(s.Masked))
 		w.hashes = append(w.hashes, s.Hash)
 	}
 }
@@ -261,13 +265,21 @@ func (w *window) finding(s *Sighting, d *Detector, distinct int, quiet int64) Fi
 	f := Finding{
 		Reason: Content, Severity: d.Severity, Time: s.Time, Tag: s.Tag, Process: s.Process, Executable: s.Executable,
 		Workload: s.Workload, Peer: s.Peer, Inbound: s.Inbound, Detector: d.ID, Class: d.Class, App: s.App, Part: s.Part,
-		Layers: append([]string(nil), s.Layers...), Path: clean(s.Path), Count: w.since, Distinct: distinct, Repeats: w.folded,
+		Layers: layers(s.Layers), Path: clean(string(s.Path)), Count: w.since, Distinct: distinct, Repeats: w.folded,
 		Confidence: w.sure, Masked: w.masked, Hashes: w.hashes, Join: s.Join,
 	}
 	w.quietEnd = s.Time + quiet
 	w.folded, w.since, w.sure = 0, 0, 0
 	w.masked, w.hashes = nil, nil
 	return f
+}
+
+func layers(all []inspect.Layer) []string {
+	var names []string
+	for _, l := range all {
+		names = append(names, l.String())
+	}
+	return names
 }
 
 // clean is a request's path without its query, at most 256 bytes.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/rules/waf"
 )
 
@@ -168,8 +169,8 @@ func (w *world) values(a []string) []dlp.Finding {
 		w.serial++
 		s := dlp.Sighting{
 			Time: int64(w.now), Process: p, Executable: w.exe[p.PID], Workload: "shop/web", Peer: peer(a[3], a[4:]), Inbound: has(a[4:], "inbound"),
-			Hash: w.serial, Confidence: 80, App: "http1", Part: "body", Path: "/pay?card=4111", Layers: []string{"gzip"},
-			Mask: func(dst []byte) []byte { return fmt.Appendf(dst, "411111******%04d", i) },
+			Hash: w.serial, Confidence: 80, App: "http1", Part: "body", Path: []byte("/pay?card=4111"), Layers: []inspect.Layer{inspect.LayerGzip},
+			Masked: fmt.Appendf(nil, "411111******%04d", i),
 		}
 		for n, d := range w.detectors {
 			if d == a[0] {

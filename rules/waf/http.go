@@ -36,6 +36,21 @@ func lineBreak(b []byte) int {
 	return 0
 }
 
+// Frames reports whether a header is one of those that Framing looks at, however it is written.
+func Frames(name []byte) bool {
+	name = bytes.TrimRight(name, " \t\v\x00")
+	return equalFold(name, "content-length") || equalFold(name, "transfer-encoding") || equalFold(name, "content_length") ||
+		equalFold(name, "transfer_encoding")
+}
+
+// Framing appends the hits of a request's headers about where its body ends, for callers that take requests apart
+// themselves.
+func (f *Filter) Framing(dst []Hit, headers []Pair) []Hit {
+	f.begin(dst)
+	f.framing(headers)
+	return f.end()
+}
+
 // framing reports headers by which two servers would see the body end in different places.
 func (f *Filter) framing(headers []Pair) {
 	var length, coding []byte
