@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/andybalholm/brotli"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -194,7 +195,7 @@ func TestStreamFlood(t *testing.T) {
 		send(in, testKey, Out, 80, []byte(c.take()))
 	}
 	st := in.Stats()
-	if st.Streams != 10_000-http2Streams || st.Messages != 10_000 || st.Memory > 2*http2Streams*(messageCost+http2StreamCost) {
+	if st.Streams != 10_000-http2Streams || st.Messages != 10_000 || st.Memory > 2*http2Streams*(messageCost+http2StreamCost)+flowCost {
 		t.Errorf("%d streams counted, %d messages, %d bytes charged", st.Streams, st.Messages, st.Memory)
 	}
 	in.Closed(testKey)
@@ -348,5 +349,52 @@ func TestAllocations(t *testing.T) {
 	}
 	if st := in.Stats(); st.Messages < 400 || st.Malformed != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestWindows opens many brotli and zstd bodies that ask for large windows: they are charged, and the heap stays within
+// what is charged and what may be kept.
+func TestWindows(t *testing.T) {
+	text := string(mustRead(t, zeros(64<<10))) + card
+	for name, data := range map[string]string{"br": brotlied(t, text), "zstd": zstded(t, text)} {
+		t.Run(name, func(t *testing.T) {
+			var sink counter
+			in := newInspector(t, Config{}, &sink)
+			before := heap()
+			for i := range 300 {
+				send(in, Key{Cookie: uint64(i)}, Out, 80, []byte("POST / HTTP/1.1\r\nContent-Encoding: "+name+"\r\nContent-Length: 100000\r\n\r\n"+data[:len(data)-3]))
+				if in.memory > in.cfg.MemoryBytes {
+					t.Fatalf("%d bytes charged", in.memory)
+				}
+			}
+			st := in.Stats()
+			if name == "br" && st.Decoders < 20 {
+				t.Errorf("%d decoders, though the first parts are small", st.Decoders)
+			}
+			if held := heap() - before; held > int64(in.cfg.MemoryBytes)*3/2 {
+				t.Errorf("%d KiB are held, %d charged for %d decoders", held>>10, st.Memory>>10, st.Decoders)
+			} else {
+				t.Logf("%d KiB are held, %d charged for %d decoders", held>>10, st.Memory>>10, st.Decoders)
+			}
+			for i := range 300 {
+				in.Closed(Key{Cookie: uint64(i)})
+			}
+			if st := in.Stats(); st.Memory != 0 || st.Decoders != 0 {
+				t.Errorf("%d bytes, %d decoders after the end", st.Memory, st.Decoders)
+			}
+		})
+	}
+}
+
+// TestBrotliHead compares what the head says with what the encoder was told.
+func TestBrotliHead(t *testing.T) {
+	for bits := 10; bits <= 24; bits++ {
+		text := strings.Repeat("text of some length ", 100)
+		data := compressed(t, text, func(w io.Writer) (io.WriteCloser, error) {
+			return brotli.NewWriterOptions(w, brotli.WriterOptions{Quality: 5, LGWin: bits}), nil
+		})
+		if window, first := brotliHead([]byte(data)); window != 1<<bits || first != len(text) {
+			t.Errorf("%d bits: window %d, first part %d of %d", bits, window, first, len(text))
+		}
 	}
 }

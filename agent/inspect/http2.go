@@ -23,7 +23,8 @@ type http2Half struct {
 	frame   frame
 	dec     *hpack.Decoder
 	// fields is the header block being read, of the stream block; size is its bytes decoded, raw as they came,
-	// charge what they are charged for, table what the dynamic table is.
+	// charge what the largest block so far is charged for, since the decoder keeps its buffer; table what the dynamic
+	// table is charged for.
 	fields        []hpack.HeaderField
 	block         uint32
 	open, end     bool
@@ -75,7 +76,7 @@ const (
 	http2TableMax       = 64 << 10
 	http2Table          = 4 << 10
 	http2Cost           = int(unsafe.Sizeof(http2{})) + 2*int(unsafe.Sizeof(hpack.Decoder{})) + 2*http2Table
-	http2StreamCost     = int(unsafe.Sizeof(http2Stream{})) + 64
+	http2StreamCost     = int(unsafe.Sizeof(http2Stream{})) + int(unsafe.Sizeof(grpcFrames{})) + 64
 	http2FieldCost      = int(unsafe.Sizeof(hpack.HeaderField{}))
 	http2FieldsKept     = 64
 	http2StringOverhead = 32

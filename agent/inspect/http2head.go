@@ -30,7 +30,9 @@ func (p *http2) fragment(d Dir, b []byte) {
 		in.stats.HeaderBytesCut += uint64(len(b))
 		return
 	}
-	if more := min(h.raw, 2*in.cfg.HeaderBytes) - h.charge; more > 0 {
+	// Each byte may be a field, and its share of a string that is kept until it is whole.
+	most := min(2*h.raw, 4*in.cfg.HeaderBytes) + 2*min(h.raw, http2Fields)*http2FieldCost
+	if more := most - h.charge; more > 0 {
 		if !in.reserve(more, p.f) {
 			p.broken(d)
 			return
@@ -85,8 +87,6 @@ func (p *http2) closeBlock(d Dir) {
 	}
 	clear(h.fields)
 	h.fields = h.fields[:0]
-	p.f.in.release(h.charge)
-	h.charge = 0
 	if h.end {
 		p.streamEnd(d, h.block, true)
 	}

@@ -55,12 +55,14 @@ type inflater struct {
 	// cut says that the end is missing, so that it is no error that it is.
 	cut bool
 	// dead inflaters take nothing any more.
-	dead     bool
-	took     int
-	gave     int
-	buffered *bufio.Reader
-	dec      decoder
-	buf      [inflateRead]byte
+	dead bool
+	took int
+	// wide is brotli's window, first the length of the first part of its data, which may do with less.
+	wide, first int
+	gave        int
+	buffered    *bufio.Reader
+	dec         decoder
+	buf         [inflateRead]byte
 }
 
 // decoder is a library's reader.
@@ -81,9 +83,7 @@ const decodersKept = 4
 
 // newInflater makes a decompressor in front of a consumer, or nil when there is no memory for it.
 func (in *Inspector) newInflater(m *message, l Layer, out consumer) *inflater {
-	if !in.reserve(inflaterCost, m.f) {
-		in.stats.DecoderMemory++
-		m.opaque(ReasonMemory)
+	if !in.reserveDecoder(inflaterCost, m) {
 		return nil
 	}
 	var x *inflater
@@ -98,6 +98,18 @@ func (in *Inspector) newInflater(m *message, l Layer, out consumer) *inflater {
 	x.raw, x.headN, x.ended, x.cut, x.dead, x.took, x.gave, x.dec.window = false, 0, false, false, false, 0, 0, 0
 	in.stats.Decoders++
 	return x
+}
+
+// reserveDecoder is reserve for decompressors, which together have half of the memory at most: they are no reason to
+// forget thousands of flows.
+func (in *Inspector) reserveDecoder(n int, m *message) bool {
+	if in.decoding+n > in.cfg.MemoryBytes/2 || !in.reserve(n, m.f) {
+		in.stats.DecoderMemory++
+		m.opaque(ReasonMemory)
+		return false
+	}
+	in.decoding += n
+	return true
 }
 
 // write implements consumer.
@@ -123,14 +135,13 @@ func (x *inflater) begin() {
 		x.give(errWindow)
 		return
 	}
-	if !x.in.reserve(x.dec.window, x.m.f) {
+	need := x.dec.window + x.tables()
+	if !x.in.reserveDecoder(need, x.m) {
 		x.dec.window = 0
-		x.in.stats.DecoderMemory++
-		x.m.opaque(ReasonMemory)
 		x.dead = true
 		return
 	}
-	x.charge += x.dec.window
+	x.charge += need
 	x.buffered.Reset(x)
 	x.next, x.stop = iter.Pull(x.run)
 	if x.headN > 0 {
@@ -138,22 +149,19 @@ func (x *inflater) begin() {
 	}
 }
 
-// window is how large a window the data asks for. Brotli says it in the first bits (RFC 7932, 9.1), zstd in its header.
+// window is how large a window the data asks for, by its head.
 func (x *inflater) window() int {
 	switch x.layer {
 	case LayerBrotli:
-		b := x.head[0]
-		switch {
-		case b&1 == 0:
-			return 1 << 16
-		case b>>1&7 != 0:
-			return 1 << (17 + int(b>>1&7))
-		case b>>4&7 == 0:
-			return 1 << 17
-		case b>>4&7 == 1:
-			return windowMax + 1 // the large window extension
+		x.wide, x.first = brotliHead(x.head[:x.headN])
+		n := 1 << 10
+		for n < x.first && n < x.wide {
+			n <<= 1
 		}
-		return 1 << (8 + int(b>>4&7))
+		if x.wide > brotliWindowMax {
+			return windowMax + 1
+		}
+		return min(n, x.wide)
 	case LayerZstd:
 		var h zstd.Header
 		if err := h.Decode(x.head[:x.headN]); err != nil {
@@ -164,6 +172,31 @@ func (x *inflater) window() int {
 			n = h.FrameContentSize
 		}
 		return int(min(n, windowMax+1))
+	}
+	return 0
+}
+
+// widen charges for all of a brotli window once the first part of the data, for which less was enough, is over.
+func (x *inflater) widen(gave int) bool {
+	if x.layer != LayerBrotli || gave <= x.first || x.dec.window >= x.wide {
+		return true
+	}
+	if !x.in.reserveDecoder(x.wide-x.dec.window, x.m) {
+		x.dead = true
+		return false
+	}
+	x.charge += x.wide - x.dec.window
+	x.dec.window = x.wide
+	return true
+}
+
+// tables is what a decoder has beside its window and beyond inflaterCost.
+func (x *inflater) tables() int {
+	switch x.layer {
+	case LayerBrotli:
+		return 96 << 10
+	case LayerZstd:
+		return 256 << 10
 	}
 	return 0
 }
@@ -229,6 +262,9 @@ func (x *inflater) read() (n int, err error) {
 // emit hands on what was decompressed. False when it is enough.
 func (x *inflater) emit(p []byte) bool {
 	if x.dead {
+		return false
+	}
+	if !x.widen(x.gave + len(p)) {
 		return false
 	}
 	cfg := &x.in.cfg
@@ -328,6 +364,7 @@ func (x *inflater) close(whole bool) {
 	in, l := x.in, x.layer
 	in.stats.Decoders--
 	in.release(x.charge)
+	in.decoding -= x.charge
 	keep := x.dec.window <= windowKept && len(in.decoders[l]) < decodersKept
 	x.in, x.m, x.out, x.next, x.stop, x.yield, x.dec.r = nil, nil, nil, nil, nil, nil, nil
 	if keep {

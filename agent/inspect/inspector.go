@@ -19,7 +19,9 @@ type Inspector struct {
 	// gapped are flows with a direction that waits for missing bytes.
 	gapped map[*flow]struct{}
 	// memory is what is charged for state now.
-	memory         int
+	memory int
+	// decoding is the part of it that decompressors have.
+	decoding       int
 	stats          Stats
 	message, texts uint64
 
@@ -156,7 +158,8 @@ type parser interface {
 	close()
 }
 
-const flowCost = int(unsafe.Sizeof(flow{})) + 64
+// flowCost is a flow with its place in the table and the parser of an unknown protocol.
+const flowCost = int(unsafe.Sizeof(flow{})) + 64 + int(unsafe.Sizeof(plain{}))
 
 // flow is the piece's flow, made if there is room for it.
 func (in *Inspector) flow(p *Piece) *flow {

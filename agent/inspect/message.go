@@ -10,7 +10,7 @@ import (
 const (
 	methodMax = 32
 	hostMax   = 255
-	pathMax   = 1024
+	pathMax   = 512
 	nameMax   = 64
 )
 

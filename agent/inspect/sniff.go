@@ -95,7 +95,7 @@ func compression(head []byte) (Layer, bool) {
 
 // dataURL is the length of what stands before the base64 of a data: URL (RFC 2397), or 0.
 func dataURL(head []byte) int {
-	if prefixFold(head, "data:") != yes {
+	if len(head) == 0 || head[0]|0x20 != 'd' || prefixFold(head, "data:") != yes {
 		return 0
 	}
 	i := bytes.IndexByte(head, ',')
@@ -107,7 +107,7 @@ func dataURL(head []byte) int {
 
 // basicAuth is the length of the scheme before credentials in base64 (RFC 7617), or 0.
 func basicAuth(head []byte) int {
-	if prefixFold(head, "Basic ") == yes && len(head) > 6 {
+	if len(head) > 6 && head[0]|0x20 == 'b' && prefixFold(head, "Basic ") == yes {
 		return 6
 	}
 	return 0

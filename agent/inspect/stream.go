@@ -2,12 +2,16 @@
 
 package inspect
 
-import "bytes"
+import (
+	"bytes"
+	"unsafe"
+)
 
 const (
 	// segmentsMax bounds what waits in one direction of a flow in number, FlowBytes in bytes.
 	segmentsMax  = 64
-	segmentCost  = 64
+	segmentCost  = 2 * int(unsafe.Sizeof(segment{}))
+	segmentsKept = 8
 	gapUnknown   = 1 << 26
 	sequenceSpan = 1 << 30
 )
@@ -186,7 +190,9 @@ func (in *Inspector) drain(f *flow, d Dir) {
 	if done > 0 {
 		n := copy(h.segs, h.segs[done:])
 		clear(h.segs[n:])
-		h.segs = h.segs[:n]
+		if h.segs = h.segs[:n]; n == 0 && cap(h.segs) > segmentsKept {
+			h.segs = nil // It is charged for by what is in it.
+		}
 		h.since = in.now
 	}
 	in.settleGap(f)

@@ -210,7 +210,7 @@ type Context struct {
 	// open at the same time may come in turn: HTTP/2 streams, a body and what is decoded from it.
 	Message, TextID uint64
 	// Method, Host and Path are the request's, for its response too, as far as they are known: at most 32, 255 and
-	// 1,024 bytes. The headers before Host come without it.
+	// 512 bytes. The headers before Host come without it.
 	Method, Host, Path []byte
 	// Name is the header's, field's or file's, at most 64 bytes.
 	Name []byte
