@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dlp
+
+import (
+	"slices"
+	"strings"
+)
+
+const (
+	// maxWindow bounds how far before a value a word counts, ahead how far after it.
+	maxWindow = 128
+	ahead     = 24
+	// maxWord bounds the length of a word.
+	maxWord = 40
+)
+
+// words finds proximity words: an automaton after Aho and Corasick over letters without case.
+type words struct {
+	classes [256]uint8
+	width   int
+	next    []uint16 // state*width + class
+	out     [][]wordHit
+}
+
+// wordHit is a word that ends in a state.
+type wordHit struct {
+	length    int
+	detectors []int32
+}
+
+// variants are the ways to write a phrase: spaces, underscores, dashes, dots, or nothing between its words.
+func variants(phrase string) []string {
+	phrase = strings.ToLower(phrase)
+	if !strings.Contains(phrase, " ") {
+		return []string{phrase}
+	}
+	var out []string
+	for _, sep := range []string{" ", "_", "-", ".", ""} {
+		out = append(out, strings.ReplaceAll(phrase, " ", sep))
+	}
+	return out
+}
+
+// newWords builds the automaton of all the words of the detectors.
+func newWords(detectors []Detector) *words {
+	owners := make(map[string][]int32)
+	for i := range detectors {
+		for _, phrase := range detectors[i].Words {
+			for _, v := range variants(phrase) {
+				if !slices.Contains(owners[v], int32(i)) {
+					owners[v] = append(owners[v], int32(i))
+				}
+			}
+		}
+	}
+	list := make([]string, 0, len(owners))
+	for w := range owners {
+		list = append(list, w)
+	}
+	slices.Sort(list)
+	w := &words{width: 1}
+	for _, text := range list {
+		for i := range len(text) {
+			if w.classes[text[i]] == 0 {
+				w.classes[text[i]] = uint8(w.width)
+				w.width++
+			}
+		}
+	}
+	for b := byte('A'); b <= 'Z'; b++ {
+		w.classes[b] = w.classes[b|0x20]
+	}
+	w.build(list, owners)
+	return w
+}
+
+// build fills the table: the tree of the words, then the transitions of failure in order of depth.
+func (w *words) build(list []string, owners map[string][]int32) {
+	grow := func() int {
+		w.next = append(w.next, make([]uint16, w.width)...)
+		w.out = append(w.out, nil)
+		return len(w.out) - 1
+	}
+	grow()
+	for _, text := range list {
+		s := 0
+		for i := range len(text) {
+			at := s*w.width + int(w.classes[text[i]])
+			if w.next[at] == 0 {
+				to := grow()
+				w.next[at] = uint16(to)
+			}
+			s = int(w.next[at])
+		}
+		w.out[s] = append(w.out[s], wordHit{len(text), owners[text]})
+	}
+	fail := make([]int, len(w.out))
+	queue := []int{0}
+	for len(queue) > 0 {
+		s := queue[0]
+		queue = queue[1:]
+		for c := range w.width {
+			at := s*w.width + c
+			to := int(w.next[at])
+			back := int(w.next[fail[s]*w.width+c])
+			if to == 0 {
+				if s != 0 {
+					w.next[at] = uint16(back)
+				}
+				continue
+			}
+			if s != 0 {
+				fail[to] = back
+			}
+			w.out[to] = append(w.out[to], w.out[fail[to]]...)
+			queue = append(queue, to)
+		}
+	}
+}
+
+// stands reports whether a word in a text is not a part of a longer one: users' "cardNumber" and "SSNs" hold words, a
+// "company" holds no pan. A word at the text's very end counts.
+func stands(text []byte, start, end int) bool {
+	if start > 0 && isLetter(text[start-1]) && (!isUpper(text[start]) || isUpper(text[start-1])) {
+		return false
+	}
+	if end == len(text) || !isLetter(text[end]) {
+		return true
+	}
+	if isUpper(text[end]) && !isUpper(text[end-1]) {
+		return true
+	}
+	return lower(text[end]) == 's' && (end+1 == len(text) || !isLetter(text[end+1]))
+}
+
+// look is how near to a value the nearest word of a detector stands in text[from:to], which is the text before the value
+// if back, else the text after it; -1 if none does.
+func (w *words) look(text []byte, from, to int, detector int32, back bool) int {
+	s, nearest := 0, -1
+	for i := from; i < to; i++ {
+		s = int(w.next[s*w.width+int(w.classes[text[i]])])
+		for _, hit := range w.out[s] {
+			start, end := i+1-hit.length, i+1
+			if !slices.Contains(hit.detectors, detector) || !stands(text, start, end) {
+				continue
+			}
+			if !back {
+				return start - from
+			}
+			nearest = to - end
+		}
+	}
+	return nearest
+}
