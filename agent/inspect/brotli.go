@@ -38,8 +38,10 @@ func brotliHead(head []byte) (window, first int) {
 			window = 1 << (8 + n)
 		}
 	}
-	if r.take(1) == 1 && r.take(1) == 1 {
-		return window, 0
+	if last := r.take(1) == 1; last {
+		if empty := r.take(1) == 1; empty {
+			return window, 0
+		}
 	}
 	nibbles := r.take(2)
 	if nibbles == 3 {

@@ -7,6 +7,8 @@ type Stats struct {
 	// Pieces and Bytes are what came, Messages and Texts what it was made into. TextBytes is what went to the sink,
 	// decoded forms included.
 	Pieces, Bytes, Messages, Texts, TextBytes uint64
+	// Scanned is bytes of streams that parsers were given: those that waited for more count each time.
+	Scanned uint64
 	// Flows are followed now, and have Memory bytes of state; Decoders of them are decompressors.
 	Flows, Memory, Decoders int
 	// Opened, Closed and Idle count flows that began, ended, and were forgotten as idle.

@@ -329,6 +329,7 @@ func (in *Inspector) unpend(h *half) {
 
 // feed lets the parser take what it can; a parser may have handed over to another.
 func (in *Inspector) feed(f *flow, d Dir, data []byte) int {
+	in.stats.Scanned += uint64(len(data))
 	total := 0
 	for total < len(data) {
 		if f.parser == nil && !in.decide(f, in.guess(f, d, data[total:], false)) {
