@@ -215,7 +215,7 @@ static __attribute__((noinline)) int content_packet(struct __sk_buff *skb, struc
 	total = packet.length;
 	if (state->flags & SOCK_TLS) {
 		if (look != TLS_HELLO || !want) {
-			if (!state->tls)
+			if (want && !state->tls)
 				count_opaque(state, total);
 			return ALLOW;
 		}

@@ -25,7 +25,9 @@ import (
 const (
 	contentQuestion = "POST /order HTTP/1.1\r\nHost: shop\r\nContent-Length: 24\r\n\r\ncard=4111 1111 1111 1111"
 	contentAnswer   = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nthank you"
-	contentLarge    = 700000
+	// The begin of a ClientHello.
+	contentHello = "\x16\x03\x01\x00\x40\x01\x00\x00\x3chello"
+	contentLarge = 700000
 )
 
 // largeText is different in each of its parts.
@@ -201,4 +203,32 @@ func selfSigned() (tls.Certificate, []byte, error) {
 	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, text, nil
+}
+
+// deedContentOpaque begins as TLS does, goes on in the clear, and stays until it is told to end.
+func deedContentOpaque(say) error {
+	return serve(nil, func(client net.Conn) error {
+		if _, err := client.Write([]byte(contentHello)); err != nil {
+			return err
+		}
+		if err := expectText(client, "ok"); err != nil {
+			return err
+		}
+		if _, err := client.Write([]byte(contentQuestion)); err != nil {
+			return err
+		}
+		_, err := os.NewFile(4, "end").Read(make([]byte, 1))
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}, func(server net.Conn) error {
+		if err := expectText(server, contentHello); err != nil {
+			return err
+		}
+		if _, err := server.Write([]byte("ok")); err != nil {
+			return err
+		}
+		return expectText(server, contentQuestion)
+	})
 }

@@ -179,11 +179,18 @@ func (f *files) seen(pid uint32) {
 	f.unseen.Store(int64(len(f.opaque)))
 }
 
-// Opaque lists processes of inspected containers whose TLS is not seen, at most 512. Safe from any goroutine.
+// Opaque lists living processes of inspected containers whose TLS is not seen, at most 512. Safe from any goroutine.
 func (c *Content) Opaque() []Opaque {
 	c.files.mu.Lock()
 	defer c.files.mu.Unlock()
+	c.files.forgetDead()
 	return slices.Collect(maps.Values(c.files.opaque))
+}
+
+// forgetDead takes processes that are no more off the list.
+func (f *files) forgetDead() {
+	maps.DeleteFunc(f.opaque, func(pid uint32, o Opaque) bool { return !f.runs(pid, o.Start) })
+	f.unseen.Store(int64(len(f.opaque)))
 }
 
 // run looks at what it is given until the context ends.
@@ -233,7 +240,7 @@ func (f *files) see(l look) {
 
 // process looks at the executable of a process and, where it has run for a while, at its libraries.
 func (f *files) process(l look) {
-	if !f.lives(l) {
+	if !f.runs(l.pid, l.start) {
 		return
 	}
 	found, key := f.executable(l)
@@ -254,20 +261,19 @@ func (f *files) process(l look) {
 	if found {
 		reason = "the connection began before its library was found"
 	}
+	if len(f.opaque) >= opaqueMost {
+		f.forgetDead()
+	}
 	if _, known := f.opaque[l.pid]; known || len(f.opaque) < opaqueMost {
 		f.opaque[l.pid] = Opaque{Pid: l.pid, Start: l.start, Container: l.container, Reason: reason}
 		f.unseen.Store(int64(len(f.opaque)))
 	}
 }
 
-// lives reports whether the id is still that of the process.
-func (f *files) lives(l look) bool {
+// runs reports whether the id is still that of the process.
+func (f *files) runs(pid uint32, start uint64) bool {
 	var p wire.Process
-	if err := f.processes.Lookup(l.pid, &p); err != nil || p.Start != l.start {
-		delete(f.opaque, l.pid)
-		return false
-	}
-	return true
+	return f.processes.Lookup(pid, &p) == nil && p.Start == start
 }
 
 // executable probes what a process runs, and says whether it brings TLS that is seen, and what it is.

@@ -5,11 +5,15 @@ package sensor
 import (
 	"bytes"
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
@@ -131,16 +135,20 @@ func (r *contentRig) has(container uint64, what, text string, fits func(*piece) 
 	r.wait(container, what, fits, func(got string) bool { return strings.Contains(got, text) })
 }
 
+// until waits for a condition.
+func (r *contentRig) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s: %+v", what, r.content.Stats())
+		}
+	}
+}
+
 // untilProbed waits until some file has probes and none waits to be looked at.
 func (r *contentRig) untilProbed(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for r.content.Stats().Files == 0 || len(r.content.files.looks) > 0 {
-		if time.Now().After(deadline) {
-			t.Fatalf("nothing is probed: %+v", r.content.Stats())
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	r.until(t, "a file has probes", func() bool { return r.content.Stats().Files > 0 && len(r.content.files.looks) == 0 })
 }
 
 // checkTLS looks that what came within TLS has its socket, and that nothing of the same sockets came from packets but the first.
@@ -174,12 +182,33 @@ func testContentPrograms(t *testing.T, r *contentRig) {
 	}
 	c := r.under(leaving)
 	must(t, r.content.Inspect(c.id, Budget{}))
-	if r.content.taking == nil {
-		t.Error("no programs are there while a container is inspected")
+	info, err := r.content.taking.programs["on_content_egress"].Info()
+	must(t, err)
+	id, _ := info.ID()
+	if !slices.Contains(r.attached(t, ebpf.AttachCGroupInetEgress), id) {
+		t.Error("no program is attached while a container is inspected")
 	}
 	must(t, r.content.Release(c.id))
 	must(t, r.content.Release(c.id))
 	if s := r.content.Stats(); r.content.taking != nil || s.Files != 0 || s.Containers != 0 {
 		t.Errorf("after the last release: %+v", s)
 	}
+	if slices.Contains(r.attached(t, ebpf.AttachCGroupInetEgress), id) {
+		t.Error("a program is attached while no container is inspected")
+	}
+}
+
+// attached gives the programs that are attached to the root cgroup in a place.
+func (r *contentRig) attached(t *testing.T, at ebpf.AttachType) []ebpf.ProgramID {
+	t.Helper()
+	root, err := os.Open(r.root)
+	must(t, err)
+	defer root.Close()
+	found, err := link.QueryPrograms(link.QueryOptions{Target: int(root.Fd()), Attach: at})
+	must(t, err)
+	var list []ebpf.ProgramID
+	for _, p := range found.Programs {
+		list = append(list, p.ID)
+	}
+	return list
 }

@@ -36,6 +36,7 @@ func TestNetworkContent(t *testing.T) {
 		{"budget", testContentBudget},
 		{"others", testContentOthers},
 		{"go", testContentGo},
+		{"opaque", testContentOpaque},
 		{"libraries", testContentLibraries},
 		{"programs", testContentPrograms},
 	} {
@@ -158,4 +159,29 @@ func testContentGo(t *testing.T, r *contentRig) {
 	r.has(c.id, "what a server reads", contentQuestion+string(largeText(20000)), via(false, true))
 	r.has(c.id, "what a server writes", contentAnswer, via(true, true))
 	r.checkTLS(t, c.id)
+}
+
+// testContentOpaque has a process send what looks like TLS, and that no library makes.
+func testContentOpaque(t *testing.T, r *contentRig) {
+	c := r.inspected(leaving, Budget{})
+	read, write, err := os.Pipe()
+	must(t, err)
+	d := c.begin("content opaque", read)
+	read.Close()
+	r.has(c.id, "the begin of TLS", contentHello, func(p *piece) bool { return p.is(wire.ContentTls) && !p.is(wire.ContentSeen) })
+	r.until(t, "the process is listed as opaque", func() bool {
+		return slices.ContainsFunc(r.content.Opaque(), func(o Opaque) bool {
+			return int(o.Pid) == d.cmd.Process.Pid && o.Container == c.id && o.Reason != ""
+		})
+	})
+	must(t, write.Close())
+	d.end()
+	r.until(t, "the process is forgotten", func() bool { return len(r.content.Opaque()) == 0 })
+	want := uint64(len("ok" + contentQuestion))
+	if spent, ok := r.content.Spent(c.id); !ok || spent.OpaqueBytes != want {
+		t.Errorf("%d bytes are opaque, want %d", spent.OpaqueBytes, want)
+	}
+	if all := r.stream(c.id, plain); strings.Contains(all, contentQuestion) {
+		t.Error("what follows the begin of TLS is taken")
+	}
 }

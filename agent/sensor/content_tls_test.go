@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -110,16 +109,11 @@ func testContentClient(t *testing.T, r *contentRig, client int, via wire.Via) {
 // untilSearched waits until the usual folders of a container were looked through.
 func (r *contentRig) untilSearched(t *testing.T, container uint64) {
 	t.Helper()
-	searched := func() bool {
+	r.until(t, "the container is looked through", func() bool {
 		r.content.files.mu.Lock()
 		defer r.content.files.mu.Unlock()
 		return r.content.files.searched[container]
-	}
-	for deadline := time.Now().Add(20 * time.Second); !searched(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the container is not looked through")
-		}
-	}
+	})
 }
 
 // deedContentClient serves HTTPS and runs the client that it is told of.

@@ -56,7 +56,7 @@ func TestNetworkDeed(t *testing.T) {
 		"lend":          deedLend,
 		"borrow":        deedBorrow,
 
-		"content": deedContent, "content large": deedContentLarge, "content tls": deedContentTLS, "content icmp": deedContentICMP, "content client": deedContentClient,
+		"content": deedContent, "content large": deedContentLarge, "content tls": deedContentTLS, "content icmp": deedContentICMP, "content client": deedContentClient, "content opaque": deedContentOpaque,
 
 		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
 		"listen multipath": deedListenMultipath,

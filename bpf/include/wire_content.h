@@ -91,7 +91,7 @@ struct hf_content_spent {
 	__u64 skipped_packets;
 	// For want of room in the ring, or of a buffer.
 	__u64 lost_bytes;
-	// Of TLS that no probe sees: packets after the first.
+	// Of TLS that no probe sees, packets after the first that would have been taken.
 	__u64 opaque_bytes;
 };
 _Static_assert(sizeof(struct hf_content_spent) == 64, "hf_content_spent");
