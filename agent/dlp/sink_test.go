@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/inspect"
+	rules "github.com/holdfast-project/holdfast/rules/dlp"
 	"github.com/holdfast-project/holdfast/rules/waf"
 )
 
@@ -150,4 +151,60 @@ func TestSink(t *testing.T) {
 	if s := r.sink.Stats(); s.Unknown == 0 || s.Texts == 0 || s.Busy != 0 {
 		t.Errorf("stats %+v", s)
 	}
+}
+
+// TestMatcher puts the detectors that come with Holdfast behind the sink: one card is a checkout, many are a finding.
+func TestMatcher(t *testing.T) {
+	set, err := rules.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := set.Compile(rules.CompileConfig{Key: [32]byte{1, 2, 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	r.sink = dlp.NewSink(dlp.SinkConfig{
+		World: node{}, Counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(m)}), Streams: dlp.Matching(m),
+		Findings: func(f *dlp.Finding) { r.findings = append(r.findings, *f) },
+	})
+	if r.in, err = inspect.New(inspect.Config{}, r.sink); err != nil {
+		t.Fatal(err)
+	}
+	r.say(2, inspect.Out, false, post("shop.example", "application/json", []byte(`{"card number":"4111111111111111"}`)))
+	if got := r.reasons(); got != "" {
+		t.Errorf("one card: %s", got)
+	}
+	list := []byte("card number,expires\n")
+	for i := range 200 {
+		list = fmt.Appendf(list, "%s,12/29\n", luhn(fmt.Sprintf("411111%09d", i*7919)))
+	}
+	r.say(2, inspect.Out, false, post("evil.example", "text/csv", list))
+	found := 0
+	for _, f := range r.findings {
+		if f.Class == "card" {
+			found++
+			if len(f.Masked) == 0 || bytes.Contains([]byte(fmt.Sprint(f)), []byte("411111000007919")) || f.Peer.Host != "evil.example" {
+				t.Errorf("finding %+v", f)
+			}
+		}
+	}
+	if found != 1 {
+		t.Errorf("two hundred cards: %d findings: %s", found, r.reasons())
+	}
+}
+
+// luhn appends the check digit.
+func luhn(digits string) string {
+	sum := 0
+	for i := range len(digits) {
+		d := int(digits[len(digits)-1-i] - '0')
+		if i%2 == 0 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return digits + fmt.Sprint((10-sum%10)%10)
 }
