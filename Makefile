@@ -121,7 +121,7 @@ test-cluster: ## Build Kubernetes, once (15 minutes), bring up a cluster and tes
 	go -C tests/cluster test -mod=mod -count=1 -v -p 1 -timeout 40m ./... $(ARGS)
 	@HOLDFAST_KUBE_APISERVER="$$(go -C tests/cluster run -mod=mod ./cmd/cluster path kube-apiserver)"; \
 	export HOLDFAST_KUBE_APISERVER; packages=$$(grep -rl --include='*_test.go' --exclude-dir=cluster '/tests/rig/kube"' $(DIRS) | xargs -r -n 1 dirname | sort -u | sed 's,^,./,'); \
-	[ -z "$$packages" ] || { echo "go test -tags cluster $$packages"; go test -tags cluster -count=1 -p 1 -timeout 20m $$packages $(ARGS); }
+	[ -z "$$packages" ] || { echo go test -tags cluster $$packages; go test -tags cluster -count=1 -p 1 -timeout 20m $$packages $(ARGS); }
 
 demo: ## Show the main job on real containers (root); ARGS=--keep leaves it running
 	@.ci/prepare lab
