@@ -110,8 +110,7 @@ func (f *Fleet) Import(ctx context.Context, texts []string, by Author) ([]Edited
 	return f.write(ctx, edits...)
 }
 
-// Forget removes all that is known of a key but the history of its overlay. A node that runs it again later, and learns
-// something new, tells all that it has learned of it. ErrInUse says that a connected node runs it.
+// Forget removes all that is known of a key but the history of its overlay. ErrInUse says that a connected node runs it.
 func (f *Fleet) Forget(ctx context.Context, key profile.Key, by Author) (Edited, error) {
 	if err := checkEdit(key, by); err != nil {
 		return Edited{}, err
@@ -130,7 +129,7 @@ func (f *Fleet) Forget(ctx context.Context, key profile.Key, by Author) (Edited,
 	if before.merged == nil && before.overlay == nil {
 		return Edited{}, fmt.Errorf("profile of %s: %w", key, store.ErrNotFound)
 	}
-	if err := f.store.ForgetObserved(ctx, key); err != nil {
+	if err := f.store.DeleteObserved(ctx, key); err != nil {
 		return Edited{}, err
 	}
 	if before.overlay == nil {

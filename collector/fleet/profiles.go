@@ -70,9 +70,6 @@ func (f *Fleet) Profiles(ctx context.Context) ([]Profile, error) {
 		at(key)
 	}
 	for _, o := range observed {
-		if o.Forgotten() {
-			continue
-		}
 		p := at(o.Key)
 		p.Nodes = append(p.Nodes, ProfileNode{Observed: o})
 		for signal, state := range o.States {
@@ -181,7 +178,7 @@ func (f *Fleet) Layer(ctx context.Context, key profile.Key, name LayerName, node
 		return Layer{}, err
 	}
 	for _, o := range observed {
-		if o.Key == key && o.Node == node && !o.Forgotten() {
+		if o.Key == key && o.Node == node {
 			return Layer{Name: name, Version: o.Version, Profile: l.observed[node]}, nil
 		}
 	}

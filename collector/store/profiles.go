@@ -41,9 +41,8 @@ type Profiles interface {
 	ListObserved(ctx context.Context, node string) ([]Observed, error)
 	// TouchObserved notes that a node still runs these keys.
 	TouchObserved(ctx context.Context, node string, keys []profile.Key, at time.Time) error
-	// ForgetObserved forgets what nodes have observed of a key, but for the versions: a node is not to send again what it had
-	// sent before. TrimObserved forgets these, too.
-	ForgetObserved(ctx context.Context, key profile.Key) error
+	// DeleteObserved forgets what nodes have observed of a key.
+	DeleteObserved(ctx context.Context, key profile.Key) error
 	// TrimObserved forgets what was observed by nodes that have not run the key since before, and returns the keys of
 	// which it forgot something.
 	TrimObserved(ctx context.Context, before time.Time) ([]profile.Key, error)
@@ -84,11 +83,6 @@ type Observed struct {
 	// Refused says why the newest version was refused, empty if it was not; Raw is the beginning of it.
 	Refused string
 	Raw     []byte
-}
-
-// Forgotten says that nothing is left of it but the version.
-func (o Observed) Forgotten() bool {
-	return o.Entries == 0 && len(o.States) == 0 && o.Text == nil && o.Refused == ""
 }
 
 // Effective is what agents are told of a key.

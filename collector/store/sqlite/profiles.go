@@ -143,9 +143,9 @@ func (s *Store) TouchObserved(ctx context.Context, node string, keys []profile.K
 	})
 }
 
-// ForgetObserved is store.Profiles.ForgetObserved.
-func (s *Store) ForgetObserved(ctx context.Context, key profile.Key) error {
-	if _, err := s.state.ExecContext(ctx, `UPDATE observed SET entries = 0, states = '{}', refused = '', raw = NULL, text = NULL`+ofKey, key.Namespace, key.Kind, key.Name, key.Container); err != nil {
+// DeleteObserved is store.Profiles.DeleteObserved.
+func (s *Store) DeleteObserved(ctx context.Context, key profile.Key) error {
+	if _, err := s.state.ExecContext(ctx, `DELETE FROM observed`+ofKey, key.Namespace, key.Kind, key.Name, key.Container); err != nil {
 		return fmt.Errorf("forget what was observed of %v: %w", key, full(err))
 	}
 	return nil
