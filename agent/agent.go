@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container/containerd"
 	"github.com/holdfast-project/holdfast/agent/container/kube"
 	"github.com/holdfast-project/holdfast/agent/container/nri"
+	"github.com/holdfast-project/holdfast/agent/content"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/event"
@@ -53,6 +54,8 @@ type Agent struct {
 	watches  detect.Watches
 	sources  []runner
 	runtime  *containerd.Source
+	// inspection reads what is sent and received, where modes ask for it.
+	inspection *inspection
 	// plugin is nil where NRI is not to be used, cluster where Kubernetes is not.
 	plugin  *nri.Source
 	cluster *kube.Source
@@ -104,6 +107,7 @@ func (a *Agent) build() error {
 	if err := a.buildRegistry(tree); err != nil {
 		return err
 	}
+	a.inspection = newInspection(a)
 	if err := a.buildGuard(); err != nil {
 		return err
 	}
@@ -158,7 +162,7 @@ const resolvedQueue = 4096
 
 func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 	resolved := make(chan uint64, resolvedQueue)
-	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, book: a.book, tails: tail.New()}
+	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, book: a.book, tails: tail.New(), found: make(chan content.Found, maxFindings)}
 	var err error
 	a.registry, err = container.New(container.Config{
 		Node: a.cfg.Node, Deadline: a.cfg.PendingTimeout, MaxCgroups: int(a.cfg.MaxCgroups), Walk: tree.Walk,
@@ -226,6 +230,7 @@ func (a *Agent) run(ctx context.Context) error {
 	}
 	add(ctx, &group, a.sense)
 	add(ctx, &group, a.flows)
+	add(ctx, &group, a.inspect)
 	add(ctx, &group, a.settle)
 	if a.plugin != nil {
 		add(ctx, &group, a.plug)
@@ -330,6 +335,9 @@ func (a *Agent) close() error {
 	var errs []error
 	if a.enforcer != nil {
 		errs = append(errs, a.enforcer.Close())
+	}
+	if a.inspection != nil {
+		errs = append(errs, a.inspection.close())
 	}
 	if a.sensor != nil {
 		errs = append(errs, a.sensor.Close())

@@ -146,6 +146,15 @@ func (a *Agent) losses() map[string]uint64 {
 	note("parking_full", c.parkedOver.Load())
 	note("dns_stream_incomplete", c.dnsLost.Load())
 	note("late_verdict_untold", a.pipeline.late.lost())
+	note("finding_untold", c.findingsLost.Load())
+	inspected := a.inspection.stats()
+	note("content_skipped_bytes", inspected.read.Skipped)
+	note("content_record_gap", inspected.taken.Gaps)
+	note("content_file_refused", inspected.taken.Refused)
+	note("content_program_unlooked", inspected.taken.Unlooked)
+	for reason, n := range inspected.read.Opaque {
+		note("content_opaque_"+strings.ReplaceAll(reason.String(), "-", "_"), n)
+	}
 	registry := a.registry.Stats()
 	note("container_unattributed", registry.Unattributed)
 	note("cgroup_dropped", registry.DroppedCgroups)
@@ -164,6 +173,8 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "alerts_total", Help: "Alerts put into the spool.", Value: float64(c.alerts.Load())},
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "socket_owners_unknown_total", Help: "Owners of sockets that were told of without their ancestry, since they do what is listed.", Value: float64(c.owners.Load())},
+			{Name: "findings_total", Help: "Findings in what containers send and get, in whatever mode.", Value: float64(c.findings.Load())},
+			{Name: "content_bytes_total", Help: "Bytes read of what containers send and get.", Value: float64(a.inspection.stats().read.Bytes)},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
 		}, slices.Concat(a.pluginCounters(), a.clusterCounters(), a.toldCounters())...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/container/kube"
+	"github.com/holdfast-project/holdfast/agent/content"
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/guard"
@@ -54,6 +55,8 @@ type pipeline struct {
 	messages event.DNSMessages
 	parked   parking
 	late     lateQueue
+	// found are findings in what is sent, to be told with who it was.
+	found    chan content.Found
 	resolved chan uint64
 	// releaseAll is set when a message did not fit into resolved.
 	releaseAll atomic.Bool
@@ -85,6 +88,8 @@ type pipelineCounts struct {
 	tableFull    atomic.Uint64
 	folded       atomic.Uint64
 	dnsLost      atomic.Uint64
+	findings     atomic.Uint64
+	findingsLost atomic.Uint64
 }
 
 // Record implements sensor.Handler.
@@ -229,6 +234,7 @@ func (p *pipeline) Settle() {
 		p.reading = now
 	}
 	p.tellLate(now)
+	p.tellFindings()
 	for {
 		select {
 		case cgroup := <-p.resolved:
@@ -342,6 +348,11 @@ func (p *pipeline) alert(match detect.Match, ev *event.Event) {
 	if alert.Violation != nil {
 		p.guard.Complete(alert.Violation, ev)
 	}
+	p.tell(alert, ev)
+}
+
+// tell spools an alert, and takes note of an incident.
+func (p *pipeline) tell(alert *apiv1.Alert, ev *event.Event) {
 	if alert.Priority >= apiv1.Priority_PRIORITY_CRITICAL && ev.Container != nil && ev.Container.Cgroup != 0 {
 		p.guard.Incident(ev.Container.Cgroup, time.Unix(0, ev.Time))
 	}

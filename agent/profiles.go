@@ -27,14 +27,17 @@ func (a *Agent) buildGuard() error {
 	if a.enforcer, err = enforce.New(enforce.Config{Maps: a.sensor.Policies(), Logger: a.log.With("part", "enforcer")}); err != nil {
 		return fmt.Errorf("make ready to enforce: %w", err)
 	}
-	defaults := profile.Modes{profile.SignalProtect: profile.Mode(a.cfg.ProtectMode)}
-	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
+	defaults := profile.Modes{
+		profile.SignalProtect: profile.Mode(a.cfg.ProtectMode),
+		profile.SignalDLP:     profile.Mode(a.cfg.DLPMode), profile.SignalWAF: profile.Mode(a.cfg.WAFMode),
+	}
+	for _, signal := range profile.LearnedSignals() {
 		defaults[signal] = profile.Mode(a.cfg.Mode)
 	}
 	cfg := guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
 		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
-		Written: written, OnLate: a.pipeline.late.put, Logger: a.log.With("part", "guard"),
+		Written: written, OnLate: a.pipeline.late.put, OnModes: a.inspection.modes, Logger: a.log.With("part", "guard"),
 	}
 	if a.cluster != nil {
 		cfg.InitPID = func(cgroup uint64) uint32 {

@@ -53,7 +53,9 @@ type Config struct {
 	// need no learning. PolicyFile holds profiles and modes for use without a collector, and adds to what a collector says.
 	Mode        string
 	ProtectMode string
-	PolicyFile  string
+	// DLPMode and WAFMode hold for what workloads send and receive, of which nothing else says how strict to be.
+	DLPMode, WAFMode string
+	PolicyFile       string
 	// BrakeWorkloads, BrakeCanary and Promote are agent/mode.Brakes.
 	BrakeWorkloads int
 	BrakeCanary    time.Duration
@@ -106,6 +108,8 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", "", "`FILE` with the address of Kubernetes' API server and credentials, outside a cluster; node must be the name of the node's object")
 	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
+	flags.StringVar(&c.DLPMode, "dlp-mode", "off", "`MODE` of what workloads send: off (not read), learn (read and counted) or monitor (sensitive data is told)")
+	flags.StringVar(&c.WAFMode, "waf-mode", "off", "`MODE` of what workloads are sent over HTTP: off (not read), learn (read and counted) or monitor (attacks are told)")
 	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
 	flags.IntVar(&c.BrakeWorkloads, "brake-workloads", 5, "most `WORKLOADS` that may have deeds blocked within a minute; beyond, those newly enforced fall back to monitor; 0: any number")
 	flags.DurationVar(&c.BrakeCanary, "brake-canary", 0, "how long one replica on the node enforces before the others follow")
@@ -158,12 +162,7 @@ func (c *Config) Validate() error {
 	if c.Kubernetes == "off" && c.Kubeconfig != "" {
 		bad("kubeconfig", "has no meaning with kubernetes off")
 	}
-	if _, err := profile.ParseMode(c.Mode); err != nil {
-		bad("mode", "%v", err)
-	}
-	if mode, err := profile.ParseMode(c.ProtectMode); err != nil || mode == profile.ModeLearn {
-		bad("protect-mode", "%q is none of off, monitor, enforce", c.ProtectMode)
-	}
+	c.validateModes(bad)
 	if c.BrakeWorkloads < 0 || c.BrakeCanary < 0 {
 		bad("brake-workloads, brake-canary", "must not be negative")
 	}
@@ -218,4 +217,20 @@ func (c *Config) Logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// validateModes reports modes that their signals cannot have.
+func (c *Config) validateModes(bad func(setting, format string, args ...any)) {
+	all := []profile.Mode{profile.ModeOff, profile.ModeLearn, profile.ModeMonitor, profile.ModeEnforce}
+	for _, of := range []struct {
+		setting, value string
+		modes          []profile.Mode
+	}{
+		{"mode", c.Mode, all}, {"protect-mode", c.ProtectMode, []profile.Mode{profile.ModeOff, profile.ModeMonitor, profile.ModeEnforce}},
+		{"dlp-mode", c.DLPMode, all[:3]}, {"waf-mode", c.WAFMode, all[:3]},
+	} {
+		if !slices.Contains(of.modes, profile.Mode(of.value)) {
+			bad(of.setting, "%q is none of %v", of.value, of.modes)
+		}
+	}
 }

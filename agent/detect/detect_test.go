@@ -215,6 +215,14 @@ func TestWatchesCoverTheRules(t *testing.T) {
 	}
 }
 
+// findingsIntro stands before what is found in what is sent.
+const findingsIntro = `## What is sent and received
+
+These tell what was found in the content of connections, where the modes ` + "`dlp` and `waf` ask for it ([modes.md](modes.md), [content.md](content.md))" + `.
+Their priority is the severity of what found it: a detector of [dlp.md](dlp.md), a rule of [waf.md](waf.md). The ` + "`finding`" + ` of the alert has the
+particulars; what was found is in it only as its detector masks it.
+`
+
 // verdictsIntro stands before what policies do not allow.
 const verdictsIntro = `## What a workload's policy does not allow
 
@@ -242,6 +250,10 @@ func TestRulesAreDocumented(t *testing.T) {
 	engine := detect.New(detect.Config{})
 	for _, r := range engine.Rules() {
 		want.WriteString(documented("##", r))
+	}
+	want.WriteString("\n" + findingsIntro)
+	for _, r := range engine.Findings() {
+		want.WriteString(documented("###", r))
 	}
 	want.WriteString("\n" + verdictsIntro)
 	for _, r := range engine.Verdicts() {

@@ -41,6 +41,7 @@ type Engine struct {
 	folds   [foldSlots]fold
 	folded  uint64
 
+	findings []Rule
 	verdicts []Rule
 	byReason [wire.Reasons]*Rule
 }
@@ -60,7 +61,7 @@ func New(cfg Config) *Engine {
 	if cfg.Window == 0 {
 		cfg.Window = 10e9
 	}
-	e := &Engine{cfg: cfg, rules: rules(), verdicts: verdictRules()}
+	e := &Engine{cfg: cfg, rules: rules(), findings: findingRules(), verdicts: verdictRules()}
 	e.matches, e.also = make([]Match, 0, len(e.rules)), make([]*Rule, 0, len(e.rules))
 	for i := range e.verdicts {
 		rule := &e.verdicts[i]

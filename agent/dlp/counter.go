@@ -136,6 +136,14 @@ func NewCounter(cfg CounterConfig) *Counter {
 	return &Counter{cfg: cfg, windows: make(map[windowKey]*window)}
 }
 
+// class is that of a detector, by its index.
+func (c *Counter) class(detector int) string {
+	if detector < 0 || detector >= len(c.cfg.Detectors) {
+		return ""
+	}
+	return c.cfg.Detectors[detector].Class
+}
+
 // Stats returns the counts so far.
 func (c *Counter) Stats() CounterStats { return c.stats }
 

@@ -4,6 +4,7 @@ package dlp
 
 import (
 	"github.com/holdfast-project/holdfast/agent/inspect"
+	"github.com/holdfast-project/holdfast/rules/dlp"
 	"github.com/holdfast-project/holdfast/rules/waf"
 )
 
@@ -279,6 +280,9 @@ func (s *Sink) sent(c *inspect.Context, t *opened, bytes int) *Send {
 // value takes a value of the text at hand.
 func (s *Sink) value(v *Value) {
 	c, t := s.at, s.text
+	if carried(c, s.cfg.Counter.class(v.Detector)) {
+		return
+	}
 	t.masked = append(t.masked[:0], v.Masked...)
 	sighting := Sighting{
 		Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: t.peer,
@@ -286,6 +290,12 @@ func (s *Sink) value(v *Value) {
 		App: c.Protocol.String(), Part: c.Part.String(), Layers: c.Layers, Path: c.Path,
 	}
 	s.emit(s.cfg.Counter.Sighting(s.dst[:0], &sighting))
+}
+
+// carried reports whether values of a class are at their place: credentials in the headers that are there for them.
+func carried(c *inspect.Context, class string) bool {
+	credential := class == string(dlp.Credential) || class == string(dlp.Key)
+	return credential && (c.Part == inspect.Header || c.Part == inspect.Cookie)
 }
 
 // maxFraming is how many headers of one message are held for their framing, and how long each may be.

@@ -52,6 +52,7 @@ func signals() map[profile.Signal]wire.Signal {
 	return map[profile.Signal]wire.Signal{
 		profile.SignalProcess: wire.SignalProcess, profile.SignalFile: wire.SignalFile,
 		profile.SignalEgress: wire.SignalEgress, profile.SignalProtect: wire.SignalProtect,
+		profile.SignalDLP: wire.SignalDlp, profile.SignalWAF: wire.SignalWaf,
 	}
 }
 

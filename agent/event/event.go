@@ -72,6 +72,7 @@ var shapes = func() [wire.TypeLimit]shape {
 		wire.TypeConnect, wire.TypeSendto, wire.TypeBind, wire.TypeListen, wire.TypeAccept, wire.TypeSocket,
 		wire.TypeFlow, wire.TypePassedSocket)
 	set(shape{unsafe.Sizeof(wire.Dns{}), []uintptr{unsafe.Offsetof(wire.Dns{}.MessageLen)}}, wire.TypeDns)
+	set(shape{unsafe.Sizeof(wire.Content{}), []uintptr{unsafe.Offsetof(wire.Content{}.Length)}}, wire.TypeContent)
 	set(shape{unsafe.Sizeof(wire.Security{}), []uintptr{unsafe.Offsetof(wire.Security{}.NameLen)}},
 		wire.TypePtrace, wire.TypeSetns, wire.TypeUnshare, wire.TypeModule, wire.TypeBpf, wire.TypeCred,
 		wire.TypeMemfd, wire.TypeIoUring)
@@ -109,6 +110,12 @@ func (e *Event) Decode(raw []byte) error {
 		return fmt.Errorf("%s record of %d bytes: texts end at %d", Name(e.Type), len(raw), at)
 	}
 	return nil
+}
+
+// SetContent points the event at a piece of content without its text.
+func (e *Event) SetContent(c *wire.Content) {
+	c.Length = 0
+	*e = Event{Type: wire.TypeContent, Head: &c.Head, raw: unsafe.Slice((*byte)(unsafe.Pointer(c)), unsafe.Sizeof(*c))}
 }
 
 // Has reports whether all of the flags are set.
@@ -150,6 +157,11 @@ func (e *Event) Net() *wire.Net {
 // DNS is the body of a DNS message.
 func (e *Event) DNS() *wire.Dns { return body[wire.Dns](e, wire.TypeDns, wire.TypeDns) }
 
+// Content is the body of a piece of content.
+func (e *Event) Content() *wire.Content {
+	return body[wire.Content](e, wire.TypeContent, wire.TypeContent)
+}
+
 // Security is the body of a security event.
 func (e *Event) Security() *wire.Security {
 	return body[wire.Security](e, wire.TypePtrace, wire.TypeIoUring)
@@ -184,5 +196,5 @@ func (e *Event) Path() []byte { return e.texts[0] }
 // Target is the other path of a rename, link or mount, or the text of a symlink.
 func (e *Event) Target() []byte { return e.texts[1] }
 
-// Text is the one text of cgroup (name), network (path), DNS (message) and security (name) events.
+// Text is the one text of cgroup (name), network (path), DNS (message), content (what was sent) and security (name) events.
 func (e *Event) Text() []byte { return e.texts[0] }

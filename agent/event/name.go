@@ -16,7 +16,11 @@ var names = [wire.TypeLimit]string{
 	wire.TypePassedSocket: "passed_socket",
 	wire.TypePtrace:       "ptrace", wire.TypeSetns: "setns", wire.TypeUnshare: "unshare", wire.TypeModule: "module",
 	wire.TypeBpf: "bpf", wire.TypeCred: "cred", wire.TypeMemfd: "memfd", wire.TypeIoUring: "io_uring",
+	wire.TypeContent: "content",
 }
+
+// recorded reports whether events of a type can be recorded and watched: what was sent never leaves the node.
+func recorded(t wire.Type) bool { return names[t] != "" && t != wire.TypeContent }
 
 // Name gives the class name of a type, or unknown.
 func Name(t wire.Type) string {
@@ -26,21 +30,21 @@ func Name(t wire.Type) string {
 	return names[t]
 }
 
-// Parse gives the type of a class name.
+// Parse gives the type of the name of a class that can be recorded.
 func Parse(name string) (wire.Type, bool) {
 	for t, n := range names {
-		if n == name && n != "" {
+		if n == name && recorded(wire.Type(t)) {
 			return wire.Type(t), true
 		}
 	}
 	return 0, false
 }
 
-// Names lists all class names, in the order of their types.
+// Names lists the names of the classes that can be recorded, in the order of their types.
 func Names() []string {
 	var list []string
-	for _, n := range names {
-		if n != "" {
+	for t, n := range names {
+		if recorded(wire.Type(t)) {
 			list = append(list, n)
 		}
 	}

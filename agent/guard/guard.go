@@ -43,6 +43,9 @@ type Config struct {
 	// OnLate is told of processes that ran before the policy of their container came into force and that it does not let
 	// run, by Run's goroutines; it must not wait. It may be nil.
 	OnLate func(Late)
+	// OnModes is told the modes that hold for a container, when they may have changed, and none when it is gone; by Run's
+	// goroutines; it must not wait. It may be nil.
+	OnModes func(cgroup uint64, modes profile.Modes)
 	// Now is the clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger

@@ -222,7 +222,25 @@ func (g *Guard) assignMember(cgroup uint64) error {
 	named, id, modes := enforcerName(m.container), m.workload.policy, g.modes.Modes(cgroup)
 	g.mu.Unlock()
 	// Before the modes hold, so that nothing is refused that was told before.
-	return errors.Join(g.admit(cgroup), g.assign(named, id, modes))
+	err := errors.Join(g.admit(cgroup), g.assign(named, id, modes))
+	g.tellModes(cgroup, modes)
+	return err
+}
+
+func (g *Guard) tellModes(cgroup uint64, modes profile.Modes) {
+	if g.cfg.OnModes != nil {
+		g.cfg.OnModes(cgroup, modes)
+	}
+}
+
+// Mode gives the mode that holds for a signal of a container; off for one that is not there.
+func (g *Guard) Mode(cgroup uint64, signal profile.Signal) profile.Mode {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if mode, ok := g.modes.Modes(cgroup)[signal]; ok {
+		return mode
+	}
+	return profile.ModeOff
 }
 
 func (g *Guard) assign(c enforce.Container, id uint32, wanted profile.Modes) error {
@@ -269,6 +287,7 @@ func (g *Guard) left(cgroup uint64) error {
 	if m == nil {
 		return nil
 	}
+	g.tellModes(cgroup, nil)
 	return errors.Join(g.cfg.Enforcer.Unassign(enforcerName(m.container)), g.switched(switches))
 }
 

@@ -233,7 +233,7 @@ func touched(cause string) []profile.Signal {
 	case "socket_map_full", "flow_map_full", "packet_read", "socket_unknown", "dns":
 		return []profile.Signal{profile.SignalEgress}
 	default:
-		return []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress}
+		return profile.LearnedSignals()
 	}
 }
 

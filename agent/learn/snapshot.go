@@ -86,8 +86,8 @@ func (w *workload) profile(node string) *profile.Profile {
 			p.Processes = append(p.Processes, x.profile(node))
 		}
 	}
-	p.Signals = make(map[profile.Signal]profile.Learning, len(learned))
-	for _, signal := range learned {
+	p.Signals = make(map[profile.Signal]profile.Learning, len(profile.LearnedSignals()))
+	for _, signal := range profile.LearnedSignals() {
 		if len(w.signals) == 0 {
 			break
 		}
@@ -100,10 +100,6 @@ func (w *workload) profile(node string) *profile.Profile {
 	}
 	return p
 }
-
-// learned are the signals that are learned. With the first one all have begun: what does nothing of a kind is learned as
-// such.
-var learned = [...]profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress}
 
 // assess says how far learning is, and reports whether that has changed.
 func (l *Learner) assess(w *workload, now time.Time, running uint32) bool {

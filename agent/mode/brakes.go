@@ -150,7 +150,7 @@ func (c *Controller) followSignal(key profile.Key, signal profile.Signal, replic
 	}
 	if t.enforced.IsZero() {
 		t.enforced = now
-		if turned && c.cfg.Brakes.Canary > 0 && signal != profile.SignalProtect {
+		if turned && c.cfg.Brakes.Canary > 0 && signal.Learned() {
 			t.canary, t.canaryUntil = enforcing[0].Cgroup, now.Add(c.cfg.Brakes.Canary)
 		}
 	}
@@ -218,17 +218,17 @@ func (c *Controller) WouldBlock(cgroup uint64, signal profile.Signal, now time.T
 }
 
 // Failed takes note that a workload failed: what says how, such as "a probe failed". What was blocked within the last minute
-// and is newly promoted falls back, but for the rules that protect: else whoever can make a container fail could turn them
-// off. Restarts within a pod are noticed without it.
+// and is newly promoted falls back, where it was learned: else whoever can make a container fail could turn off the rules
+// that protect. Restarts within a pod are noticed without it.
 func (c *Controller) Failed(key profile.Key, what string, now time.Time) []Switch {
 	c.failed(key, what, now)
 	return c.update(now, only(key))
 }
 
 func (c *Controller) failed(key profile.Key, what string, now time.Time) {
-	for _, signal := range profile.Signals() {
+	for _, signal := range profile.LearnedSignals() {
 		t := c.tracks[track{key, signal}]
-		if t == nil || signal == profile.SignalProtect || t.blocked.IsZero() || now.Sub(t.blocked) > restartWindow {
+		if t == nil || t.blocked.IsZero() || now.Sub(t.blocked) > restartWindow {
 			continue
 		}
 		if t.held.IsZero() && t.fresh(&c.cfg.Brakes, now) {

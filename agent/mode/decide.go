@@ -77,17 +77,13 @@ func (r *rules) all(s *subject, signal profile.Signal, now time.Time) []Decision
 		if !set.covers(signal) || !set.Until.IsZero() && !now.Before(set.Until) {
 			continue
 		}
-		d := Decision{Mode: set.Mode, Author: set.Author, Reason: set.Reason, Set: set.Set, Until: set.Until, what: set.String()}
 		switch {
 		case !set.Until.IsZero():
-			d.Source = FromBreakGlass
-			glass = append(glass, d)
+			glass = append(glass, set.decision(FromBreakGlass))
 		case set.exact():
-			d.Source = FromSetting
-			exact = append(exact, d)
+			exact = append(exact, set.decision(FromSetting))
 		default:
-			d.Source = FromPattern
-			pattern = append(pattern, d)
+			pattern = append(pattern, set.decision(FromPattern))
 		}
 	}
 	list = append(append(list, glass...), exact...)
@@ -107,6 +103,11 @@ func (r *rules) all(s *subject, signal profile.Signal, now time.Time) []Decision
 		m = profile.ModeOff
 	}
 	return append(list, Decision{Mode: m, Source: FromDefault, Author: "default", Reason: "default of the agent", what: "default of the agent"})
+}
+
+// decision is what the setting says.
+func (s *compiled) decision(of Source) Decision {
+	return Decision{Mode: s.Mode, Source: of, Author: s.Author, Reason: s.Reason, Set: s.Set, Until: s.Until, what: s.String()}
 }
 
 // next is when the first setting ends after a time; zero for never.

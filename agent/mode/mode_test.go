@@ -134,9 +134,9 @@ func TestForgets(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for want, cfg := range map[string]Config{
-		`default modes: unknown signal "dlp"`:          {Defaults: profile.Modes{"dlp": profile.ModeOff}},
+		`default modes: unknown signal "gpu"`:          {Defaults: profile.Modes{"gpu": profile.ModeOff}},
 		`default modes: file: unknown mode "block"`:    {Defaults: profile.Modes{"file": "block"}},
-		`state of modes: a//b/: unknown signal "dlp"`:  {State: State{Signals: []SignalState{{Key: profile.Key{Namespace: "a", Name: "b"}, Signal: "dlp"}}}},
+		`state of modes: a//b/: unknown signal "gpu"`:  {State: State{Signals: []SignalState{{Key: profile.Key{Namespace: "a", Name: "b"}, Signal: "gpu"}}}},
 		`state of modes: ///: unknown mode "up"`:       {State: State{Signals: []SignalState{{Signal: "file", Promoted: "up"}}}},
 		`state of modes: 65537 signals, at most 65536`: {State: State{Signals: make([]SignalState, maxTracks+1)}},
 	} {

@@ -27,7 +27,7 @@ type Setting struct {
 	ID uint64
 	// Workload is a pattern over namespace/workload/container as docs/workloads.md has them; empty means every one.
 	Workload string
-	// Signals are those that it is about; none means all of them.
+	// Signals are those that it is about; none means all that are about deeds.
 	Signals []profile.Signal
 	Mode    profile.Mode
 	Author  string
@@ -41,7 +41,10 @@ type Setting struct {
 
 // covers reports whether the setting is about a signal.
 func (s *Setting) covers(signal profile.Signal) bool {
-	return len(s.Signals) == 0 || slices.Contains(s.Signals, signal)
+	if len(s.Signals) == 0 {
+		return !signal.Content()
+	}
+	return slices.Contains(s.Signals, signal)
 }
 
 // exact reports whether the setting names one workload.
@@ -84,9 +87,8 @@ func compile(settings []Setting) ([]compiled, error) {
 			err = errors.Join(err, modeErr)
 		}
 		for _, signal := range s.Signals {
-			if _, signalErr := profile.ParseSignal(string(signal)); signalErr != nil {
-				err = errors.Join(err, signalErr)
-			}
+			_, signalErr := profile.ParseSignal(string(signal))
+			err = errors.Join(err, signalErr, profile.CheckMode(signal, s.Mode))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("mode setting %d is ignored: %w", s.ID, err))
@@ -97,8 +99,8 @@ func compile(settings []Setting) ([]compiled, error) {
 	return list, errors.Join(errs...)
 }
 
-// ParseAnnotations reads the modes that the annotations of a pod ask for: by signal, and for those without one of their
-// own. What is wrong is in the error, and counts as if it were not there.
+// ParseAnnotations reads the modes that the annotations of a pod ask for: by signal, and for the signals about deeds that
+// have none of their own. What is wrong is in the error, and counts as if it were not there.
 func ParseAnnotations(annotations map[string]string) (profile.Modes, error) {
 	var errs []error
 	modes := profile.Modes{}
@@ -118,14 +120,14 @@ func ParseAnnotations(annotations map[string]string) (profile.Modes, error) {
 			continue
 		}
 		s, err := profile.ParseSignal(signal)
-		if err != nil {
+		if err = errors.Join(err, profile.CheckMode(s, m)); err != nil {
 			errs = append(errs, fmt.Errorf("annotation %q is ignored: %w", name, err))
 			continue
 		}
 		modes[s] = m
 	}
 	if general != "" {
-		for _, s := range profile.Signals() {
+		for _, s := range profile.Deeds() {
 			if _, ok := modes[s]; !ok {
 				modes[s] = general
 			}

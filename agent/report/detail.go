@@ -32,6 +32,8 @@ func detail(m *apiv1.Event, e *event.Event) {
 		m.Detail = &apiv1.Event_Dns{Dns: dnsMessage(e)}
 	case e.Net() != nil:
 		m.Detail = &apiv1.Event_Network{Network: network(e)}
+	case e.Content() != nil:
+		m.Detail = &apiv1.Event_Network{Network: contentNetwork(e)}
 	case e.Security() != nil:
 		m.Detail = &apiv1.Event_Security{Security: security(e)}
 	case e.Cgroup() != nil:
@@ -93,6 +95,16 @@ func network(e *event.Event) *apiv1.Network {
 	}
 	m.RemoteName = peerName(e.Peer)
 	return m
+}
+
+// contentNetwork describes the connection that a piece of content is of.
+func contentNetwork(e *event.Event) *apiv1.Network {
+	c := e.Content()
+	return &apiv1.Network{
+		Family: FamilyName(c.Family), Protocol: ProtocolName(c.Family, 0, c.Protocol), Cookie: c.Cookie,
+		LocalAddress: Address(c.Family, c.Local), LocalPort: uint32(c.LocalPort),
+		RemoteAddress: Address(c.Family, c.Remote), RemotePort: uint32(c.RemotePort), RemoteName: peerName(e.Peer),
+	}
 }
 
 // peerName says whose an address is.

@@ -44,6 +44,10 @@ func SignalOf(s wire.Signal) profile.Signal {
 		return profile.SignalEgress
 	case wire.SignalProtect:
 		return profile.SignalProtect
+	case wire.SignalDlp:
+		return profile.SignalDLP
+	case wire.SignalWaf:
+		return profile.SignalWAF
 	default:
 		return ""
 	}

@@ -224,7 +224,7 @@ func observedMessage(o Observed) (*apiv1.ObservedProfile, error) {
 		return nil, err
 	}
 	m := &apiv1.ObservedProfile{Key: keyMessage(o.Key), Version: o.Version, Profile: text, Encoding: encoding}
-	for _, signal := range []profile.Signal{profile.SignalProcess, profile.SignalFile, profile.SignalEgress} {
+	for _, signal := range profile.LearnedSignals() {
 		if state, ok := o.States[signal]; ok {
 			m.States = append(m.States, &apiv1.SignalLearning{Signal: string(signal), State: string(state)})
 		}

@@ -29,13 +29,13 @@ const modeHelp = `Show and change what is done about deeds that a workload's pro
   enforce   they are stopped, and reported
   off       nobody looks
 
-A mode is set for the workloads that match a pattern over namespace/workload/container, and for some signals or all of them:
-process, file, egress, and protect, the rules that need no learning. Of the settings that match the most specific counts: one
-that names the container before one that names the workload, and that before a pattern; and of those that are alike the
-newest. A setting with an end lies over all others, the newest first, and gives way when its time has come. The annotation
-holdfast.dev/mode goes before patterns. Where nothing is set, the agent's own configuration and its default decide; 'mode show'
-says which did, and 'mode list --workload' what there is to decide. Every change is kept with who
-made it, why and when. Changing modes needs a token of the role admin.`
+A mode is set for the workloads that match a pattern over namespace/workload/container, and for signals: process, file,
+egress, and protect, the rules that need no learning; and, where they are named, dlp and waf, which read what is sent and
+received. Of the settings that match the most specific counts: one that names the container before one that names the
+workload, and that before a pattern; and of those that are alike the newest. A setting with an end lies over all others, the
+newest first, and gives way when its time has come. The annotation holdfast.dev/mode goes before patterns. Where nothing is
+set, the agent's own configuration and its default decide; 'mode show' says which did, and 'mode list --workload' what there
+is to decide. Every change is kept with who made it, why and when. Changing modes needs a token of the role admin.`
 
 const modeExamples = `  holdfast mode                                                  # the settings that hold
   holdfast mode show shop/web                                    # what holds on each node, and what decided it
@@ -88,9 +88,11 @@ func modeNames() []string {
 }
 
 func signalNames() []string {
-	return []string{
-		string(profile.SignalProcess), string(profile.SignalFile), string(profile.SignalEgress), string(profile.SignalProtect),
+	var names []string
+	for _, signal := range profile.Signals() {
+		names = append(names, string(signal))
 	}
+	return names
 }
 
 // completeWords completes the words of a flag or argument.
@@ -134,7 +136,7 @@ func newModeSet(a *app) *cobra.Command {
 		},
 	}
 	set := cmd.Flags()
-	set.StringSliceVarP(&request.Signals, "signal", "s", nil, "only these `SIGNALS`: process, file, egress, protect; all of them without it")
+	set.StringSliceVarP(&request.Signals, "signal", "s", nil, "only these `SIGNALS`: process, file, egress, protect, dlp, waf; without it all but dlp and waf")
 	set.StringVar(&request.For, "for", "", "end it by itself after this `TIME`, such as 30m, 2h, 7d; what held before holds again")
 	reasonFlag(cmd, &request.Reason)
 	// The only error is a flag that does not exist.
@@ -158,8 +160,8 @@ func newModeBreakGlass(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "break-glass [WORKLOAD]",
 		Short: "Stop blocking anything, for a time",
-		Long: "Set every signal of everything, or of the workloads that match a pattern, to monitor for a time: nothing is blocked,\n" +
-			"everything is still reported. When the time has come, what held before holds again by itself.",
+		Long: "Set everything, or the workloads that match a pattern, to monitor for a time: nothing is blocked, everything is still\n" +
+			"reported. When the time has come, what held before holds again by itself.",
 		Example: "  holdfast mode break-glass --for 30m --reason \"INC-17: payments are down\"\n" +
 			"  holdfast mode break-glass shop/web --for 30m --reason \"INC-17: payments are down\"",
 		Args:              cobra.MaximumNArgs(1),
@@ -214,7 +216,7 @@ func (a *app) setMode(ctx context.Context, request view.ModeRequest) error {
 // signals says of which signals a setting is, pattern of which workloads.
 func signals(setting view.ModeSetting) string {
 	if len(setting.Signals) == 0 {
-		return "all signals"
+		return "all deeds"
 	}
 	return strings.Join(setting.Signals, ", ")
 }

@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -221,15 +222,10 @@ func (f *Fleet) spreadModes(ctx context.Context) error {
 	return nil
 }
 
-// covers reports whether a list of signals, of which none means all, covers another one.
+// covers reports whether a list of signals, of which none means those about deeds, covers another one.
 func covers(wide, narrow []profile.Signal) bool {
-	if len(wide) == 0 {
-		return true
-	}
-	if len(narrow) == 0 {
-		narrow = profile.Signals()
-	}
-	for _, s := range narrow {
+	wide = every(wide)
+	for _, s := range every(narrow) {
 		if !slices.Contains(wide, s) {
 			return false
 		}
@@ -246,7 +242,8 @@ func checkMode(s *store.ModeSetting, now time.Time) error {
 		return fmt.Errorf("%w: %w", err, ErrPolicy)
 	}
 	for _, signal := range s.Signals {
-		if _, err := profile.ParseSignal(string(signal)); err != nil {
+		_, err := profile.ParseSignal(string(signal))
+		if err = errors.Join(err, profile.CheckMode(signal, s.Mode)); err != nil {
 			return fmt.Errorf("%w: %w", err, ErrPolicy)
 		}
 	}

@@ -257,10 +257,10 @@ func left(s store.ModeSetting, all []store.ModeSetting) (signals []profile.Signa
 	return signals, conflicts
 }
 
-// every is a list of signals, of which none means all, written out.
+// every is a list of signals, of which none means those about deeds, written out.
 func every(signals []profile.Signal) []profile.Signal {
 	if len(signals) == 0 {
-		return profile.Signals()
+		return profile.Deeds()
 	}
 	return signals
 }

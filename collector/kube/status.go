@@ -157,6 +157,7 @@ func signalsOf(about []running) v1alpha1.SignalStatuses {
 	}
 	return v1alpha1.SignalStatuses{
 		Process: of(profile.SignalProcess), File: of(profile.SignalFile), Egress: of(profile.SignalEgress), Protect: of(profile.SignalProtect),
+		DLP: of(profile.SignalDLP), WAF: of(profile.SignalWAF),
 	}
 }
 

@@ -384,7 +384,7 @@ func TestModes(t *testing.T) {
 	}
 	for _, body := range []string{
 		`{"workload":"shop/web","mode":"enforce"}`, `{"workload":"shop/web","mode":"kill","reason":"x"}`,
-		`{"workload":"a/b/c/d","mode":"enforce","reason":"x"}`, `{"workload":"x","signals":["dlp"],"mode":"enforce","reason":"x"}`,
+		`{"workload":"a/b/c/d","mode":"enforce","reason":"x"}`, `{"workload":"x","signals":["gpu"],"mode":"enforce","reason":"x"}`,
 		`{"workload":"x","mode":"enforce","reason":"x","for":"soon"}`, `{"workload":"x","mode":"enforce","reason":"x","until":"2020-01-01T00:00:00Z"}`,
 		`{"workload":"x","mode":"enforce","reason":"` + strings.Repeat("x", 1001) + `"}`,
 	} {

@@ -131,7 +131,7 @@ type ModeSetting struct {
 	ID uint64
 	// Workload is a shell pattern over namespace/workload/container; empty means every one.
 	Workload string
-	// Signals are those that it is for; none means all.
+	// Signals are those that it is for; none means all that are about deeds.
 	Signals []profile.Signal
 	Mode    profile.Mode
 	Author  string

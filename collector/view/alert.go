@@ -50,6 +50,8 @@ type Alert struct {
 	Workload  Workload   `json:"workload"`
 	// Violation is missing from alerts that are not about what a profile allows.
 	Violation *Violation `json:"violation,omitempty"`
+	// Finding is missing from alerts that are not about what was sent or received.
+	Finding *Finding `json:"finding,omitempty"`
 }
 
 // Violation is what of its workload's profile a deed goes against.
@@ -117,6 +119,7 @@ func NewAlert(origin Origin, a *apiv1.Alert) Alert {
 		Container:    newContainer(e.GetContainer()),
 		Workload:     newWorkload(e.GetContainer()),
 		Violation:    newViolation(a.GetViolation()),
+		Finding:      newFinding(a.GetFinding()),
 	}
 	if e == nil {
 		alert.Time = alert.Received

@@ -10,7 +10,7 @@ type ModeSetting struct {
 	ID uint64 `json:"id"`
 	// Workload is a shell pattern over namespace/workload/container; empty means every one.
 	Workload string `json:"workload"`
-	// Signals are process, file, egress, protect; none means all of them.
+	// Signals are process, file, egress, protect, dlp, waf; none means all but the last two.
 	Signals []string `json:"signals"`
 	// Mode is off, learn, monitor or enforce.
 	Mode   string    `json:"mode"`

@@ -144,8 +144,8 @@ func (r *reader) document(n *yaml.Node) Document {
 		r.refuse(n.Line, "metadata is missing")
 	}
 	if !p.allowsAnything() {
-		for _, signal := range Signals() {
-			if signal != SignalProtect && d.Modes[signal] == ModeEnforce {
+		for _, signal := range LearnedSignals() {
+			if d.Modes[signal] == ModeEnforce {
 				r.refuse(present.line("modes"), "mode enforce for %s with a profile that allows nothing", signal)
 				break
 			}
@@ -356,7 +356,7 @@ func (r *reader) modes(n *yaml.Node) Modes {
 		signal, err := ParseSignal(name)
 		r.refuseError(n.Line, "", err)
 		mode, err := ParseMode(r.text(n))
-		r.refuseError(n.Line, "", err)
+		r.refuseError(n.Line, "", errors.Join(err, CheckMode(signal, mode)))
 		modes[signal] = mode
 	})
 	return modes

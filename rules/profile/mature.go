@@ -44,7 +44,7 @@ type Assessment struct {
 // something new is below the bound. A workload that does little is never observed often enough for such an estimate: its
 // learning is stable, too, when nothing new has come for a day and for four times as long as new things did.
 func (p *Profile) Assess(signal Signal, now time.Time, running uint32, criteria Criteria) Assessment {
-	if signal == SignalProtect {
+	if !signal.Learned() {
 		return Assessment{State: StateStable, Reasons: []string{"needs no learning"}}
 	}
 	if criteria == (Criteria{}) {

@@ -209,15 +209,18 @@ const (
 	InIncident Suspicion = "during an incident"
 )
 
-// Signal is a part of a profile that has a mode and a learning state of its own.
+// Signal is a kind of deeds, or of what is sent, that has a mode of its own.
 type Signal string
 
-// The signals. Protect is the set of rules that needs no learning.
+// The signals. Process, file and egress are learned. Protect is the set of rules that needs no learning. DLP is about
+// sensitive data on its way out, WAF about attack payloads on their way in: both read what is sent.
 const (
 	SignalProcess Signal = "process"
 	SignalFile    Signal = "file"
 	SignalEgress  Signal = "egress"
 	SignalProtect Signal = "protect"
+	SignalDLP     Signal = "dlp"
+	SignalWAF     Signal = "waf"
 )
 
 // State is how far learning is.

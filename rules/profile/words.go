@@ -198,8 +198,25 @@ var capabilities = [...]string{
 
 // Signals are the signals, in the order in which people see them.
 func Signals() []Signal {
-	return []Signal{SignalProcess, SignalFile, SignalEgress, SignalProtect}
+	return append(Deeds(), SignalDLP, SignalWAF)
 }
+
+// LearnedSignals are the signals that are learned, and have a learning state.
+func LearnedSignals() []Signal {
+	return []Signal{SignalProcess, SignalFile, SignalEgress}
+}
+
+// Deeds are the signals about what processes do. A mode that names no signal is about them: what is sent is read only where
+// that is asked for by name.
+func Deeds() []Signal {
+	return append(LearnedSignals(), SignalProtect)
+}
+
+// Learned reports whether the signal is learned.
+func (s Signal) Learned() bool { return slices.Contains(LearnedSignals(), s) }
+
+// Content reports whether the signal is about what is sent.
+func (s Signal) Content() bool { return s == SignalDLP || s == SignalWAF }
 
 // ParseMode returns a mode by its word.
 func ParseMode(word string) (Mode, error) {
@@ -210,12 +227,20 @@ func ParseMode(word string) (Mode, error) {
 	return "", fmt.Errorf("unknown mode %q: off, learn, monitor or enforce", word)
 }
 
+// CheckMode refuses a mode that a signal cannot have: what is sent and received is told, and goes on.
+func CheckMode(s Signal, m Mode) error {
+	if s.Content() && m == ModeEnforce {
+		return fmt.Errorf("%s cannot be enforced: monitor tells what is found", s)
+	}
+	return nil
+}
+
 // ParseSignal returns a signal by its word.
 func ParseSignal(word string) (Signal, error) {
 	if s := Signal(word); slices.Contains(Signals(), s) {
 		return s, nil
 	}
-	return "", fmt.Errorf("unknown signal %q: process, file, egress or protect", word)
+	return "", fmt.Errorf("unknown signal %q: process, file, egress, protect, dlp or waf", word)
 }
 
 // origins are the origins, weakest first: of two for the same entry the stronger one holds.

@@ -33,9 +33,21 @@ func Compare(t testing.TB, file string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("got:\n%s\nwant, as in %s (with -rewrite it is written anew):\n%s", got, file, want)
+	if bytes.Equal(got, want) {
+		return
 	}
+	// From the first line that differs on.
+	at := 0
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			break
+		}
+		if got[i] == '\n' {
+			at = i + 1
+		}
+	}
+	line := 1 + bytes.Count(got[:at], []byte{'\n'})
+	t.Errorf("%s:%d differs (with -rewrite it is written anew). Got from there on:\n%s\nwant:\n%s", file, line, got[at:], want[at:])
 }
 
 // Each runs a test of its own for each file that a pattern finds, named like the file, and gives it the file's text. That

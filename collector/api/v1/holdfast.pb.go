@@ -1339,7 +1339,9 @@ type Alert struct {
 	// How many equal deeds this alert stands for; at least 1.
 	Count uint64 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
 	// Set if the deed is not in its workload's profile, or if a protecting rule forbids it.
-	Violation     *Violation `protobuf:"bytes,9,opt,name=violation,proto3" json:"violation,omitempty"`
+	Violation *Violation `protobuf:"bytes,9,opt,name=violation,proto3" json:"violation,omitempty"`
+	// Set if the alert is about what was sent or received.
+	Finding       *Finding `protobuf:"bytes,10,opt,name=finding,proto3" json:"finding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1437,6 +1439,240 @@ func (x *Alert) GetViolation() *Violation {
 	return nil
 }
 
+func (x *Alert) GetFinding() *Finding {
+	if x != nil {
+		return x.Finding
+	}
+	return nil
+}
+
+// Finding says what was found in what a container sent or received. What was found never leaves the node, only how it looks
+// masked and a keyed hash, by which equal values are told.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// dlp or waf; and why, as docs/dlp.md and docs/waf.md list the reasons: content, taint, volume, dns_tunnel, …
+	Signal string `protobuf:"bytes,1,opt,name=signal,proto3" json:"signal,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What found it, such as card-visa, and its class: card, key, injection, …
+	Detector string `protobuf:"bytes,3,opt,name=detector,proto3" json:"detector,omitempty"`
+	Class    string `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
+	// Of a hundred.
+	Confidence uint32 `protobuf:"varint,5,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// How many were found, and how many different ones.
+	Found    uint64 `protobuf:"varint,6,opt,name=found,proto3" json:"found,omitempty"`
+	Distinct uint64 `protobuf:"varint,7,opt,name=distinct,proto3" json:"distinct,omitempty"`
+	// Examples, masked, and their keyed hashes in the same order.
+	Masked []string `protobuf:"bytes,8,rep,name=masked,proto3" json:"masked,omitempty"`
+	Hashes []uint64 `protobuf:"fixed64,9,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`
+	// outbound or inbound, as the bytes went; accepted says that the other end opened the connection.
+	Direction string `protobuf:"bytes,10,opt,name=direction,proto3" json:"direction,omitempty"`
+	Accepted  bool   `protobuf:"varint,11,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// How it was read: packet, openssl, gnutls, nss, go.
+	Source string `protobuf:"bytes,12,opt,name=source,proto3" json:"source,omitempty"`
+	// The protocol, such as http/1.1, the part of the message, such as body, the name of the header or field, and what was
+	// unwrapped to find it, outermost first: gzip, base64, …
+	Application string   `protobuf:"bytes,13,opt,name=application,proto3" json:"application,omitempty"`
+	Part        string   `protobuf:"bytes,14,opt,name=part,proto3" json:"part,omitempty"`
+	Name        string   `protobuf:"bytes,15,opt,name=name,proto3" json:"name,omitempty"`
+	Layers      []string `protobuf:"bytes,16,rep,name=layers,proto3" json:"layers,omitempty"`
+	// Of a request; what looks like a secret in the path is redacted.
+	Method string `protobuf:"bytes,17,opt,name=method,proto3" json:"method,omitempty"`
+	Host   string `protobuf:"bytes,18,opt,name=host,proto3" json:"host,omitempty"`
+	Path   string `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`
+	// Bytes that the finding is about, where it is about their number.
+	Bytes uint64 `protobuf:"varint,20,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The file that was read before, or that was sent.
+	File string `protobuf:"bytes,21,opt,name=file,proto3" json:"file,omitempty"`
+	// Of an attack: the text that shows it, cut short.
+	Evidence      string `protobuf:"bytes,22,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_holdfast_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Finding) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Finding) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Finding) GetDetector() string {
+	if x != nil {
+		return x.Detector
+	}
+	return ""
+}
+
+func (x *Finding) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Finding) GetConfidence() uint32 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Finding) GetFound() uint64 {
+	if x != nil {
+		return x.Found
+	}
+	return 0
+}
+
+func (x *Finding) GetDistinct() uint64 {
+	if x != nil {
+		return x.Distinct
+	}
+	return 0
+}
+
+func (x *Finding) GetMasked() []string {
+	if x != nil {
+		return x.Masked
+	}
+	return nil
+}
+
+func (x *Finding) GetHashes() []uint64 {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *Finding) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Finding) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *Finding) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Finding) GetApplication() string {
+	if x != nil {
+		return x.Application
+	}
+	return ""
+}
+
+func (x *Finding) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *Finding) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Finding) GetLayers() []string {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *Finding) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Finding) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Finding) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Finding) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Finding) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *Finding) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
+}
+
 // Violation says what of a profile a deed goes against, with everything that is needed to find the nearest entry and the
 // one that is missing. Of the object, the fields of its kind are set.
 type Violation struct {
@@ -1476,7 +1712,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_holdfast_proto_msgTypes[13]
+	mi := &file_holdfast_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1724,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[13]
+	mi := &file_holdfast_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1737,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{13}
+	return file_holdfast_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Violation) GetKey() *ProfileKey {
@@ -1664,7 +1900,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_holdfast_proto_msgTypes[14]
+	mi := &file_holdfast_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1912,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[14]
+	mi := &file_holdfast_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1925,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{14}
+	return file_holdfast_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetType() string {
@@ -1863,7 +2099,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_holdfast_proto_msgTypes[15]
+	mi := &file_holdfast_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2111,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[15]
+	mi := &file_holdfast_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2124,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Process) GetPid() uint32 {
@@ -2053,7 +2289,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_holdfast_proto_msgTypes[16]
+	mi := &file_holdfast_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2301,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[16]
+	mi := &file_holdfast_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2314,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{16}
+	return file_holdfast_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Namespaces) GetMnt() uint32 {
@@ -2155,7 +2391,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_holdfast_proto_msgTypes[17]
+	mi := &file_holdfast_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2403,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[17]
+	mi := &file_holdfast_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2416,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Container) GetId() string {
@@ -2294,7 +2530,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_holdfast_proto_msgTypes[18]
+	mi := &file_holdfast_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2542,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[18]
+	mi := &file_holdfast_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2555,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *File) GetPath() string {
@@ -2413,7 +2649,7 @@ type Network struct {
 
 func (x *Network) Reset() {
 	*x = Network{}
-	mi := &file_holdfast_proto_msgTypes[19]
+	mi := &file_holdfast_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2661,7 @@ func (x *Network) String() string {
 func (*Network) ProtoMessage() {}
 
 func (x *Network) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[19]
+	mi := &file_holdfast_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2674,7 @@ func (x *Network) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Network.ProtoReflect.Descriptor instead.
 func (*Network) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Network) GetFamily() string {
@@ -2533,7 +2769,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_holdfast_proto_msgTypes[20]
+	mi := &file_holdfast_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2781,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[20]
+	mi := &file_holdfast_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2794,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Dns) GetNetwork() *Network {
@@ -2622,7 +2858,7 @@ type DnsRecord struct {
 
 func (x *DnsRecord) Reset() {
 	*x = DnsRecord{}
-	mi := &file_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2870,7 @@ func (x *DnsRecord) String() string {
 func (*DnsRecord) ProtoMessage() {}
 
 func (x *DnsRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[21]
+	mi := &file_holdfast_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2883,7 @@ func (x *DnsRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DnsRecord.ProtoReflect.Descriptor instead.
 func (*DnsRecord) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DnsRecord) GetName() string {
@@ -2689,7 +2925,7 @@ type Security struct {
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2937,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[22]
+	mi := &file_holdfast_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2950,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Security) GetValues() map[string]string {
@@ -2742,7 +2978,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +2990,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[23]
+	mi := &file_holdfast_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3003,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -2794,7 +3030,7 @@ type RecordPolicy struct {
 
 func (x *RecordPolicy) Reset() {
 	*x = RecordPolicy{}
-	mi := &file_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +3042,7 @@ func (x *RecordPolicy) String() string {
 func (*RecordPolicy) ProtoMessage() {}
 
 func (x *RecordPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[24]
+	mi := &file_holdfast_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3055,7 @@ func (x *RecordPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordPolicy.ProtoReflect.Descriptor instead.
 func (*RecordPolicy) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RecordPolicy) GetRules() []*RecordRule {
@@ -2840,7 +3076,7 @@ type RecordRule struct {
 
 func (x *RecordRule) Reset() {
 	*x = RecordRule{}
-	mi := &file_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3088,7 @@ func (x *RecordRule) String() string {
 func (*RecordRule) ProtoMessage() {}
 
 func (x *RecordRule) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[25]
+	mi := &file_holdfast_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3101,7 @@ func (x *RecordRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordRule.ProtoReflect.Descriptor instead.
 func (*RecordRule) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{25}
+	return file_holdfast_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RecordRule) GetWorkload() string {
@@ -2895,7 +3131,7 @@ type EventFilter struct {
 
 func (x *EventFilter) Reset() {
 	*x = EventFilter{}
-	mi := &file_holdfast_proto_msgTypes[26]
+	mi := &file_holdfast_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3143,7 @@ func (x *EventFilter) String() string {
 func (*EventFilter) ProtoMessage() {}
 
 func (x *EventFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[26]
+	mi := &file_holdfast_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3156,7 @@ func (x *EventFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventFilter.ProtoReflect.Descriptor instead.
 func (*EventFilter) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{26}
+	return file_holdfast_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventFilter) GetTypes() []string {
@@ -2954,7 +3190,7 @@ type TailStart struct {
 
 func (x *TailStart) Reset() {
 	*x = TailStart{}
-	mi := &file_holdfast_proto_msgTypes[27]
+	mi := &file_holdfast_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3202,7 @@ func (x *TailStart) String() string {
 func (*TailStart) ProtoMessage() {}
 
 func (x *TailStart) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[27]
+	mi := &file_holdfast_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3215,7 @@ func (x *TailStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailStart.ProtoReflect.Descriptor instead.
 func (*TailStart) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{27}
+	return file_holdfast_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TailStart) GetId() uint64 {
@@ -3005,7 +3241,7 @@ type TailStop struct {
 
 func (x *TailStop) Reset() {
 	*x = TailStop{}
-	mi := &file_holdfast_proto_msgTypes[28]
+	mi := &file_holdfast_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3017,7 +3253,7 @@ func (x *TailStop) String() string {
 func (*TailStop) ProtoMessage() {}
 
 func (x *TailStop) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[28]
+	mi := &file_holdfast_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3030,7 +3266,7 @@ func (x *TailStop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailStop.ProtoReflect.Descriptor instead.
 func (*TailStop) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{28}
+	return file_holdfast_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TailStop) GetId() uint64 {
@@ -3052,7 +3288,7 @@ type TailBatch struct {
 
 func (x *TailBatch) Reset() {
 	*x = TailBatch{}
-	mi := &file_holdfast_proto_msgTypes[29]
+	mi := &file_holdfast_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3300,7 @@ func (x *TailBatch) String() string {
 func (*TailBatch) ProtoMessage() {}
 
 func (x *TailBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[29]
+	mi := &file_holdfast_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3313,7 @@ func (x *TailBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TailBatch.ProtoReflect.Descriptor instead.
 func (*TailBatch) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{29}
+	return file_holdfast_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TailBatch) GetId() uint64 {
@@ -3118,7 +3354,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_holdfast_proto_msgTypes[30]
+	mi := &file_holdfast_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3366,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[30]
+	mi := &file_holdfast_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3379,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{30}
+	return file_holdfast_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Capability) GetSignal() string {
@@ -3211,7 +3447,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_holdfast_proto_msgTypes[31]
+	mi := &file_holdfast_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3459,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[31]
+	mi := &file_holdfast_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3472,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{31}
+	return file_holdfast_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Health) GetTimeNs() int64 {
@@ -3357,7 +3593,7 @@ type ProfileKey struct {
 
 func (x *ProfileKey) Reset() {
 	*x = ProfileKey{}
-	mi := &file_holdfast_proto_msgTypes[32]
+	mi := &file_holdfast_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3605,7 @@ func (x *ProfileKey) String() string {
 func (*ProfileKey) ProtoMessage() {}
 
 func (x *ProfileKey) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[32]
+	mi := &file_holdfast_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3618,7 @@ func (x *ProfileKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileKey.ProtoReflect.Descriptor instead.
 func (*ProfileKey) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{32}
+	return file_holdfast_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ProfileKey) GetNamespace() string {
@@ -3426,7 +3662,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_holdfast_proto_msgTypes[33]
+	mi := &file_holdfast_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +3674,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[33]
+	mi := &file_holdfast_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +3687,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{33}
+	return file_holdfast_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Announce) GetKeys() []*ProfileKey {
@@ -3485,7 +3721,7 @@ type ObservedProfile struct {
 
 func (x *ObservedProfile) Reset() {
 	*x = ObservedProfile{}
-	mi := &file_holdfast_proto_msgTypes[34]
+	mi := &file_holdfast_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3733,7 @@ func (x *ObservedProfile) String() string {
 func (*ObservedProfile) ProtoMessage() {}
 
 func (x *ObservedProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[34]
+	mi := &file_holdfast_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3746,7 @@ func (x *ObservedProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedProfile.ProtoReflect.Descriptor instead.
 func (*ObservedProfile) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{34}
+	return file_holdfast_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ObservedProfile) GetKey() *ProfileKey {
@@ -3559,7 +3795,7 @@ type SignalLearning struct {
 
 func (x *SignalLearning) Reset() {
 	*x = SignalLearning{}
-	mi := &file_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3807,7 @@ func (x *SignalLearning) String() string {
 func (*SignalLearning) ProtoMessage() {}
 
 func (x *SignalLearning) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3820,7 @@ func (x *SignalLearning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalLearning.ProtoReflect.Descriptor instead.
 func (*SignalLearning) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{35}
+	return file_holdfast_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SignalLearning) GetSignal() string {
@@ -3614,7 +3850,7 @@ type ObservedAck struct {
 
 func (x *ObservedAck) Reset() {
 	*x = ObservedAck{}
-	mi := &file_holdfast_proto_msgTypes[36]
+	mi := &file_holdfast_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3862,7 @@ func (x *ObservedAck) String() string {
 func (*ObservedAck) ProtoMessage() {}
 
 func (x *ObservedAck) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[36]
+	mi := &file_holdfast_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3875,7 @@ func (x *ObservedAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedAck.ProtoReflect.Descriptor instead.
 func (*ObservedAck) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{36}
+	return file_holdfast_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ObservedAck) GetKey() *ProfileKey {
@@ -3672,7 +3908,7 @@ type ObservedHeld struct {
 
 func (x *ObservedHeld) Reset() {
 	*x = ObservedHeld{}
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3920,7 @@ func (x *ObservedHeld) String() string {
 func (*ObservedHeld) ProtoMessage() {}
 
 func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3933,7 @@ func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedHeld.ProtoReflect.Descriptor instead.
 func (*ObservedHeld) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{37}
+	return file_holdfast_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ObservedHeld) GetHeld() []*ObservedAck {
@@ -3718,7 +3954,7 @@ type Profiles struct {
 
 func (x *Profiles) Reset() {
 	*x = Profiles{}
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3966,7 @@ func (x *Profiles) String() string {
 func (*Profiles) ProtoMessage() {}
 
 func (x *Profiles) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3979,7 @@ func (x *Profiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profiles.ProtoReflect.Descriptor instead.
 func (*Profiles) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{38}
+	return file_holdfast_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Profiles) GetProfiles() []*EffectiveProfile {
@@ -3767,7 +4003,7 @@ type EffectiveProfile struct {
 
 func (x *EffectiveProfile) Reset() {
 	*x = EffectiveProfile{}
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +4015,7 @@ func (x *EffectiveProfile) String() string {
 func (*EffectiveProfile) ProtoMessage() {}
 
 func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +4028,7 @@ func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EffectiveProfile.ProtoReflect.Descriptor instead.
 func (*EffectiveProfile) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{39}
+	return file_holdfast_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EffectiveProfile) GetKey() *ProfileKey {
@@ -3834,7 +4070,7 @@ type ModeSettings struct {
 
 func (x *ModeSettings) Reset() {
 	*x = ModeSettings{}
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3846,7 +4082,7 @@ func (x *ModeSettings) String() string {
 func (*ModeSettings) ProtoMessage() {}
 
 func (x *ModeSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3859,7 +4095,7 @@ func (x *ModeSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSettings.ProtoReflect.Descriptor instead.
 func (*ModeSettings) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{40}
+	return file_holdfast_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ModeSettings) GetVersion() uint64 {
@@ -3897,7 +4133,7 @@ type ModeSetting struct {
 
 func (x *ModeSetting) Reset() {
 	*x = ModeSetting{}
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +4145,7 @@ func (x *ModeSetting) String() string {
 func (*ModeSetting) ProtoMessage() {}
 
 func (x *ModeSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +4158,7 @@ func (x *ModeSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSetting.ProtoReflect.Descriptor instead.
 func (*ModeSetting) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{41}
+	return file_holdfast_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ModeSetting) GetWorkload() string {
@@ -4002,7 +4238,7 @@ type WorkloadState struct {
 
 func (x *WorkloadState) Reset() {
 	*x = WorkloadState{}
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4250,7 @@ func (x *WorkloadState) String() string {
 func (*WorkloadState) ProtoMessage() {}
 
 func (x *WorkloadState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4263,7 @@ func (x *WorkloadState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadState.ProtoReflect.Descriptor instead.
 func (*WorkloadState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{42}
+	return file_holdfast_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WorkloadState) GetKey() *ProfileKey {
@@ -4107,7 +4343,7 @@ type SignalState struct {
 
 func (x *SignalState) Reset() {
 	*x = SignalState{}
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4355,7 @@ func (x *SignalState) String() string {
 func (*SignalState) ProtoMessage() {}
 
 func (x *SignalState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4368,7 @@ func (x *SignalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalState.ProtoReflect.Descriptor instead.
 func (*SignalState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{43}
+	return file_holdfast_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SignalState) GetSignal() string {
@@ -4179,7 +4415,7 @@ type ModeSwitch struct {
 
 func (x *ModeSwitch) Reset() {
 	*x = ModeSwitch{}
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4427,7 @@ func (x *ModeSwitch) String() string {
 func (*ModeSwitch) ProtoMessage() {}
 
 func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4440,7 @@ func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSwitch.ProtoReflect.Descriptor instead.
 func (*ModeSwitch) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{44}
+	return file_holdfast_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ModeSwitch) GetTimeNs() int64 {
@@ -4270,7 +4506,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4518,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4531,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{45}
+	return file_holdfast_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SpoolState) GetLane() Lane {
@@ -4411,7 +4647,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06Record\x12*\n" +
 	"\x05alert\x18\x01 \x01(\v2\x12.holdfast.v1.AlertH\x00R\x05alert\x12*\n" +
 	"\x05event\x18\x02 \x01(\v2\x12.holdfast.v1.EventH\x00R\x05eventB\b\n" +
-	"\x06record\"\x90\x03\n" +
+	"\x06record\"\xc0\x03\n" +
 	"\x05Alert\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x121\n" +
 	"\bpriority\x18\x02 \x01(\x0e2\x15.holdfast.v1.PriorityR\bpriority\x12\x12\n" +
@@ -4421,10 +4657,38 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x06action\x18\x06 \x01(\x0e2\x13.holdfast.v1.ActionR\x06action\x12(\n" +
 	"\x05event\x18\a \x01(\v2\x12.holdfast.v1.EventR\x05event\x12\x14\n" +
 	"\x05count\x18\b \x01(\x04R\x05count\x124\n" +
-	"\tviolation\x18\t \x01(\v2\x16.holdfast.v1.ViolationR\tviolation\x1a9\n" +
+	"\tviolation\x18\t \x01(\v2\x16.holdfast.v1.ViolationR\tviolation\x12.\n" +
+	"\afinding\x18\n" +
+	" \x01(\v2\x14.holdfast.v1.FindingR\afinding\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x04\n" +
+	"\aFinding\x12\x16\n" +
+	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bdetector\x18\x03 \x01(\tR\bdetector\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x05 \x01(\rR\n" +
+	"confidence\x12\x14\n" +
+	"\x05found\x18\x06 \x01(\x04R\x05found\x12\x1a\n" +
+	"\bdistinct\x18\a \x01(\x04R\bdistinct\x12\x16\n" +
+	"\x06masked\x18\b \x03(\tR\x06masked\x12\x16\n" +
+	"\x06hashes\x18\t \x03(\x06R\x06hashes\x12\x1c\n" +
+	"\tdirection\x18\n" +
+	" \x01(\tR\tdirection\x12\x1a\n" +
+	"\baccepted\x18\v \x01(\bR\baccepted\x12\x16\n" +
+	"\x06source\x18\f \x01(\tR\x06source\x12 \n" +
+	"\vapplication\x18\r \x01(\tR\vapplication\x12\x12\n" +
+	"\x04part\x18\x0e \x01(\tR\x04part\x12\x12\n" +
+	"\x04name\x18\x0f \x01(\tR\x04name\x12\x16\n" +
+	"\x06layers\x18\x10 \x03(\tR\x06layers\x12\x16\n" +
+	"\x06method\x18\x11 \x01(\tR\x06method\x12\x12\n" +
+	"\x04host\x18\x12 \x01(\tR\x04host\x12\x12\n" +
+	"\x04path\x18\x13 \x01(\tR\x04path\x12\x14\n" +
+	"\x05bytes\x18\x14 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04file\x18\x15 \x01(\tR\x04file\x12\x1a\n" +
+	"\bevidence\x18\x16 \x01(\tR\bevidence\"\x80\x04\n" +
 	"\tViolation\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12'\n" +
 	"\x0fprofile_version\x18\x02 \x01(\x04R\x0eprofileVersion\x12\x16\n" +
@@ -4758,7 +5022,7 @@ func file_holdfast_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_holdfast_proto_goTypes = []any{
 	(Lane)(0),                // 0: holdfast.v1.Lane
 	(Priority)(0),            // 1: holdfast.v1.Priority
@@ -4778,131 +5042,133 @@ var file_holdfast_proto_goTypes = []any{
 	(*Ack)(nil),              // 15: holdfast.v1.Ack
 	(*Record)(nil),           // 16: holdfast.v1.Record
 	(*Alert)(nil),            // 17: holdfast.v1.Alert
-	(*Violation)(nil),        // 18: holdfast.v1.Violation
-	(*Event)(nil),            // 19: holdfast.v1.Event
-	(*Process)(nil),          // 20: holdfast.v1.Process
-	(*Namespaces)(nil),       // 21: holdfast.v1.Namespaces
-	(*Container)(nil),        // 22: holdfast.v1.Container
-	(*File)(nil),             // 23: holdfast.v1.File
-	(*Network)(nil),          // 24: holdfast.v1.Network
-	(*Dns)(nil),              // 25: holdfast.v1.Dns
-	(*DnsRecord)(nil),        // 26: holdfast.v1.DnsRecord
-	(*Security)(nil),         // 27: holdfast.v1.Security
-	(*Exit)(nil),             // 28: holdfast.v1.Exit
-	(*RecordPolicy)(nil),     // 29: holdfast.v1.RecordPolicy
-	(*RecordRule)(nil),       // 30: holdfast.v1.RecordRule
-	(*EventFilter)(nil),      // 31: holdfast.v1.EventFilter
-	(*TailStart)(nil),        // 32: holdfast.v1.TailStart
-	(*TailStop)(nil),         // 33: holdfast.v1.TailStop
-	(*TailBatch)(nil),        // 34: holdfast.v1.TailBatch
-	(*Capability)(nil),       // 35: holdfast.v1.Capability
-	(*Health)(nil),           // 36: holdfast.v1.Health
-	(*ProfileKey)(nil),       // 37: holdfast.v1.ProfileKey
-	(*Announce)(nil),         // 38: holdfast.v1.Announce
-	(*ObservedProfile)(nil),  // 39: holdfast.v1.ObservedProfile
-	(*SignalLearning)(nil),   // 40: holdfast.v1.SignalLearning
-	(*ObservedAck)(nil),      // 41: holdfast.v1.ObservedAck
-	(*ObservedHeld)(nil),     // 42: holdfast.v1.ObservedHeld
-	(*Profiles)(nil),         // 43: holdfast.v1.Profiles
-	(*EffectiveProfile)(nil), // 44: holdfast.v1.EffectiveProfile
-	(*ModeSettings)(nil),     // 45: holdfast.v1.ModeSettings
-	(*ModeSetting)(nil),      // 46: holdfast.v1.ModeSetting
-	(*WorkloadState)(nil),    // 47: holdfast.v1.WorkloadState
-	(*SignalState)(nil),      // 48: holdfast.v1.SignalState
-	(*ModeSwitch)(nil),       // 49: holdfast.v1.ModeSwitch
-	(*SpoolState)(nil),       // 50: holdfast.v1.SpoolState
-	nil,                      // 51: holdfast.v1.Alert.FieldsEntry
-	nil,                      // 52: holdfast.v1.Container.LabelsEntry
-	nil,                      // 53: holdfast.v1.Security.ValuesEntry
-	nil,                      // 54: holdfast.v1.Health.EventsEntry
-	nil,                      // 55: holdfast.v1.Health.LossesEntry
-	nil,                      // 56: holdfast.v1.Health.CountedEntry
+	(*Finding)(nil),          // 18: holdfast.v1.Finding
+	(*Violation)(nil),        // 19: holdfast.v1.Violation
+	(*Event)(nil),            // 20: holdfast.v1.Event
+	(*Process)(nil),          // 21: holdfast.v1.Process
+	(*Namespaces)(nil),       // 22: holdfast.v1.Namespaces
+	(*Container)(nil),        // 23: holdfast.v1.Container
+	(*File)(nil),             // 24: holdfast.v1.File
+	(*Network)(nil),          // 25: holdfast.v1.Network
+	(*Dns)(nil),              // 26: holdfast.v1.Dns
+	(*DnsRecord)(nil),        // 27: holdfast.v1.DnsRecord
+	(*Security)(nil),         // 28: holdfast.v1.Security
+	(*Exit)(nil),             // 29: holdfast.v1.Exit
+	(*RecordPolicy)(nil),     // 30: holdfast.v1.RecordPolicy
+	(*RecordRule)(nil),       // 31: holdfast.v1.RecordRule
+	(*EventFilter)(nil),      // 32: holdfast.v1.EventFilter
+	(*TailStart)(nil),        // 33: holdfast.v1.TailStart
+	(*TailStop)(nil),         // 34: holdfast.v1.TailStop
+	(*TailBatch)(nil),        // 35: holdfast.v1.TailBatch
+	(*Capability)(nil),       // 36: holdfast.v1.Capability
+	(*Health)(nil),           // 37: holdfast.v1.Health
+	(*ProfileKey)(nil),       // 38: holdfast.v1.ProfileKey
+	(*Announce)(nil),         // 39: holdfast.v1.Announce
+	(*ObservedProfile)(nil),  // 40: holdfast.v1.ObservedProfile
+	(*SignalLearning)(nil),   // 41: holdfast.v1.SignalLearning
+	(*ObservedAck)(nil),      // 42: holdfast.v1.ObservedAck
+	(*ObservedHeld)(nil),     // 43: holdfast.v1.ObservedHeld
+	(*Profiles)(nil),         // 44: holdfast.v1.Profiles
+	(*EffectiveProfile)(nil), // 45: holdfast.v1.EffectiveProfile
+	(*ModeSettings)(nil),     // 46: holdfast.v1.ModeSettings
+	(*ModeSetting)(nil),      // 47: holdfast.v1.ModeSetting
+	(*WorkloadState)(nil),    // 48: holdfast.v1.WorkloadState
+	(*SignalState)(nil),      // 49: holdfast.v1.SignalState
+	(*ModeSwitch)(nil),       // 50: holdfast.v1.ModeSwitch
+	(*SpoolState)(nil),       // 51: holdfast.v1.SpoolState
+	nil,                      // 52: holdfast.v1.Alert.FieldsEntry
+	nil,                      // 53: holdfast.v1.Container.LabelsEntry
+	nil,                      // 54: holdfast.v1.Security.ValuesEntry
+	nil,                      // 55: holdfast.v1.Health.EventsEntry
+	nil,                      // 56: holdfast.v1.Health.LossesEntry
+	nil,                      // 57: holdfast.v1.Health.CountedEntry
 }
 var file_holdfast_proto_depIdxs = []int32{
 	10, // 0: holdfast.v1.AgentMessage.hello:type_name -> holdfast.v1.Hello
 	13, // 1: holdfast.v1.AgentMessage.batch:type_name -> holdfast.v1.Batch
-	36, // 2: holdfast.v1.AgentMessage.health:type_name -> holdfast.v1.Health
-	34, // 3: holdfast.v1.AgentMessage.tail:type_name -> holdfast.v1.TailBatch
-	39, // 4: holdfast.v1.AgentMessage.observed:type_name -> holdfast.v1.ObservedProfile
-	38, // 5: holdfast.v1.AgentMessage.announce:type_name -> holdfast.v1.Announce
+	37, // 2: holdfast.v1.AgentMessage.health:type_name -> holdfast.v1.Health
+	35, // 3: holdfast.v1.AgentMessage.tail:type_name -> holdfast.v1.TailBatch
+	40, // 4: holdfast.v1.AgentMessage.observed:type_name -> holdfast.v1.ObservedProfile
+	39, // 5: holdfast.v1.AgentMessage.announce:type_name -> holdfast.v1.Announce
 	12, // 6: holdfast.v1.CollectorMessage.welcome:type_name -> holdfast.v1.Welcome
 	15, // 7: holdfast.v1.CollectorMessage.ack:type_name -> holdfast.v1.Ack
-	29, // 8: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
-	32, // 9: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
-	33, // 10: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
-	43, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
-	45, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
-	41, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
-	35, // 14: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
+	30, // 8: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
+	33, // 9: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
+	34, // 10: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
+	44, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
+	46, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
+	42, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
+	36, // 14: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
 	11, // 15: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
 	0,  // 16: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
 	11, // 17: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
 	15, // 18: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
-	29, // 19: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
-	42, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
-	45, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
+	30, // 19: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
+	43, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
+	46, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
 	0,  // 22: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
 	14, // 23: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
 	0,  // 24: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
 	17, // 25: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
-	19, // 26: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
+	20, // 26: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
 	1,  // 27: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
-	51, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
+	52, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
 	2,  // 29: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
-	19, // 30: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
-	18, // 31: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
-	37, // 32: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
-	20, // 33: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
-	22, // 34: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
-	23, // 35: holdfast.v1.Event.file:type_name -> holdfast.v1.File
-	24, // 36: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
-	25, // 37: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
-	27, // 38: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
-	28, // 39: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
-	21, // 40: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
-	20, // 41: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
-	52, // 42: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
-	24, // 43: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
-	26, // 44: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
-	53, // 45: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
-	20, // 46: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
-	30, // 47: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
-	31, // 48: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
-	19, // 49: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
-	3,  // 50: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
-	3,  // 51: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
-	54, // 52: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
-	55, // 53: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
-	50, // 54: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
-	35, // 55: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
-	56, // 56: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
-	47, // 57: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
-	49, // 58: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
-	37, // 59: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
-	37, // 60: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
-	40, // 61: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
-	4,  // 62: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
-	37, // 63: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
-	41, // 64: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
-	44, // 65: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
-	37, // 66: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
-	4,  // 67: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
-	46, // 68: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
-	37, // 69: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
-	48, // 70: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
-	37, // 71: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
-	0,  // 72: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
-	5,  // 73: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
-	6,  // 74: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
-	8,  // 75: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
-	7,  // 76: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
-	7,  // 77: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
-	9,  // 78: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
-	76, // [76:79] is the sub-list for method output_type
-	73, // [73:76] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	20, // 30: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
+	19, // 31: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
+	18, // 32: holdfast.v1.Alert.finding:type_name -> holdfast.v1.Finding
+	38, // 33: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
+	21, // 34: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
+	23, // 35: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
+	24, // 36: holdfast.v1.Event.file:type_name -> holdfast.v1.File
+	25, // 37: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
+	26, // 38: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
+	28, // 39: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
+	29, // 40: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
+	22, // 41: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
+	21, // 42: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
+	53, // 43: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
+	25, // 44: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
+	27, // 45: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
+	54, // 46: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
+	21, // 47: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
+	31, // 48: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
+	32, // 49: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
+	20, // 50: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
+	3,  // 51: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
+	3,  // 52: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
+	55, // 53: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
+	56, // 54: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
+	51, // 55: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
+	36, // 56: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
+	57, // 57: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
+	48, // 58: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
+	50, // 59: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
+	38, // 60: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
+	38, // 61: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
+	41, // 62: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
+	4,  // 63: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
+	38, // 64: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
+	42, // 65: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
+	45, // 66: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
+	38, // 67: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
+	4,  // 68: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
+	47, // 69: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
+	38, // 70: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
+	49, // 71: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
+	38, // 72: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
+	0,  // 73: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
+	5,  // 74: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
+	6,  // 75: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
+	8,  // 76: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
+	7,  // 77: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
+	7,  // 78: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
+	9,  // 79: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
+	77, // [77:80] is the sub-list for method output_type
+	74, // [74:77] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_proto_init() }
@@ -4932,7 +5198,7 @@ func file_holdfast_proto_init() {
 		(*Record_Alert)(nil),
 		(*Record_Event)(nil),
 	}
-	file_holdfast_proto_msgTypes[14].OneofWrappers = []any{
+	file_holdfast_proto_msgTypes[15].OneofWrappers = []any{
 		(*Event_File)(nil),
 		(*Event_Network)(nil),
 		(*Event_Dns)(nil),
@@ -4945,7 +5211,7 @@ func file_holdfast_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_proto_rawDesc), len(file_holdfast_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

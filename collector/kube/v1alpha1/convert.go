@@ -148,6 +148,7 @@ func (m Modes) Set() profile.Modes {
 	modes := profile.Modes{}
 	for signal, mode := range map[profile.Signal]Mode{
 		profile.SignalProcess: m.Process, profile.SignalFile: m.File, profile.SignalEgress: m.Egress, profile.SignalProtect: m.Protect,
+		profile.SignalDLP: Mode(m.DLP), profile.SignalWAF: Mode(m.WAF),
 	} {
 		if mode != "" {
 			modes[signal] = profile.Mode(mode)

@@ -47,7 +47,7 @@ type PolicySpec struct {
 	Workloads []Selector `json:"workloads,omitempty"`
 	// Modes say what is done about deeds that are not allowed, by signal. Protect needs no learning: it can be enforced from
 	// the first minute on. A signal that is left out is decided by another source.
-	// +kubebuilder:validation:XValidation:rule="has(self.process) || has(self.file) || has(self.egress) || has(self.protect)",message="at least one of process, file, egress and protect is expected"
+	// +kubebuilder:validation:XValidation:rule="has(self.process) || has(self.file) || has(self.egress) || has(self.protect) || has(self.dlp) || has(self.waf)",message="at least one of process, file, egress, protect, dlp and waf is expected"
 	Modes Modes `json:"modes"`
 }
 

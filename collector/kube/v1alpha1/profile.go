@@ -88,6 +88,11 @@ type Workload struct {
 // +kubebuilder:validation:Enum=off;learn;monitor;enforce
 type Mode string
 
+// ContentMode is what is done about what is sent and received: it is not read, it is counted, it is reported.
+//
+// +kubebuilder:validation:Enum=off;learn;monitor
+type ContentMode string
+
 // Modes are the modes by signal.
 type Modes struct {
 	// Process is about executables, their parents and arguments, and libraries.
@@ -103,6 +108,12 @@ type Modes struct {
 	// service, raw sockets.
 	// +optional
 	Protect Mode `json:"protect,omitempty"`
+	// DLP is about sensitive data on its way out: what is sent is read.
+	// +optional
+	DLP ContentMode `json:"dlp,omitempty"`
+	// WAF is about attack payloads on their way in: what is received is read.
+	// +optional
+	WAF ContentMode `json:"waf,omitempty"`
 }
 
 // Image is an image that the workload has run.

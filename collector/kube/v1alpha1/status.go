@@ -87,6 +87,10 @@ type SignalStatuses struct {
 	Egress *SignalStatus `json:"egress,omitempty"`
 	// +optional
 	Protect *SignalStatus `json:"protect,omitempty"`
+	// +optional
+	DLP *SignalStatus `json:"dlp,omitempty"`
+	// +optional
+	WAF *SignalStatus `json:"waf,omitempty"`
 }
 
 // SignalStatus is what holds for a signal of the containers that an object is about.

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package content
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/inspect"
+	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	detectors "github.com/holdfast-project/holdfast/rules/dlp"
+	"github.com/holdfast-project/holdfast/rules/waf"
+)
+
+// Config makes a Reader.
+type Config struct {
+	// Inspect are the bounds of what is put together.
+	Inspect inspect.Config
+	// Matcher looks through what goes out, Filter through the requests that are served.
+	Matcher *detectors.Matcher
+	Filter  *waf.Filter
+	// Internal says that an address belongs to the cluster, where sensitive data has more reason to go; nil: none does.
+	Internal func(netip.Addr) bool
+	// Modes tells what is asked for of a container, by its cgroup: sensitive data in what it sends, attacks in what it serves.
+	Modes func(cgroup uint64) (dlp, waf bool)
+	// Found takes what was found. It must not wait.
+	Found func(Found)
+}
+
+// Found is a finding, the piece that completed it, without its text, and the request that it is about.
+type Found struct {
+	dlp.Finding
+	Piece wire.Content
+	// Method and Host are of the request, Name of its header or field.
+	Method, Host, Name string
+}
+
+// advanceEvery is how often time passes for what waits.
+const advanceEvery = int64(100 * time.Millisecond)
+
+// Reader takes pieces. Use New.
+type Reader struct {
+	cfg       Config
+	inspector *inspect.Inspector
+	sink      *dlp.Sink
+	counter   *dlp.Counter
+	attacks   *dlp.Attacks
+	people    people
+	piece     inspect.Piece
+	// at is where the text stands that is looked at.
+	at        *inspect.Context
+	now, next int64
+	counts    counts
+}
+
+// New makes a reader. An error names the bound that is not one.
+func New(cfg Config) (*Reader, error) {
+	if cfg.Matcher == nil || cfg.Filter == nil || cfg.Modes == nil || cfg.Found == nil {
+		return nil, errors.New("content: a matcher, a filter, modes and a taker of findings are needed")
+	}
+	r := &Reader{
+		cfg: cfg, people: newPeople(), attacks: dlp.NewAttacks(dlp.AttacksConfig{}),
+		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher)}),
+	}
+	r.sink = dlp.NewSink(dlp.SinkConfig{
+		World: r, Streams: dlp.Matching(cfg.Matcher), Counter: r.counter, Attacks: r.attacks, Filter: cfg.Filter, Findings: r.found,
+	})
+	var err error
+	if r.inspector, err = inspect.New(cfg.Inspect, r); err != nil {
+		return nil, fmt.Errorf("content: %w", err)
+	}
+	return r, nil
+}
+
+// Content takes a piece; both are read during the call only.
+func (r *Reader) Content(c *wire.Content, data []byte) {
+	flags := wire.ContentFlag(c.ContentFlags)
+	if flags&wire.ContentTls != 0 && flags&wire.ContentSeen != 0 {
+		// What is inside comes through a probe.
+		return
+	}
+	p := &r.piece
+	*p = inspect.Piece{
+		Key: inspect.Key{Cookie: c.Cookie}, Dir: inspect.In, Inbound: flags&wire.ContentInbound != 0,
+		Sequence: c.Sequence, Sequenced: c.Protocol == inspect.ProtocolTCP, Protocol: uint8(c.Protocol),
+		LocalPort: c.LocalPort, RemotePort: c.RemotePort, Remote: report.AddressOf(c.Family, c.Remote), Time: int64(c.Head.Time), Data: data,
+	}
+	if flags&wire.ContentOut != 0 {
+		p.Dir = inspect.Out
+	}
+	if c.Tls != 0 {
+		p.Key, p.Sequenced, p.Protocol = inspect.Key{TLS: c.Tls, Process: c.Head.Tgid}, false, inspect.ProtocolTCP
+	}
+	var began bool
+	if p.Tag, began = r.people.tag(p.Key, p.Dir, c); began {
+		// The library's object is that of another connection now.
+		r.inspector.Closed(p.Key)
+	}
+	r.now = max(r.now, p.Time)
+	r.counts.pieces.Add(1)
+	r.counts.bytes.Add(uint64(len(data)))
+	if c.Skipped > 0 {
+		r.counts.skipped.Add(uint64(c.Skipped))
+		if !p.Sequenced {
+			r.inspector.Piece(&inspect.Piece{
+				Key: p.Key, Dir: p.Dir, Inbound: p.Inbound, Protocol: p.Protocol, LocalPort: p.LocalPort, RemotePort: p.RemotePort,
+				Remote: p.Remote, Time: p.Time, Cut: int(c.Skipped), Tag: p.Tag,
+			})
+		}
+	}
+	r.inspector.Piece(p)
+}
+
+// Settle lets time pass for what waits.
+func (r *Reader) Settle() {
+	if r.now < r.next {
+		return
+	}
+	r.next = r.now + advanceEvery
+	r.inspector.Advance(r.now)
+	r.counter.Advance(r.now)
+	r.attacks.Advance(r.now)
+	stats := r.inspector.Stats()
+	r.counts.flows.Store(uint64(stats.Flows))
+	r.counts.memory.Store(uint64(stats.Memory))
+}
+
+// Stats is what a reader did and gave up.
+type Stats struct {
+	// Pieces and Bytes were read; Skipped bytes the kernel side did not take: over budget, or for want of room.
+	Pieces, Bytes, Skipped uint64
+	// Flows are followed now, and take Memory bytes.
+	Flows, Memory uint64
+	// Opaque counts what could not be looked into, by reason.
+	Opaque map[inspect.Reason]uint64
+}
+
+type counts struct {
+	pieces, bytes, skipped, flows, memory atomic.Uint64
+	opaque                                [16]atomic.Uint64
+}
+
+// Stats may be called from any goroutine.
+func (r *Reader) Stats() Stats {
+	c := &r.counts
+	s := Stats{
+		Pieces: c.pieces.Load(), Bytes: c.bytes.Load(), Skipped: c.skipped.Load(), Flows: c.flows.Load(), Memory: c.memory.Load(),
+		Opaque: map[inspect.Reason]uint64{},
+	}
+	for reason := range c.opaque {
+		if n := c.opaque[reason].Load(); n > 0 {
+			s.Opaque[inspect.Reason(reason)] = n
+		}
+	}
+	return s
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package content
+
+import (
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/inspect"
+)
+
+// Begin implements inspect.Sink.
+func (r *Reader) Begin(c *inspect.Context) { r.sink.Begin(c) }
+
+// Text implements inspect.Sink.
+func (r *Reader) Text(c *inspect.Context, part []byte, last bool) {
+	r.at = c
+	r.sink.Text(c, part, last)
+}
+
+// End implements inspect.Sink.
+func (r *Reader) End(c *inspect.Context) {
+	r.at = c
+	r.sink.End(c)
+}
+
+// Opaque implements inspect.Sink.
+func (r *Reader) Opaque(_ *inspect.Context, reason inspect.Reason) {
+	if int(reason) < len(r.counts.opaque) {
+		r.counts.opaque[reason].Add(1)
+	}
+}
+
+// Party implements dlp.World. A server's lineage is its container: a request may come before a process has accepted it.
+func (r *Reader) Party(tag uint64) (dlp.Party, bool) {
+	piece := r.people.of(tag)
+	if piece == nil {
+		return dlp.Party{}, false
+	}
+	p := dlp.Party{Process: dlp.Process{PID: piece.Head.Tgid, Start: piece.Head.Start}, Lineage: piece.Head.Origin}
+	p.DLP, p.WAF = r.cfg.Modes(piece.Head.Origin)
+	return p, true
+}
+
+// Peer implements dlp.World.
+func (r *Reader) Peer(c *inspect.Context) dlp.Peer {
+	peer := dlp.Peer{Addr: c.Remote, Host: string(c.Host)}
+	peer.Internal = r.cfg.Internal != nil && r.cfg.Internal(c.Remote.Addr())
+	return peer
+}
+
+// found gives a finding to who takes them, with what is known of the text at hand.
+func (r *Reader) found(f *dlp.Finding) {
+	piece := r.people.of(f.Tag)
+	if piece == nil {
+		return
+	}
+	r.cfg.Found(Found{
+		Finding: *f, Piece: *piece, Method: string(r.at.Method), Host: string(r.at.Host), Name: string(r.at.Name),
+	})
+}

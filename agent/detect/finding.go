@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-project/holdfast/agent/content"
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/inspect"
+	"github.com/holdfast-project/holdfast/agent/redact"
+	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/rules/profile"
+)
+
+// findingRules name what is found in what containers send and get. They decide nothing: the detectors of rules/dlp and the
+// rules of rules/waf have.
+func findingRules() []Rule {
+	return []Rule{
+		{
+			Name: "Sensitive data sent",
+			Description: "A container sent values of a detector of sensitive data, as many as its threshold asks for. The finding names " +
+				"the detector, how many there were and how they look masked, and where in which message they stood.",
+			Priority: warningPriority, Tags: []string{"T1048", "T1567", "container", "network", "dlp"},
+		},
+		{
+			Name: "Sensitive data served",
+			Description: "A container answered somebody who had connected to it with values of a detector of sensitive data. To answer " +
+				"with records is what many servers are for, so the thresholds are ten times those of what is sent.",
+			Priority: warningPriority, Tags: []string{"T1048", "T1213", "container", "network", "dlp"},
+		},
+		{
+			Name: "Attack in a request",
+			Description: "A request that a container serves holds an attack, such as an injection, a traversal or a lookup that loads " +
+				"code. It says that somebody tried; whether it worked shows in what the server does next.",
+			Priority: warningPriority, Tags: []string{"T1190", "container", "network", "waf"},
+		},
+	}
+}
+
+// Places of findingRules.
+const (
+	findingSent = iota
+	findingServed
+	findingAttack
+)
+
+// Findings lists the rules about what is sent and received.
+func (e *Engine) Findings() []Rule { return e.findings }
+
+// FindingAlert describes what was found in what a container sends or gets. ev is the event of the piece that completed it.
+func (e *Engine) FindingAlert(f *content.Found, ev *event.Event) *apiv1.Alert {
+	described := report.Event(ev)
+	report.WithAncestors(described, ev.Process)
+	rule := &e.findings[findingSent]
+	switch {
+	case attack(f):
+		rule = &e.findings[findingAttack]
+	case f.Inbound:
+		rule = &e.findings[findingServed]
+	}
+	return &apiv1.Alert{
+		Rule: rule.Name, Priority: severity(f.Severity), Tags: rule.Tags, Output: findingOutput(f, described.GetNetwork()) + " by " + who(ev),
+		Action: apiv1.Action_ACTION_ALERTED, Event: described, Count: uint64(max(f.Repeats, 0)) + 1, Finding: finding(f),
+	}
+}
+
+// attack reports whether a finding is one of the web application filter.
+func attack(f *content.Found) bool { return f.Reason == dlp.Attack }
+
+// severity is the priority of a finding.
+func severity(s dlp.Severity) apiv1.Priority {
+	switch s {
+	case dlp.Low:
+		return noticePriority
+	case dlp.Critical:
+		return criticalPriority
+	case dlp.High:
+		return apiv1.Priority_PRIORITY_ERROR
+	default:
+		return warningPriority
+	}
+}
+
+// finding is what leaves the node of a finding: nothing of what was sent but what its detector shows of it.
+func finding(f *content.Found) *apiv1.Finding {
+	m := &apiv1.Finding{
+		Signal: string(profile.SignalDLP), Reason: f.Reason.String(), Detector: f.Detector, Class: f.Class, Confidence: uint32(f.Confidence),
+		Found: uint64(f.Count), Distinct: uint64(f.Distinct), Masked: f.Masked, Hashes: f.Hashes,
+		Direction: "inbound", Accepted: f.Inbound, Source: via(wire.Via(f.Piece.Via)),
+		Application: f.App, Part: f.Part, Name: f.Name, Layers: f.Layers,
+		Method: f.Method, Host: f.Host, Path: redact.Text(f.Path), Bytes: f.Bytes, File: f.File,
+	}
+	if wire.ContentFlag(f.Piece.ContentFlags)&wire.ContentOut != 0 {
+		m.Direction = "outbound"
+	}
+	if attack(f) {
+		m.Signal, m.Masked, m.Hashes, m.Evidence = string(profile.SignalWAF), nil, nil, strings.Join(f.Masked, " ")
+	}
+	return m
+}
+
+// via names how content was read.
+func via(v wire.Via) string {
+	names := [...]string{
+		wire.ViaPacket: "packet", wire.ViaOpenssl: "openssl", wire.ViaGnutls: "gnutls", wire.ViaNss: "nss", wire.ViaGo: "go",
+	}
+	if int(v) >= len(names) {
+		return ""
+	}
+	return names[v]
+}
+
+// findingOutput is the line for people, without who it was.
+func findingOutput(f *content.Found, n *apiv1.Network) string {
+	where := clean(f.App)
+	if f.App == inspect.Unknown.String() {
+		where = "a connection"
+	}
+	if f.Host != "" {
+		where += " with " + clean(f.Host+redact.Text(f.Path))
+	}
+	peer := fmt.Sprintf("%s port %d", n.GetRemoteAddress(), n.GetRemotePort())
+	if attack(f) {
+		return fmt.Sprintf("%s (%s) in the %s of a request over %s from %s: %s,", f.Class, f.Detector, part(f), where, peer, clean(strings.Join(f.Masked, " ")))
+	}
+	found := fmt.Sprintf("%d matches of %s", f.Count, f.Detector)
+	if f.Count == 1 {
+		found = "A match of " + f.Detector
+	}
+	if len(f.Masked) > 0 {
+		found += " (" + clean(strings.Join(f.Masked, ", ")) + ")"
+	}
+	verb := "sent to "
+	if f.Inbound {
+		verb = "served to "
+	}
+	text := fmt.Sprintf("%s: %s%s, in the %s of %s", found, verb, peer, part(f), where)
+	if len(f.Layers) > 0 {
+		text += ", in " + strings.Join(f.Layers, ", in ")
+	}
+	return text + ","
+}
+
+// part names where in a message something stood.
+func part(f *content.Found) string {
+	text := f.Part
+	if f.Name != "" {
+		text += " " + clean(f.Name)
+	}
+	return text
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/content"
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/replace"
+	"github.com/holdfast-project/holdfast/agent/sensor"
+	"github.com/holdfast-project/holdfast/agent/wire"
+	detectors "github.com/holdfast-project/holdfast/rules/dlp"
+	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/rules/waf"
+)
+
+// maxFindings bounds the findings that wait for the pipeline.
+const maxFindings = 1024
+
+// inspection reads what containers send and get, those whose modes ask for it. Until there is one, nothing of it is loaded, in
+// the kernel or here.
+type inspection struct {
+	agent   *Agent
+	changed chan struct{}
+
+	// mu guards what follows.
+	mu sync.Mutex
+	// asked is what the modes of containers ask for, where that is anything; news are those of which it has changed.
+	asked  map[uint64]asked
+	news   map[uint64]bool
+	taking *sensor.Content
+	reader *content.Reader
+}
+
+// asked is what is asked for of a container: that what it sends is looked through, and the requests that it serves.
+type asked struct{ dlp, waf bool }
+
+func newInspection(a *Agent) *inspection {
+	return &inspection{agent: a, changed: make(chan struct{}, 1), asked: map[uint64]asked{}, news: map[uint64]bool{}}
+}
+
+// modes takes the modes that hold for a container, none for one that is gone.
+func (i *inspection) modes(cgroup uint64, modes profile.Modes) {
+	reads := func(s profile.Signal) bool { return modes[s] != profile.ModeOff && modes[s] != "" }
+	to := asked{reads(profile.SignalDLP), reads(profile.SignalWAF)}
+	i.mu.Lock()
+	if before := i.asked[cgroup]; to != before {
+		i.asked[cgroup], i.news[cgroup] = to, true
+		if to == (asked{}) {
+			delete(i.asked, cgroup)
+		}
+	}
+	i.mu.Unlock()
+	select {
+	case i.changed <- struct{}{}:
+	default:
+	}
+}
+
+// inspect keeps what is inspected in step with the modes, and reads it, until the context ends.
+func (a *Agent) inspect(ctx context.Context) error {
+	select {
+	case <-a.attached:
+	case <-ctx.Done():
+		return nil
+	}
+	i := a.inspection
+	taking := a.sensor.NewContent(sensor.ContentConfig{})
+	i.mu.Lock()
+	i.taking = taking
+	i.mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return taking.Run(ctx, i) })
+	group.Go(func() error {
+		for {
+			i.follow()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-i.changed:
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// follow begins and ends what the modes ask for.
+func (i *inspection) follow() {
+	i.mu.Lock()
+	reads := map[uint64]bool{}
+	for cgroup := range i.news {
+		_, reads[cgroup] = i.asked[cgroup]
+	}
+	clear(i.news)
+	i.mu.Unlock()
+	log := i.agent.log.With("part", "inspection")
+	for cgroup, read := range reads {
+		if err := i.read(cgroup, read); err != nil {
+			log.Error("what a container sends is not read", "cgroup", cgroup, "error", err)
+		}
+	}
+}
+
+// read begins or ends to read a container.
+func (i *inspection) read(cgroup uint64, begin bool) error {
+	if !begin {
+		return i.taking.Release(cgroup)
+	}
+	if err := i.prepare(); err != nil {
+		return err
+	}
+	return i.taking.Inspect(cgroup, sensor.Budget{})
+}
+
+// prepare makes the reader when the first container is to be read.
+func (i *inspection) prepare() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.reader != nil {
+		return nil
+	}
+	key, err := contentKey(filepath.Join(i.agent.cfg.DataDir, "content.key"))
+	if err != nil {
+		return err
+	}
+	set, err := detectors.Builtin()
+	if err != nil {
+		return fmt.Errorf("detectors: %w", err)
+	}
+	matcher, err := set.Compile(detectors.CompileConfig{Key: key})
+	if err != nil {
+		return fmt.Errorf("detectors: %w", err)
+	}
+	filter, err := waf.Compile(waf.Config{})
+	if err != nil {
+		return err
+	}
+	i.reader, err = content.New(content.Config{Matcher: matcher, Filter: filter, Internal: i.internal, Modes: i.of, Found: i.found})
+	return err
+}
+
+// contentKey reads the key of the hashes by which values are told, or makes it.
+func contentKey(path string) (key [32]byte, err error) {
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(text) == len(key):
+		return [32]byte(text), nil
+	case err == nil:
+		return key, fmt.Errorf("read %s: %d bytes, %d expected", path, len(text), len(key))
+	case !errors.Is(err, fs.ErrNotExist):
+		return key, fmt.Errorf("read the key of hashes: %w", err)
+	}
+	if _, err := rand.Read(key[:]); err != nil {
+		return key, fmt.Errorf("make the key of hashes: %w", err)
+	}
+	return key, replace.File(path, key[:])
+}
+
+// of tells what is asked for of a container.
+func (i *inspection) of(cgroup uint64) (dlp, waf bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	to := i.asked[cgroup]
+	return to.dlp, to.waf
+}
+
+// internal reports whether an address is of the cluster: a pod's or a service's.
+func (i *inspection) internal(a netip.Addr) bool {
+	of, known := i.agent.book.Lookup(a)
+	if !known && i.agent.cluster != nil {
+		of, known = i.agent.cluster.Lookup(a)
+	}
+	return known && (of.Kind == container.EndpointPod || of.Kind == container.EndpointService)
+}
+
+// found hands a finding to the pipeline, which knows who it was.
+func (i *inspection) found(f content.Found) {
+	select {
+	case i.agent.pipeline.found <- f:
+	default:
+		i.agent.pipeline.counts.findingsLost.Add(1)
+	}
+}
+
+// Content implements sensor.ContentHandler.
+func (i *inspection) Content(piece *wire.Content, text []byte) { i.reader.Content(piece, text) }
+
+// Settle implements sensor.ContentHandler.
+func (i *inspection) Settle() {
+	i.mu.Lock()
+	reader := i.reader
+	i.mu.Unlock()
+	if reader != nil {
+		reader.Settle()
+	}
+}
+
+// inspected is what was taken and what was read of it.
+type inspected struct {
+	taken sensor.ContentStats
+	read  content.Stats
+}
+
+func (i *inspection) stats() inspected {
+	i.mu.Lock()
+	taking, reader := i.taking, i.reader
+	i.mu.Unlock()
+	var s inspected
+	if taking != nil {
+		s.taken = taking.Stats()
+	}
+	if reader != nil {
+		s.read = reader.Stats()
+	}
+	return s
+}
+
+func (i *inspection) close() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.taking == nil {
+		return nil
+	}
+	return i.taking.Close()
+}
+
+// tellFindings makes alerts of the findings that came, of containers whose mode asks for them.
+func (p *pipeline) tellFindings() {
+	for {
+		select {
+		case f := <-p.found:
+			p.finding(&f)
+		default:
+			return
+		}
+	}
+}
+
+func (p *pipeline) finding(f *content.Found) {
+	ev := &p.event
+	ev.SetContent(&f.Piece)
+	ev.Time = int64(ev.Head.Time) + p.offset
+	ev.Container, _ = p.registry.Lookup(ev.Head.Origin)
+	if ev.Head.Tgid == 0 && ev.Container != nil {
+		p.serves(ev)
+	}
+	ev.Process = p.process(ev.Head)
+	ev.Peer = p.peer(f.Peer.Addr.Addr())
+	p.counts.findings.Add(1)
+	signal := profile.SignalDLP
+	if f.Reason == dlp.Attack {
+		signal = profile.SignalWAF
+	}
+	if p.guard.Mode(ev.Head.Origin, signal) == profile.ModeMonitor {
+		p.tell(p.engine.FindingAlert(f, ev), ev)
+	}
+}
+
+// serves takes the first process of its container for the one that is about to accept a connection.
+func (p *pipeline) serves(ev *event.Event) {
+	if first, ok := p.running(ev.Container.InitPID); ok {
+		ev.Head.Tgid, ev.Head.Tid, ev.Head.Start = ev.Container.InitPID, ev.Container.InitPID, first.Start
+	}
+}
