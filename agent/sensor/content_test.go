@@ -37,7 +37,6 @@ func TestNetworkContent(t *testing.T) {
 		{"others", testContentOthers},
 		{"go", testContentGo},
 		{"opaque", testContentOpaque},
-		{"libraries", testContentLibraries},
 		{"programs", testContentPrograms},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
