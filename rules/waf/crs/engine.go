@@ -159,7 +159,7 @@ func (e Exclusion) check() error {
 		return fmt.Errorf("path %q: it begins with / and has letters, digits and /._-~", e.Path)
 	}
 	if !plain(e.Target, "_:-.") {
-		return fmt.Errorf("target %q: it has letters, digits and _:-.", e.Target)
+		return fmt.Errorf("target %q: only letters, digits, _, :, - and . may be in it", e.Target)
 	}
 	return nil
 }
