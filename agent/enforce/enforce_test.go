@@ -432,11 +432,13 @@ func TestModes(t *testing.T) {
 	if m != (Modes{1: 3, 2: 1, 4: 2}) {
 		t.Errorf("modes %v", m)
 	}
-	in[profile.SignalEgress] = profile.ModeOff
+	for _, off := range []profile.Signal{profile.SignalEgress, profile.SignalDLP, profile.SignalWAF} {
+		in[off] = profile.ModeOff
+	}
 	if got := m.Profile(); fmt.Sprint(got) != fmt.Sprint(in) {
 		t.Errorf("back: %v, want %v", got, in)
 	}
-	for _, bad := range []profile.Modes{{"dlp": profile.ModeLearn}, {profile.SignalFile: "block"}} {
+	for _, bad := range []profile.Modes{{"gpu": profile.ModeLearn}, {profile.SignalFile: "block"}} {
 		if _, err := ModesOf(bad); err == nil {
 			t.Errorf("%v was taken", bad)
 		}

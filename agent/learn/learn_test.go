@@ -158,7 +158,7 @@ func (n *node) run(words []string) string {
 		var text string
 		for _, key := range n.learner.Keys() {
 			p, _ := n.learner.Profile(key)
-			for _, signal := range profile.Signals() {
+			for _, signal := range profile.Deeds() {
 				text += fmt.Sprintf("  %s %s\n", signal, p.Signals[signal].State)
 			}
 		}
