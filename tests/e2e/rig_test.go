@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
@@ -188,7 +189,7 @@ func node(t *testing.T, r *rig.Rig) *view.Node {
 	return n
 }
 
-// setMode sets the mode of all signals of the workloads that match, and waits until their nodes say that it holds.
+// setMode sets the mode of all signals about deeds of the workloads that match, and waits until their nodes say that it holds.
 func setMode(t *testing.T, r *rig.Rig, pattern, mode string) {
 	t.Helper()
 	out, err := r.Holdfast(t.Context(), "mode", "set", pattern, mode, "--reason", "the test wants it").CombinedOutput()
@@ -205,7 +206,7 @@ func setMode(t *testing.T, r *rig.Rig, pattern, mode string) {
 		}
 		for _, w := range states {
 			for _, s := range w.Signals {
-				if s.Mode != mode {
+				if s.Mode != mode && !profile.Signal(s.Signal).Content() {
 					return fmt.Errorf("%s of %s is in mode %s: %s", s.Signal, w.Workload.Name, s.Mode, s.Source)
 				}
 			}
