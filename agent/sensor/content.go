@@ -96,6 +96,9 @@ type taking struct {
 	programs    map[string]*ebpf.Program
 	links       []link.Link
 	reader      *contentReader
+	// uprobes is the way by which programs go into functions, and noProbes why none does.
+	uprobes  probe.Uprobes
+	noProbes string
 }
 
 // NewContent prepares the taking of content. It is called after Start, and closed before the sensor is. Nothing is loaded before
@@ -123,7 +126,7 @@ func (c *Content) Inspect(container uint64, budget Budget) error {
 		if err != nil {
 			return fmt.Errorf("take content: %w", c.kernel.Explain(err, probe.BPF, probe.Perfmon, probe.NetAdmin))
 		}
-		if err := c.files.use(t.programs); err != nil {
+		if err := c.files.use(t.programs, t.uprobes, t.noProbes); err != nil {
 			return errors.Join(err, t.close())
 		}
 		c.taking = t
@@ -187,7 +190,7 @@ func (c *Content) end() error {
 	}
 	t := c.taking
 	c.taking = nil
-	err := c.files.use(nil)
+	err := c.files.use(nil, t.uprobes, "")
 	c.counts.add(&t.reader.counts)
 	return errors.Join(err, t.close())
 }
@@ -247,6 +250,11 @@ func (c *Content) cycle(handle ContentHandler) (active bool, err error) {
 // begin loads and attaches the programs.
 func (c *Content) begin() (*taking, error) {
 	t := &taking{maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	way, found := c.kernel.Uprobes()
+	t.uprobes = way
+	if found.Support == probe.No {
+		t.noProbes = found.Reason
+	}
 	types := btf.NewCache()
 	for _, load := range []func() (*ebpf.CollectionSpec, error){objects.LoadContent, objects.LoadTls} {
 		spec, err := load()
@@ -271,6 +279,11 @@ func (c *Content) begin() (*taking, error) {
 func (t *taking) load(spec *ebpf.CollectionSpec, cfg ContentConfig, shared map[string]*ebpf.Map, types *btf.Cache) error {
 	if err := checkVersion(spec); err != nil {
 		return err
+	}
+	for _, p := range spec.Programs {
+		if p.Type == ebpf.Kprobe {
+			p.AttachType = t.uprobes.AttachType()
+		}
 	}
 	replace := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {

@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/tlslib"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
@@ -71,7 +72,8 @@ type ranKey struct {
 // probed is a file with probes.
 type probed struct {
 	links []link.Link
-	kinds []tlslib.Kind
+	// places is how many there are.
+	places int
 	// users are the containers that were seen to have it.
 	users map[uint64]bool
 }
@@ -90,6 +92,9 @@ type files struct {
 	mu sync.Mutex
 	// programs is nil while no container is inspected.
 	programs map[string]*ebpf.Program
+	// uprobes is the way that the programs take. Where there is none, noProbes says why not, and no file is looked at.
+	uprobes  probe.Uprobes
+	noProbes string
 	at       map[fileKey]*probed
 	// none are the files that bring nothing, or cannot be probed, with the reason.
 	none map[fileKey]string
@@ -120,11 +125,11 @@ func (f *files) look(l look) {
 	}
 }
 
-// use gives the programs to probe with; nil takes all probes out.
-func (f *files) use(programs map[string]*ebpf.Program) error {
+// use gives the programs to probe with, their way, and why it cannot be gone, if so; nil takes all probes out.
+func (f *files) use(programs map[string]*ebpf.Program, uprobes probe.Uprobes, noProbes string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.programs = programs
+	f.programs, f.uprobes, f.noProbes = programs, uprobes, noProbes
 	var errs []error
 	for _, p := range f.at {
 		errs = append(errs, p.close())
@@ -163,7 +168,7 @@ func (f *files) size() (files, probes int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.at {
-		probes += len(p.links)
+		probes += p.places
 	}
 	return len(f.at), probes
 }
@@ -243,6 +248,10 @@ func (f *files) process(l look) {
 	if !f.runs(l.pid, l.start) {
 		return
 	}
+	if f.noProbes != "" {
+		f.unsee(l, f.noProbes)
+		return
+	}
 	found, key := f.executable(l)
 	reason := "no TLS library that is known was found in it"
 	if l.opaque || l.again && f.due(ranKey{key, l.container}) {
@@ -255,11 +264,16 @@ func (f *files) process(l look) {
 	if !f.searched[l.container] {
 		f.search(l)
 	}
-	if !l.opaque {
-		return
-	}
 	if found {
 		reason = "the connection began before its library was found"
+	}
+	f.unsee(l, reason)
+}
+
+// unsee puts a process on the list of those whose TLS is not seen, if it is one.
+func (f *files) unsee(l look, reason string) {
+	if !l.opaque {
+		return
 	}
 	if len(f.opaque) >= opaqueMost {
 		f.forgetDead()
@@ -372,18 +386,50 @@ func (f *files) probe(file *os.File, list []tlslib.Library) (*probed, error) {
 		return nil, err
 	}
 	p := &probed{}
-	for _, library := range list {
-		p.kinds = append(p.kinds, library.Kind)
-		for _, at := range library.Probes {
-			if err := p.attach(executable, at, f.programs); err != nil {
-				return nil, errors.Join(fmt.Errorf("%s: probe at %#x: %w", library.Kind, at.Offset, err), p.close())
-			}
+	for _, put := range placements(list) {
+		links, err := f.uprobes.Attach(executable, f.programs[put.program], put.places)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("program %s: attach: %w", put.program, err), p.close())
 		}
+		p.links = append(p.links, links...)
+		p.places += len(put.places.Offsets)
 	}
 	return p, nil
 }
 
-// entry and exit are the programs of a function.
+// placement is a program and where it goes in a file.
+type placement struct {
+	program string
+	places  probe.Places
+}
+
+// placements gives what goes into a file. What sees the returns of functions comes first, so that no call is noted whose end is not
+// seen.
+func placements(list []tlslib.Library) []placement {
+	entries, exits := map[string][]uint64{}, map[string][]uint64{}
+	for _, library := range list {
+		for _, at := range library.Probes {
+			names := programsOf(at.Function)
+			entries[names.entry] = append(entries[names.entry], at.Offset)
+			if names.exit != "" {
+				exits[names.exit] = append(exits[names.exit], at.Offset)
+			}
+		}
+	}
+	return append(placed(exits, true), placed(entries, false)...)
+}
+
+// placed brings offsets by program into an order, each once: functions with several names, and libraries with the same program.
+func placed(offsets map[string][]uint64, returns bool) []placement {
+	var all []placement
+	for _, program := range slices.Sorted(maps.Keys(offsets)) {
+		list := slices.Sorted(slices.Values(offsets[program]))
+		all = append(all, placement{program, probe.Places{Offsets: slices.Compact(list), Return: returns}})
+	}
+	return all
+}
+
+// tlsPrograms are those of a function, at its begin and, if any, at its return.
 type tlsPrograms struct{ entry, exit string }
 
 // programsOf gives those of bpf/tls.bpf.c.
@@ -425,23 +471,4 @@ func programsOf(function tlslib.Function) tlsPrograms {
 	default:
 		return tlsPrograms{entry: "on_go_read_end"}
 	}
-}
-
-func (p *probed) attach(executable *link.Executable, at tlslib.Probe, programs map[string]*ebpf.Program) error {
-	names := programsOf(at.Function)
-	options := &link.UprobeOptions{Address: at.Offset}
-	if names.exit != "" {
-		// First, so that no call is noted whose end is not seen.
-		l, err := executable.Uretprobe(names.exit, programs[names.exit], options)
-		if err != nil {
-			return err
-		}
-		p.links = append(p.links, l)
-	}
-	l, err := executable.Uprobe(names.entry, programs[names.entry], options)
-	if err != nil {
-		return err
-	}
-	p.links = append(p.links, l)
-	return nil
 }

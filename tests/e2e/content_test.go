@@ -77,28 +77,7 @@ func TestSensitiveDataIsTold(t *testing.T) {
 	for _, way := range []struct{ url, source string }{{"http://" + address + "/orders?a=1", "packet"}, {"https://" + address + "/orders", "openssl"}} {
 		t.Run(way.source, func(t *testing.T) {
 			var told *view.Alert
-			err := eventually(t.Context(), time.Minute, func() error {
-				// Programs have their probes soon after they begin; the first may be quicker.
-				got, err := c.Exec(t.Context(), "python3", "-c", postProgram, way.url, "12")
-				words := strings.Fields(got.Stdout)
-				if err != nil || len(words) != 13 || words[0] != "taken" {
-					t.Fatalf("%v: %+v", err, got)
-				}
-				numbers = words[1:]
-				alerts, err := r.Alerts(t.Context(), "--rule", "Sensitive data sent")
-				if err != nil {
-					return err
-				}
-				at := slices.IndexFunc(alerts, func(a view.Alert) bool { return a.Finding != nil && a.Finding.Source == way.source })
-				if at < 0 {
-					return fmt.Errorf("none of %d alerts is of %s", len(alerts), way.source)
-				}
-				told = &alerts[at]
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			told, numbers = sendCards(t, r, c, way.url, way.source)
 			f := told.Finding
 			if f.Class != "card" || f.Distinct < 5 || len(f.Masked) == 0 || f.Part != "body" || f.Method != "POST" || f.Path != "/orders" || f.Direction != "outbound" {
 				t.Errorf("finding %+v", f)
@@ -110,6 +89,35 @@ func TestSensitiveDataIsTold(t *testing.T) {
 		})
 	}
 	holdsNone(t, r.Dir, numbers)
+}
+
+// sendCards has a container send card numbers until there is an alert that was found in that source, and gives it with the
+// numbers.
+func sendCards(t *testing.T, r *rig.Rig, c *lab.Container, url, source string) (told *view.Alert, numbers []string) {
+	t.Helper()
+	err := eventually(t.Context(), time.Minute, func() error {
+		// Programs have their probes soon after they begin; the first may be quicker.
+		got, err := c.Exec(t.Context(), "python3", "-c", postProgram, url, "12")
+		words := strings.Fields(got.Stdout)
+		if err != nil || len(words) != 13 || words[0] != "taken" {
+			t.Fatalf("%v: %+v", err, got)
+		}
+		numbers = words[1:]
+		alerts, err := r.Alerts(t.Context(), "--rule", "Sensitive data sent")
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(alerts, func(a view.Alert) bool { return a.Finding != nil && a.Finding.Source == source })
+		if at < 0 {
+			return fmt.Errorf("none of %d alerts is of %s", len(alerts), source)
+		}
+		told = &alerts[at]
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told, numbers
 }
 
 // holdsNone checks that no file below a directory holds one of the words.

@@ -47,14 +47,18 @@ func withoutRights() []withoutRight {
 			// CAP_SYS_ADMIN would stand for it.
 			name: "CAP_NET_ADMIN", without: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN},
 			off: map[string]string{
-				"connect": "see", "sendto": "see", "bind": "see", "socket": "see", "dns": "see", "flow": "see",
+				"connect": "see", "sendto": "see", "bind": "see", "socket": "see", "dns": "see", "flow": "see", "content": "see",
+				"content_openssl": "see", "content_gnutls": "see", "content_nss": "see", "content_go": "see",
 			},
 			mayDiffer: []string{"accept"},
 		},
 		{name: "CAP_KILL", without: []uintptr{unix.CAP_KILL}, off: map[string]string{"late verdict": "block"}},
 		{
 			name: "CAP_SYS_PTRACE", without: []uintptr{unix.CAP_SYS_PTRACE},
-			off: map[string]string{"names from /proc": "see", "probes and hooks": "see"},
+			off: map[string]string{
+				"names from /proc": "see", "probes and hooks": "see",
+				"content_openssl": "see", "content_gnutls": "see", "content_nss": "see", "content_go": "see",
+			},
 		},
 		{
 			name: "CAP_DAC_READ_SEARCH", without: []uintptr{unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE},
