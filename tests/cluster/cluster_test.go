@@ -37,6 +37,7 @@ func TestHoldfast(t *testing.T) {
 		{"RefusedObjects", testRefusedObjects},
 		{"Moves", testMoves},
 		{"Enrolment", testEnrolment},
+		{"Demo", testDemo},
 		{"Outage", testOutage},
 		{"Capabilities", testCapabilities},
 		{"Rollout", testRollout},
