@@ -140,6 +140,10 @@ func resolve(name string) (netip.Addr, error) {
 	}
 	reply := make([]byte, 512)
 	n, _, err := unix.Recvfrom(fd, reply, 0)
+	// The runtime's own signals end a wait that has a bound.
+	for errors.Is(err, unix.EINTR) {
+		n, _, err = unix.Recvfrom(fd, reply, 0)
+	}
 	if err != nil || n < 4 {
 		return netip.Addr{}, fmt.Errorf("no answer of %d bytes: %w", n, err)
 	}
