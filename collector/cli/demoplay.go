@@ -101,7 +101,7 @@ func (d *showing) awaitMode(ctx context.Context, mode profile.Mode) error {
 			return err
 		}
 		for _, signal := range w.Signals {
-			if signal.Mode != string(mode) {
+			if signal.Mode != string(mode) && !profile.Signal(signal.Signal).Content() {
 				return fmt.Errorf("%s of %s is in mode %s on %s: %s decides", signal.Signal, w.Workload, signal.Mode, w.Node, signal.Source)
 			}
 		}
