@@ -60,6 +60,7 @@ type Matcher struct {
 	filter    *filter
 	anchors   []anchor
 	shapes    [][]shape // by width of the group and separator behind it
+	bare      [][]int32 // by length, the detectors that have numbers of digits alone
 	words     *words
 	alnum     [256]bool
 	iban      int32 // the detector of IBANs, -1 if there is none
@@ -71,7 +72,8 @@ type Matcher struct {
 
 // Compile makes a matcher of the detectors of the set that are enabled.
 func (s *Set) Compile(cfg CompileConfig) (*Matcher, error) {
-	m := &Matcher{key: deriveKey(cfg.Key, "match"), iban: -1, card: -1, shapes: make([][]shape, (maxGroup+1)*separators)}
+	m := &Matcher{key: deriveKey(cfg.Key, "match"), iban: -1, card: -1, shapes: make([][]shape, (maxGroup+1)*separators),
+		bare: make([][]int32, maxGroup+1)}
 	for _, id := range cfg.Enabled {
 		if !slices.ContainsFunc(s.detectors, func(d Detector) bool { return d.ID == id }) {
 			return nil, fmt.Errorf("compile the detectors: none has the id %q", id)
@@ -105,7 +107,7 @@ func (s *Set) Compile(cfg CompileConfig) (*Matcher, error) {
 	if states := len(m.words.out); states > 1<<16 {
 		return nil, fmt.Errorf("compile the detectors: their words need %d states, at most %d", states, 1<<16)
 	}
-	m.filter = newFilter(m.anchors)
+	m.filter = newFilter(m.anchors, m.pairs())
 	return m, nil
 }
 
@@ -147,13 +149,27 @@ func (m *Matcher) add(id int32) {
 	}
 	for i := range d.templates {
 		t := &d.templates[i]
+		if n := len(t.text); n <= maxGroup && strings.Trim(t.text, "9") == "" {
+			if !slices.Contains(m.bare[n], id) {
+				m.bare[n] = append(m.bare[n], id)
+			}
+			continue
+		}
 		for _, tr := range t.triggers {
 			for sep := range separators {
 				if tr.sep < 0 || tr.sep == sep {
 					at := tr.width*separators + sep
-					m.shapes[at] = append(m.shapes[at], shape{id, t, tr.at, t.behind(tr)})
+					m.shapes[at] = append(m.shapes[at], shape{id, t, tr.at, tr.width, t.behind(tr)})
 				}
 			}
 		}
 	}
+}
+
+// pairs reports whether something is found by two digits in a row: a number in groups of two, or an account, which has
+// them behind its country.
+func (m *Matcher) pairs() bool {
+	return m.iban >= 0 || slices.ContainsFunc(m.shapes, func(list []shape) bool {
+		return slices.ContainsFunc(list, func(s shape) bool { return s.width == 2 })
+	})
 }

@@ -2,19 +2,21 @@
 
 package dlp
 
-import "bytes"
-
 // shape is a template where a group of letters and digits may be its trigger.
 type shape struct {
 	detector int32
 	template *template
 	at       int // distance of the group from the number's start
+	width    int // of the group
 	// next is what the template has behind the byte that follows the group, 0 if it ends before.
 	next byte
 }
 
 // group looks at the group of letters and digits around a pair of digits. It is false if only more text can decide.
 func (st *state) group(text []byte, i int) bool {
+	if i+2 >= len(text) || !isDigit(text[i+2]) && !paired(text, i) {
+		return true
+	}
 	m := st.m
 	s, e := i, i+2
 	for s > 0 && i-s < maxGroup+4 && m.alnum[text[s-1]] {
@@ -36,17 +38,42 @@ func (st *state) group(text []byte, i int) bool {
 	}
 	shapes := m.shapes[width*separators+sep]
 	for k := range shapes {
-		if shapes[k].next == '9' && e+1 < len(text) && !isDigit(text[e+1]) {
+		sh := &shapes[k]
+		if sh.next == '9' && e+1 < len(text) && !isDigit(text[e+1]) {
 			continue
 		}
-		if !st.number(text, s-shapes[k].at, &shapes[k]) {
+		if !st.number(text, s-sh.at, sh) {
 			return false
 		}
+	}
+	if bare := m.bare[width]; len(bare) > 0 && allDigits(text[s:e]) && !st.bareNumber(text, s, e, bare) {
+		return false
 	}
 	if m.iban >= 0 && !st.accounts(text, s, width, sep) {
 		return false
 	}
 	st.done = e
+	return true
+}
+
+// paired reports whether two digits alone may be a group of two of a number, or stand behind the country of an account.
+func paired(text []byte, i int) bool {
+	if i > 1 && isUpper(text[i-1]) && isUpper(text[i-2]) {
+		return true
+	}
+	return i+4 < len(text) && isDigit(text[i+3]) && isDigit(text[i+4]) && separator(text[i+2]) > 0
+}
+
+// bareNumber looks at a group of digits alone for the detectors that have numbers of its length without separators.
+func (st *state) bareNumber(text []byte, start, end int, detectors []int32) bool {
+	if ok, open := bounded(text, start, end); !ok || open && !st.final {
+		return !ok
+	}
+	for _, d := range detectors {
+		if st.base+int64(start) >= st.ends[d] && !st.weigh(text, d, start, end, text[start:end], false) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -68,13 +95,12 @@ func (st *state) number(text []byte, start int, sh *shape) bool {
 			return !ok
 		}
 	}
-	return st.weigh(text, sh.detector, start, end, sh.template.grouped)
+	return st.weigh(text, sh.detector, start, end, normalise(st.norm[:0], text[start:end]), sh.template.grouped)
 }
 
-// weigh checks a number and reports it if there is evidence enough.
-func (st *state) weigh(text []byte, detector int32, start, end int, grouped bool) bool {
+// weigh checks a number, whose letters and digits are norm, and reports it if there is evidence enough.
+func (st *state) weigh(text []byte, detector int32, start, end int, norm []byte, grouped bool) bool {
 	d := &st.m.detectors[detector]
-	norm := normalise(st.norm[:0], text[start:end])
 	first := st.base+int64(start) >= st.counted[detector]
 	if c := st.m.checks[detector]; c != nil && !c(norm) {
 		if first {
@@ -117,87 +143,6 @@ func normalise(dst, value []byte) []byte {
 		}
 	}
 	return dst
-}
-
-// nearby reports whether a word of the detector stands near a value, in the name of its field, or over its column.
-func (st *state) nearby(text []byte, detector int32, start, end int) (near, open bool) {
-	w, window := st.m.words, st.m.detectors[detector].Window
-	if d := w.look(text, max(0, start-window-maxWord), start, detector, true); d >= 0 && d <= window {
-		return true, false
-	}
-	if len(st.named) > 0 && w.look(st.named, 0, len(st.named), detector, false) >= 0 {
-		return true, false
-	}
-	if st.column(text, detector, start) {
-		return true, false
-	}
-	if end+ahead+2 > len(text) && !st.final {
-		return false, true
-	}
-	return w.look(text, end, min(len(text), end+ahead), detector, false) >= 0, false
-}
-
-// column reports whether the text is a table whose first line has a word of the detector over the column of a value.
-func (st *state) column(text []byte, detector int32, start int) bool {
-	if n := len(st.header); n < 2 || st.header[n-1] != '\n' {
-		return false
-	}
-	from := max(0, start-lineBytes)
-	line := bytes.LastIndexByte(text[from:start], '\n')
-	if line < 0 {
-		return false
-	}
-	delimiter := delimiterOf(st.header)
-	if delimiter == 0 {
-		return false
-	}
-	column := 0
-	quoted := false
-	for _, b := range text[from+line+1 : start] {
-		if b == '"' {
-			quoted = !quoted
-		} else if b == delimiter && !quoted {
-			column++
-		}
-	}
-	at := 0
-	for ; column > 0; column-- {
-		i := bytes.IndexByte(st.header[at:], delimiter)
-		if i < 0 {
-			return false
-		}
-		at += i + 1
-	}
-	to := len(st.header)
-	if i := bytes.IndexByte(st.header[at:], delimiter); i >= 0 {
-		to = at + i
-	}
-	return st.m.words.look(st.header, at, to, detector, false) >= 0
-}
-
-// delimiterOf is what separates the columns of a header line, 0 if nothing does.
-func delimiterOf(header []byte) byte {
-	var counts [4]int
-	for _, b := range header {
-		switch b {
-		case ',':
-			counts[0]++
-		case '\t':
-			counts[1]++
-		case ';':
-			counts[2]++
-		case '|':
-			counts[3]++
-		}
-	}
-	best := byte(0)
-	most := 0
-	for i, n := range counts {
-		if n > most {
-			best, most = ",\t;|"[i], n
-		}
-	}
-	return best
 }
 
 // alignedGroups reports whether a card of four groups of four is none of a longer row of such groups: but for one more
@@ -258,7 +203,7 @@ func (st *state) accounts(text []byte, s, width, sep int) bool {
 			return true
 		}
 		ok, open := bounded(text, s, s+n)
-		return !ok || (!open || st.final) && st.weigh(text, d, s, s+n, true)
+		return !ok || (!open || st.final) && st.weigh(text, d, s, s+n, normalise(st.norm[:0], text[s:s+n]), true)
 	}
 	if width != 4 || sep != 1 && sep != 2 {
 		return true
@@ -292,5 +237,5 @@ func (st *state) accounts(text []byte, s, width, sep int) bool {
 		end++
 	}
 	ok, open := bounded(text, start, end)
-	return !ok || (!open || st.final) && st.weigh(text, d, start, end, true)
+	return !ok || (!open || st.final) && st.weigh(text, d, start, end, normalise(st.norm[:0], text[start:end]), true)
 }

@@ -4,7 +4,7 @@ package dlp
 
 import (
 	"bytes"
-	"encoding/binary"
+	"math/bits"
 )
 
 const (
@@ -12,6 +12,8 @@ const (
 	MaxMatch = 3072
 	// lookback is how much text before a place may matter to what stands there.
 	lookback = 512
+	// foresight is how many bytes behind a place the filter has to know.
+	foresight = 4
 	// headerBytes bounds the first line of a table, lineBytes how far into a line its columns are counted.
 	headerBytes = 512
 	lineBytes   = 256
@@ -27,9 +29,10 @@ type state struct {
 	m     *Matcher
 	final bool // no text comes after the one at hand
 	base  int64
-	pos   int // the next pair to look at
+	pos   int // the next place to look at
 	done  int // groups of letters and digits before it are dealt with
 	exact exactState
+	near  nearness
 
 	work, pending int64
 	// ends is, per detector, where its last match ended in the whole text; counted where the last candidate for bulk
@@ -49,7 +52,7 @@ func newState(m *Matcher) *state {
 	n := len(m.detectors)
 	return &state{
 		m: m, ends: make([]int64, n), counted: make([]int64, n), good: make([]uint32, n), bad: make([]uint32, n),
-		header: make([]byte, 0, headerBytes), named: make([]byte, 0, maxWindow),
+		header: make([]byte, 0, headerBytes), named: make([]byte, 0, maxWindow), near: newNearness(n),
 	}
 }
 
@@ -61,6 +64,7 @@ func (st *state) reset() {
 	clear(st.good)
 	clear(st.bad)
 	st.header, st.named = st.header[:0], st.named[:0]
+	st.near.reset()
 	st.exact = exactState{}
 	st.matches, st.stream = nil, nil
 }
@@ -68,6 +72,7 @@ func (st *state) reset() {
 // name takes the words of a field's name as near to all of its text.
 func (st *state) name(name []byte) {
 	st.named = append(st.named[:0], name[:min(len(name), maxWindow)]...)
+	st.near.named = false
 }
 
 // Scan appends the matches in text, which is one whole message or part, in no particular order, and allocates nothing
@@ -100,46 +105,66 @@ func appendHeader(header, text []byte) []byte {
 	return append(header, text[:n]...)
 }
 
-// run looks at the text from pos on, up to its end or to the first place that only more text can decide.
+// run looks at the text from where it was left, up to its end or to the first place that only more text can decide.
 func (st *state) run(text []byte) {
-	table := &st.m.filter.table
-	i := st.pos
-	for i+8 <= len(text) {
-		w := binary.LittleEndian.Uint64(text[i:])
-		if table[uint16(w)]|table[uint16(w>>16)]|table[uint16(w>>32)]|table[uint16(w>>48)] == 0 {
-			i += 8
-			continue
-		}
-		for range 4 {
-			if b := table[uint16(w)]; b != 0 && !(b == holdsDigits && i < st.done) && !st.visit(text, i, uint16(w)) {
-				st.pos = i
-				return
-			}
-			w >>= 16
-			i += 2
-		}
-	}
-	for ; i+1 < len(text); i += 2 {
-		if pair := uint16(text[i]) | uint16(text[i+1])<<8; table[pair] != 0 && !st.visit(text, i, pair) {
-			break
-		}
-	}
-	st.pos = i
+	st.near.known = false
+	st.runFilter(text)
 	if st.m.exact != nil {
 		st.runExact(text)
 	}
 }
 
-// visit looks at what may stand at a pair of bytes. It is false if that cannot be decided before more text comes; it is
-// then called again, and what it reported already it does not report twice.
-func (st *state) visit(text []byte, i int, pair uint16) bool {
-	f := st.m.filter
-	b := &f.buckets[f.index[pair]]
+// runFilter visits the places that the filter finds from pos on.
+func (st *state) runFilter(text []byte) {
+	limit := len(text)
+	if !st.final {
+		limit -= foresight
+	}
+	for st.pos < limit {
+		// At even distances from the start of the whole text, as base is even.
+		at := st.pos &^ 1
+		numbers, literals := st.look(text[at:])
+		places := (numbers | literals) >> (st.pos - at) << (st.pos - at)
+		for ; places != 0; places &= places - 1 {
+			k := bits.TrailingZeros64(places)
+			if at+k >= limit {
+				break
+			}
+			if !st.visit(text, at+k, numbers>>k&1 != 0, literals>>k&1 != 0) {
+				st.pos = at + k
+				return
+			}
+		}
+		st.pos = min(at+window, limit)
+	}
+}
+
+// look is what the filter says of the beginning of a text.
+func (st *state) look(text []byte) (numbers, literals uint64) {
+	if len(text) >= window+margin {
+		return st.m.filter.look((*[window + margin]byte)(text))
+	}
+	var padded [window + margin]byte
+	copy(padded[:], text)
+	return st.m.filter.look(&padded)
+}
+
+// visit looks at what may stand at a place. It is false if that cannot be decided before more text comes; it is then
+// called again, and what it reported already it does not report twice.
+func (st *state) visit(text []byte, i int, number, literal bool) bool {
 	st.pending = 0
-	if b.digits && i >= st.done && !st.group(text, i) {
+	if number && i >= st.done && !st.group(text, i) {
 		return false
 	}
-	if i > 0 && b.before&(1<<(text[i-1]&63)) == 0 || i+2 < len(text) && b.after&(1<<(text[i+2]&63)) == 0 {
+	if !literal {
+		return true
+	}
+	gram := code(text[i])
+	for k := 1; k < 3 && i+k < len(text); k++ {
+		gram |= code(text[i+k]) << (k * codeBits)
+	}
+	b := st.m.filter.bucket(gram)
+	if i > 0 && b.before&(1<<(text[i-1]&63)) == 0 || i+3 < len(text) && b.after&(1<<(text[i+3]&63)) == 0 {
 		return true
 	}
 	for _, p := range b.anchors {

@@ -86,9 +86,10 @@ func (s *Stream) keep(text []byte) {
 	if st.m.exact != nil {
 		from = min(from, st.exact.pos)
 	}
-	from = max(0, from-lookback)
+	// The filter looks at even distances from the stream's start, which base keeps.
+	from = max(0, from-lookback) &^ 1
 	if least := len(text) - maxCarry; from < least {
-		from = least
+		from = least + least&1
 	}
 	clear(s.carry)
 	s.carry = append(s.carry[:0], text[from:]...)

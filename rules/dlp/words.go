@@ -21,12 +21,20 @@ type words struct {
 	width   int
 	next    []uint16 // state*width + class
 	out     [][]wordHit
+	first   int // the states from it on are those in which a word ends
+	window  int // the widest window of a detector
 }
 
 // wordHit is a word that ends in a state.
 type wordHit struct {
-	length    int
-	detectors []int32
+	length int
+	owners []owner
+}
+
+// owner is a detector that a word belongs to, and how far before a value it counts there.
+type owner struct {
+	detector int32
+	window   int
 }
 
 // variants are the ways to write a phrase: spaces, underscores, dashes, dots, or nothing between its words.
@@ -44,12 +52,15 @@ func variants(phrase string) []string {
 
 // newWords builds the automaton of all the words of the detectors.
 func newWords(detectors []Detector) *words {
-	owners := make(map[string][]int32)
+	owners := make(map[string][]owner)
+	w := &words{width: 1}
 	for i := range detectors {
-		for _, phrase := range detectors[i].Words {
+		d := &detectors[i]
+		for _, phrase := range d.Words {
+			w.window = max(w.window, d.Window)
 			for _, v := range variants(phrase) {
-				if !slices.Contains(owners[v], int32(i)) {
-					owners[v] = append(owners[v], int32(i))
+				if o := (owner{int32(i), d.Window}); !slices.Contains(owners[v], o) {
+					owners[v] = append(owners[v], o)
 				}
 			}
 		}
@@ -59,7 +70,6 @@ func newWords(detectors []Detector) *words {
 		list = append(list, w)
 	}
 	slices.Sort(list)
-	w := &words{width: 1}
 	for _, text := range list {
 		for i := range len(text) {
 			if w.classes[text[i]] == 0 {
@@ -72,11 +82,12 @@ func newWords(detectors []Detector) *words {
 		w.classes[b] = w.classes[b|0x20]
 	}
 	w.build(list, owners)
+	w.order()
 	return w
 }
 
 // build fills the table: the tree of the words, then the transitions of failure in order of depth.
-func (w *words) build(list []string, owners map[string][]int32) {
+func (w *words) build(list []string, owners map[string][]owner) {
 	grow := func() int {
 		w.next = append(w.next, make([]uint16, w.width)...)
 		w.out = append(w.out, nil)
@@ -119,6 +130,31 @@ func (w *words) build(list []string, owners map[string][]int32) {
 	}
 }
 
+// order numbers the states anew, those in which a word ends last.
+func (w *words) order() {
+	states := len(w.out)
+	numbers, old := make([]uint16, states), make([]int, 0, states)
+	for _, ends := range []bool{false, true} {
+		if ends {
+			w.first = len(old)
+		}
+		for s := range states {
+			if len(w.out[s]) > 0 == ends {
+				numbers[s] = uint16(len(old))
+				old = append(old, s)
+			}
+		}
+	}
+	next, out := make([]uint16, 0, len(w.next)), make([][]wordHit, 0, states)
+	for _, s := range old {
+		for _, to := range w.next[s*w.width : (s+1)*w.width] {
+			next = append(next, numbers[to])
+		}
+		out = append(out, w.out[s])
+	}
+	w.next, w.out = next, out
+}
+
 // stands reports whether a word in a text is not a part of a longer one: users' "cardNumber" and "SSNs" hold words, a
 // "company" holds no pan. A word at the text's very end counts.
 func stands(text []byte, start, end int) bool {
@@ -134,22 +170,25 @@ func stands(text []byte, start, end int) bool {
 	return lower(text[end]) == 's' && (end+1 == len(text) || !isLetter(text[end+1]))
 }
 
-// look is how near to a value the nearest word of a detector stands in text[from:to], which is the text before the value
-// if back, else the text after it; -1 if none does.
-func (w *words) look(text []byte, from, to int, detector int32, back bool) int {
-	s, nearest := 0, -1
+// mark adds the detectors that have a word in text[from:to]; unless value is negative, of those before the value there
+// the ones that are near enough for their detector.
+func (w *words) mark(set detectorSet, text []byte, from, to, value int) {
+	s := 0
 	for i := from; i < to; i++ {
 		s = int(w.next[s*w.width+int(w.classes[text[i]])])
+		if s < w.first {
+			continue
+		}
 		for _, hit := range w.out[s] {
 			start, end := i+1-hit.length, i+1
-			if !slices.Contains(hit.detectors, detector) || !stands(text, start, end) {
+			if !stands(text, start, end) {
 				continue
 			}
-			if !back {
-				return start - from
+			for _, o := range hit.owners {
+				if value < 0 || value-end <= o.window {
+					set.add(o.detector)
+				}
 			}
-			nearest = to - end
 		}
 	}
-	return nearest
 }
