@@ -59,7 +59,7 @@ type Matcher struct {
 	key       hashKey
 	filter    *filter
 	anchors   []anchor
-	shapes    [][]shape // by width of the group and separator behind it
+	shapes    [][]shape // by shapeIndex
 	bare      [][]int32 // by length, the detectors that have numbers of digits alone
 	words     *words
 	alnum     [256]bool
@@ -72,7 +72,7 @@ type Matcher struct {
 
 // Compile makes a matcher of the detectors of the set that are enabled.
 func (s *Set) Compile(cfg CompileConfig) (*Matcher, error) {
-	m := &Matcher{key: deriveKey(cfg.Key, "match"), iban: -1, card: -1, shapes: make([][]shape, (maxGroup+1)*separators),
+	m := &Matcher{key: deriveKey(cfg.Key, "match"), iban: -1, card: -1, shapes: make([][]shape, (maxGroup+1)*2*separators),
 		bare: make([][]int32, maxGroup+1)}
 	for _, id := range cfg.Enabled {
 		if !slices.ContainsFunc(s.detectors, func(d Detector) bool { return d.ID == id }) {
@@ -156,12 +156,25 @@ func (m *Matcher) add(id int32) {
 			continue
 		}
 		for _, tr := range t.triggers {
-			for sep := range separators {
-				if tr.sep < 0 || tr.sep == sep {
-					at := tr.width*separators + sep
-					m.shapes[at] = append(m.shapes[at], shape{id, t, tr.at, tr.width, t.behind(tr)})
-				}
-			}
+			m.addShape(shape{id, t, tr.at, tr.width, t.far(tr)}, tr.sep)
+		}
+	}
+}
+
+// addShape enters a shape for groups of digits alone, of others, or of both, as its template has them.
+func (m *Matcher) addShape(s shape, separator int) {
+	group := s.template.text[s.at : s.at+s.width]
+	for sep := range separators {
+		if separator >= 0 && separator != sep {
+			continue
+		}
+		if !strings.ContainsFunc(group, func(r rune) bool { return isLetter(byte(r)) }) {
+			at := shapeIndex(s.width, sep, true)
+			m.shapes[at] = append(m.shapes[at], s)
+		}
+		if strings.ContainsFunc(group, func(r rune) bool { return !isDigit(byte(r)) }) {
+			at := shapeIndex(s.width, sep, false)
+			m.shapes[at] = append(m.shapes[at], s)
 		}
 	}
 }

@@ -8,15 +8,20 @@ type shape struct {
 	template *template
 	at       int // distance of the group from the number's start
 	width    int // of the group
-	// next is what the template has behind the byte that follows the group, 0 if it ends before.
-	next byte
+	// far is how far behind the group's end the last digit of the next group stands, 0 if that is none.
+	far int
+}
+
+// shapeIndex is where the shapes are of a group of a width, with a separator behind it, of digits alone or not.
+func shapeIndex(width, sep int, plain bool) int {
+	if plain {
+		sep += separators
+	}
+	return width*2*separators + sep
 }
 
 // group looks at the group of letters and digits around a pair of digits. It is false if only more text can decide.
 func (st *state) group(text []byte, i int) bool {
-	if i+2 >= len(text) || !isDigit(text[i+2]) && !paired(text, i) {
-		return true
-	}
 	m := st.m
 	s, e := i, i+2
 	for s > 0 && i-s < maxGroup+4 && m.alnum[text[s-1]] {
@@ -36,17 +41,18 @@ func (st *state) group(text []byte, i int) bool {
 	} else if !st.final {
 		return false
 	}
-	shapes := m.shapes[width*separators+sep]
+	plain := allDigits(text[s:e])
+	shapes := m.shapes[shapeIndex(width, sep, plain)]
 	for k := range shapes {
 		sh := &shapes[k]
-		if sh.next == '9' && e+1 < len(text) && !isDigit(text[e+1]) {
+		if sh.far > 0 && e+sh.far < len(text) && !isDigit(text[e+sh.far]) {
 			continue
 		}
 		if !st.number(text, s-sh.at, sh) {
 			return false
 		}
 	}
-	if bare := m.bare[width]; len(bare) > 0 && allDigits(text[s:e]) && !st.bareNumber(text, s, e, bare) {
+	if plain && len(m.bare[width]) > 0 && !st.bareNumber(text, s, e, m.bare[width]) {
 		return false
 	}
 	if m.iban >= 0 && !st.accounts(text, s, width, sep) {

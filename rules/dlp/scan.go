@@ -153,7 +153,7 @@ func (st *state) look(text []byte) (numbers, literals uint64) {
 // called again, and what it reported already it does not report twice.
 func (st *state) visit(text []byte, i int, number, literal bool) bool {
 	st.pending = 0
-	if number && i >= st.done && !st.group(text, i) {
+	if number && i >= st.done && i+2 < len(text) && (isDigit(text[i+2]) || paired(text, i)) && !st.group(text, i) {
 		return false
 	}
 	if !literal {

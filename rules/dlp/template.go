@@ -136,12 +136,17 @@ func newTemplate(text string) (template, error) {
 	return t, t.finish()
 }
 
-// behind is what the template has behind the byte that follows a group, 0 if it ends before.
-func (t *template) behind(tr trigger) byte {
-	if at := tr.at + tr.width + 1; at < len(t.text) {
-		return t.text[at]
+// far is how far behind the end of a group the last byte of the group behind it stands, if that is a digit and one
+// byte separates the two; else 0.
+func (t *template) far(tr trigger) int {
+	rest, n := t.text[tr.at+tr.width:], 1
+	for n < len(rest) && templateAlnum(rest[n]) {
+		n++
 	}
-	return 0
+	if n == 1 || n > len(rest) || rest[n-1] != '9' {
+		return 0
+	}
+	return n - 1
 }
 
 // finish finds out whether anything separates groups after the trigger.

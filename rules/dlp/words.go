@@ -19,10 +19,10 @@ const (
 type words struct {
 	classes [256]uint8
 	width   int
-	next    []uint16 // state*width + class
-	out     [][]wordHit
-	first   int // the states from it on are those in which a word ends
-	window  int // the widest window of a detector
+	next    []uint32    // by state + class; a state is a multiple of width
+	out     [][]wordHit // by state / width
+	first   uint32      // the states from it on are those in which a word ends
+	window  int         // the widest window of a detector
 }
 
 // wordHit is a word that ends in a state.
@@ -89,7 +89,7 @@ func newWords(detectors []Detector) *words {
 // build fills the table: the tree of the words, then the transitions of failure in order of depth.
 func (w *words) build(list []string, owners map[string][]owner) {
 	grow := func() int {
-		w.next = append(w.next, make([]uint16, w.width)...)
+		w.next = append(w.next, make([]uint32, w.width)...)
 		w.out = append(w.out, nil)
 		return len(w.out) - 1
 	}
@@ -100,7 +100,7 @@ func (w *words) build(list []string, owners map[string][]owner) {
 			at := s*w.width + int(w.classes[text[i]])
 			if w.next[at] == 0 {
 				to := grow()
-				w.next[at] = uint16(to)
+				w.next[at] = uint32(to)
 			}
 			s = int(w.next[at])
 		}
@@ -117,7 +117,7 @@ func (w *words) build(list []string, owners map[string][]owner) {
 			back := int(w.next[fail[s]*w.width+c])
 			if to == 0 {
 				if s != 0 {
-					w.next[at] = uint16(back)
+					w.next[at] = uint32(back)
 				}
 				continue
 			}
@@ -130,22 +130,22 @@ func (w *words) build(list []string, owners map[string][]owner) {
 	}
 }
 
-// order numbers the states anew, those in which a word ends last.
+// order numbers the states anew, those in which a word ends last, by where their transitions begin.
 func (w *words) order() {
 	states := len(w.out)
-	numbers, old := make([]uint16, states), make([]int, 0, states)
+	numbers, old := make([]uint32, states), make([]int, 0, states)
 	for _, ends := range []bool{false, true} {
 		if ends {
-			w.first = len(old)
+			w.first = uint32(len(old) * w.width)
 		}
 		for s := range states {
 			if len(w.out[s]) > 0 == ends {
-				numbers[s] = uint16(len(old))
+				numbers[s] = uint32(len(old) * w.width)
 				old = append(old, s)
 			}
 		}
 	}
-	next, out := make([]uint16, 0, len(w.next)), make([][]wordHit, 0, states)
+	next, out := make([]uint32, 0, len(w.next)), make([][]wordHit, 0, states)
 	for _, s := range old {
 		for _, to := range w.next[s*w.width : (s+1)*w.width] {
 			next = append(next, numbers[to])
@@ -173,13 +173,13 @@ func stands(text []byte, start, end int) bool {
 // mark adds the detectors that have a word in text[from:to]; unless value is negative, of those before the value there
 // the ones that are near enough for their detector.
 func (w *words) mark(set detectorSet, text []byte, from, to, value int) {
-	s := 0
+	s, next := uint32(0), w.next
 	for i := from; i < to; i++ {
-		s = int(w.next[s*w.width+int(w.classes[text[i]])])
+		s = next[s+uint32(w.classes[text[i]])]
 		if s < w.first {
 			continue
 		}
-		for _, hit := range w.out[s] {
+		for _, hit := range w.out[int(s)/w.width] {
 			start, end := i+1-hit.length, i+1
 			if !stands(text, start, end) {
 				continue
