@@ -79,6 +79,9 @@ func (g *gen) carrier(word, value string, table bool) (text string, at int) {
 	for range g.between(0, 5) {
 		head += g.of(smalls, 6) + ",," + g.of(decimal, 3) + "\n"
 	}
+	if strings.Contains(value, ",") {
+		return join(head+g.of(smalls, 6)+",\"", "\","+g.of(decimal, 3)+"\n")
+	}
 	return join(head+g.of(smalls, 6)+",", ","+g.of(decimal, 3)+"\n")
 }
 
@@ -92,7 +95,7 @@ func (g *gen) positive(d *Detector, c check) (text string, start, end int) {
 	case len(d.Words) > 0:
 		word = g.word(d.Words)
 	}
-	text, start = g.carrier(word, v, len(d.Words) > 0)
+	text, start = g.carrier(word, v, len(d.Words)+len(d.After) > 0)
 	if !strings.HasPrefix(text[start:], v) {
 		v = strings.NewReplacer("\n", `\n`, "\r", `\r`).Replace(v)
 	}

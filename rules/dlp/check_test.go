@@ -8,7 +8,7 @@ import (
 )
 
 // TestChecks holds the checks against published examples of each scheme, and against the same with one digit changed.
-// The examples are those of manuals and standards; groups are written apart so that nothing takes them for findings.
+// The examples are those of manuals, standards and the documentation of validators; groups are written apart so that nothing takes them for findings.
 func TestChecks(t *testing.T) {
 	table := checkTable()
 	for name, values := range map[string][]string{
@@ -52,6 +52,8 @@ func TestChecks(t *testing.T) {
 		"isikukood":      {"376 050 302 99"},
 		"oib":            {"694 351 515 30"},
 		"cnp":            {"180010 1221144"},
+		"rrn":            {"971013 9019902", "850126 6401473"},
+		"amka":           {"010130 99997"},
 	} {
 		c, ok := table[name]
 		if !ok {
@@ -76,6 +78,18 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// TestForms holds the checks that know no check digit against the examples that their issuers publish: the card of the
+// Centers for Medicare and Medicaid Services, the explanation of the number by the Danish CPR office, and that of the
+// Indian Income Tax Department.
+func TestForms(t *testing.T) {
+	table := checkTable()
+	for name, value := range map[string]string{"mbi": "1EG4" + "TE5" + "MK73", "cpr": "070761" + "4285", "in-pan": "AFZPK" + "7190K"} {
+		if !table[name]([]byte(value)) {
+			t.Errorf("%s: %s is refused", name, value)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	table := checkTable()
 	for name, values := range map[string][]string{
@@ -83,7 +97,7 @@ func TestRefusals(t *testing.T) {
 		"ssn":      {"000123456", "666123456", "900123456", "123006789", "123450000", "123456789", "078051120"},
 		"itin":     {"912663456", "812703456"},
 		"ein":      {"071234567"},
-		"nino":     {"BG123456A", "DA123456A", "AO123456A", "AB123456E"},
+		"nino":     {"BG123456A", "DA123456A", "AO123456A", "AB123456E", "QQ123456A"},
 		"mbi":      {"0EG4TE5MK73", "1SG4TE5MK73", "1EG4TE5MK7"},
 		"date":     {"2020-13-01", "1820-01-01", "2020-02-30", "99.99.9999"},
 		"iban":     {"DE00370400440532013000", "ZZ89370400440532013000", "DE8937040044053201300"},

@@ -62,6 +62,7 @@ type Matcher struct {
 	shapes    [][]shape // by shapeIndex
 	bare      [][]int32 // by length, the detectors that have numbers of digits alone
 	words     *words
+	announced []int32 // the detectors whose value follows a word
 	alnum     [256]bool
 	iban      int32 // the detector of IBANs, -1 if there is none
 	card      int32 // the detector of cards, likewise
@@ -139,6 +140,9 @@ func (m *Matcher) add(id int32) {
 				text: []byte(text), fold: l.fold, detector: id, program: p, min: l.min, max: l.max,
 			})
 		}
+	}
+	if len(d.After) > 0 {
+		m.announced = append(m.announced, id)
 	}
 	for _, phrase := range d.After {
 		for _, v := range variants(phrase) {

@@ -16,27 +16,36 @@ func (st *state) after(text []byte, at int, a *anchor) bool {
 	if !stands(text, at, end) || st.base+int64(at) < st.ends[a.detector] {
 		return true
 	}
+	return st.value(text, end, a.detector)
+}
+
+// value looks for the value of a detector from the end of the word on that announces it. It is false if only more text
+// can decide.
+func (st *state) value(text []byte, end int, detector int32) bool {
+	d := &st.m.detectors[detector]
+	p := d.programs[0]
 	lines := 0
-	for j := end; j < end+st.m.detectors[a.detector].Within; {
+	for j := end; j < end+d.Within; {
 		if j >= len(text) {
 			return st.final
 		}
-		if b := text[j]; !isAlnum(b) && (!a.program.begins(b) || b == '-' && isLetter(text[j-1])) {
+		if b := text[j]; !isAlnum(b) && (!p.begins(b) || b == '-' && j > 0 && isLetter(text[j-1])) {
 			if b == '\n' {
 				lines++
 			}
-			if b < ' ' && b != '\t' && b != '\r' && b != '\n' || lines > 1 || b == ';' {
+			if b < ' ' && b != '\t' && b != '\r' && b != '\n' || lines > 1 || b == ';' ||
+				b == '\n' && st.titled(j, detector) {
 				return true
 			}
 			j++
 			continue
 		}
-		value, open := st.match(text, a.program, j)
+		value, open := st.match(text, p, j)
 		if open {
 			return false
 		}
 		if value > 0 {
-			decided, found := st.judge(text, a.detector, j, value)
+			decided, found := st.judge(text, detector, j, value)
 			if !decided || found {
 				return decided
 			}

@@ -16,11 +16,14 @@ type nearness struct {
 	named, delimited bool
 	inName           detectorSet
 	delimiter        byte
+	// title is scratch space for the words of a column's title.
+	title detectorSet
 }
 
 func newNearness(detectors int) nearness {
 	n := (detectors + 63) / 64
-	return nearness{near: make(detectorSet, n), after: make(detectorSet, n), inName: make(detectorSet, n)}
+	return nearness{near: make(detectorSet, n), after: make(detectorSet, n), inName: make(detectorSet, n),
+		title: make(detectorSet, n)}
 }
 
 // reset prepares for a new text.
@@ -62,13 +65,18 @@ func (st *state) markName(n *nearness) {
 	if len(st.named) == 0 {
 		return
 	}
-	if !n.named {
+	st.nameWords()
+	for i, bits := range n.inName {
+		n.near[i] |= bits
+	}
+}
+
+// nameWords finds the words of the field's name.
+func (st *state) nameWords() {
+	if n := &st.near; !n.named {
 		n.named = true
 		clear(n.inName)
 		st.m.words.mark(n.inName, st.named, 0, len(st.named), -1)
-	}
-	for i, bits := range n.inName {
-		n.near[i] |= bits
 	}
 }
 

@@ -4,6 +4,7 @@ package dlp
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -175,6 +176,29 @@ func TestEvidence(t *testing.T) {
 		if got := m.Scan(nil, []byte(text)); len(got) != want {
 			t.Errorf("in %q found %d, want %d", text, len(got), want)
 		}
+	}
+	for text, want := range map[string]string{
+		"name,passport no,city\nA,C01X00T47,B\nD,C01X00T48,E\n": "C01X00T47 C01X00T48",
+		"name,passport no,city\nC01X00T47,A,B\nC01X00T47,A\n":   "",
+		"mrn;dob\n12345678;1980-02-03\n":                        "12345678 1980-02-03",
+		"name,dob\nA,\"Apr 3, 1980\"":                           "Apr 3, 1980",
+	} {
+		var got []string
+		for _, x := range whole(m, []byte(text)) {
+			got = append(got, text[x.Start:x.End])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("in the table %q found %q, want %q", text, got, want)
+		}
+		if in := parted(m.Stream(), []byte(text), func() int { return 3 }); !slices.Equal(in, whole(m, []byte(text))) {
+			t.Errorf("in parts of the table %q found %v", text, in)
+		}
+	}
+	named := m.Stream()
+	named.Name([]byte("dateOfBirth"))
+	found := named.Close(named.Write(named.Write(nil, []byte("1980-")), []byte("02-03")))
+	if got := m.ScanNamed(nil, []byte("dateOfBirth"), []byte("1980-02-03")); len(got) != 1 || len(found) != 1 || found[0].Match != got[0] {
+		t.Errorf("by the name of an announced field found %v and %v", got, found)
 	}
 	if got := m.ScanNamed(nil, []byte("card_number"), []byte(bare())); len(got) != 1 {
 		t.Errorf("by the field's name found %v", got)

@@ -33,6 +33,8 @@ type state struct {
 	done  int // groups of letters and digits before it are dealt with
 	exact exactState
 	near  nearness
+	table tableState
+	field bool // the start of the text was looked at for what the field's name announces
 
 	work, pending int64
 	// ends is, per detector, where its last match ended in the whole text; counted where the last candidate for bulk
@@ -65,6 +67,7 @@ func (st *state) reset() {
 	clear(st.bad)
 	st.header, st.named = st.header[:0], st.named[:0]
 	st.near.reset()
+	st.table, st.field = tableState{}, false
 	st.exact = exactState{}
 	st.matches, st.stream = nil, nil
 }
@@ -108,7 +111,13 @@ func appendHeader(header, text []byte) []byte {
 // run looks at the text from where it was left, up to its end or to the first place that only more text can decide.
 func (st *state) run(text []byte) {
 	st.near.known = false
-	st.runFilter(text)
+	if !st.table.begun {
+		st.beginTable()
+	}
+	if st.field = st.field || st.runField(text); st.field {
+		st.runFilter(text)
+	}
+	st.runTable(text)
 	if st.m.exact != nil {
 		st.runExact(text)
 	}

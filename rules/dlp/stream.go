@@ -86,6 +86,9 @@ func (s *Stream) keep(text []byte) {
 	if st.m.exact != nil {
 		from = min(from, st.exact.pos)
 	}
+	if st.table.begun && !st.table.over {
+		from = min(from, st.table.pos)
+	}
 	// The filter looks at even distances from the stream's start, which base keeps.
 	from = max(0, from-lookback) &^ 1
 	if least := len(text) - maxCarry; from < least {
@@ -96,6 +99,7 @@ func (s *Stream) keep(text []byte) {
 	st.base += int64(from)
 	st.pos = max(0, st.pos-from)
 	st.done = max(0, st.done-from)
+	st.table.pos -= from
 	st.exact.pos = max(0, st.exact.pos-from)
 }
 

@@ -56,7 +56,7 @@ func newWords(detectors []Detector) *words {
 	w := &words{width: 1}
 	for i := range detectors {
 		d := &detectors[i]
-		for _, phrase := range d.Words {
+		for _, phrase := range slices.Concat(d.Words, d.After) {
 			w.window = max(w.window, d.Window)
 			for _, v := range variants(phrase) {
 				if o := (owner{int32(i), d.Window}); !slices.Contains(owners[v], o) {
