@@ -78,9 +78,9 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// TestForms holds the checks that know no check digit against the examples that their issuers publish: the card of the
-// Centers for Medicare and Medicaid Services, the explanation of the number by the Danish CPR office, and that of the
-// Indian Income Tax Department.
+// TestForms holds the checks that know no check digit against examples of their form: that of the card which the Centers
+// for Medicare and Medicaid Services show, and two (of the Danish and of the Indian number) that are in wide use as
+// examples; whether the issuers themselves give these two is not confirmed.
 func TestForms(t *testing.T) {
 	table := checkTable()
 	for name, value := range map[string]string{"mbi": "1EG4" + "TE5" + "MK73", "cpr": "070761" + "4285", "in-pan": "AFZPK" + "7190K"} {
