@@ -30,8 +30,8 @@ func (*texts) End(*inspect.Context)                           {}
 func (*texts) Opaque(*inspect.Context, inspect.Reason)        {}
 func (s *texts) Text(_ *inspect.Context, part []byte, _ bool) { s.bytes += len(part) }
 
-// traffic is an exchange that is sent over and over on one flow.
-type traffic struct {
+// exchange is what is sent over and over on one flow.
+type exchange struct {
 	name    string
 	port    uint16
 	open    [2]string
@@ -62,7 +62,7 @@ func BenchmarkInspect(b *testing.B) {
 }
 
 // run sends a round of a contender and returns the seconds it took, and how much reached the sink.
-func (c *traffic) run(b *testing.B) (seconds float64, given int) {
+func (c *exchange) run(b *testing.B) (seconds float64, given int) {
 	b.Helper()
 	var sink texts
 	in, err := inspect.New(inspect.Config{}, &sink)
@@ -156,7 +156,7 @@ func inspectProse(n int) string {
 	return s.String()[:n]
 }
 
-func inspectTraffic(b *testing.B) []traffic {
+func inspectTraffic(b *testing.B) []exchange {
 	text := inspectProse(8 << 10)
 	records := "[" + strings.TrimSuffix(strings.Repeat(`{"id":48213,"name":"J\u00f6rg Example","mail":"j@shop.example","note":"`+inspectProse(60)+`"},`, 50), ",") + "]"
 	answer := func(kind, encoding, body string) string {
@@ -178,7 +178,7 @@ func inspectTraffic(b *testing.B) []traffic {
 	upgrade := [2]string{
 		"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 	}
-	return []traffic{
+	return []exchange{
 		{name: "unknown protocol", port: 9000, out: text},
 		{name: "HTTP/1, 8 KiB of text", port: 80, out: get, in: answer("text/plain", "identity", text)},
 		{name: "HTTP/1, headers alone", port: 80, out: get, in: "HTTP/1.1 204 No Content\r\nServer: nginx\r\n\r\n"},
