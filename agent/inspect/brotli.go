@@ -22,9 +22,10 @@ func (r *bits) take(n int) int {
 	return v
 }
 
-// brotliHead reads the head of brotli data (RFC 7932, 9.1 and 9.2): the size of its window, and how many bytes its first
-// part gives, or the window's size where it does not say. A window beyond the standard is more than brotliWindowMax.
-func brotliHead(head []byte) (window, first int) {
+// brotliHead reads the head of brotli data (RFC 7932, 9.1 and 9.2): the size of its window, and at most how many bytes of
+// it are needed: as many as the data gives, if its first part is its last. Of another part the decoder makes as much of the
+// window as its head announces. A window beyond the standard is more than brotliWindowMax.
+func brotliHead(head []byte) (window, most int) {
 	r := bits{b: head}
 	window = 1 << 16
 	if r.take(1) == 1 {
@@ -38,10 +39,11 @@ func brotliHead(head []byte) (window, first int) {
 			window = 1 << (8 + n)
 		}
 	}
-	if last := r.take(1) == 1; last {
-		if empty := r.take(1) == 1; empty {
-			return window, 0
-		}
+	if last := r.take(1) == 1; !last {
+		return window, window
+	}
+	if empty := r.take(1) == 1; empty {
+		return window, 0
 	}
 	nibbles := r.take(2)
 	if nibbles == 3 {

@@ -24,7 +24,9 @@ type http1Half struct {
 	body    body
 	// left is bytes of the body or chunk that are to come.
 	left int64
-	// head is bytes of header so far; lineN of a line that is given up.
+	// seen is how many of the bytes that wait were looked at for the end of a line.
+	seen int
+	// head is bytes of header so far.
 	head    int
 	length  int64
 	chunked bool
@@ -53,6 +55,8 @@ const (
 	http1Headers
 	http1Length
 	http1ChunkSize
+	// http1ChunkRest is the rest of a chunk's extensions that are too long.
+	http1ChunkRest
 	http1ChunkData
 	http1ChunkEnd
 	http1Trailers
@@ -93,31 +97,44 @@ func (p *http1) feed(d Dir, data []byte) int {
 	switch h.state {
 	case http1Length, http1ChunkData, http1UntilClose:
 		return p.content(d, data)
+	case http1ChunkRest:
+		return p.chunkRest(d, data)
 	case http1Waiting:
 		return 0
 	}
-	i := bytes.IndexByte(data, '\n')
-	if i < 0 {
+	end := p.lineEnd(h, data)
+	if end < 0 {
 		return 0
 	}
-	if h.state == http1Headers && len(data) == i+1 && !blank(data[:i]) {
-		// The next line may continue this one.
-		return 0
-	}
-	line := data[:i]
-	n := i + 1
-	if h.state == http1Headers && !blank(line) {
-		for n < len(data) && (data[n] == ' ' || data[n] == '\t') {
-			k := bytes.IndexByte(data[n:], '\n')
-			if k < 0 || n+k+1 == len(data) {
-				return 0
-			}
-			line = data[:n+k]
-			n += k + 1
+	h.seen = 0
+	p.line(d, data[:end], end+1)
+	return end + 1
+}
+
+// lineEnd finds the end of a line with those that continue it (RFC 9112, 5.2); -1 when more bytes are needed. What was
+// looked at before is not again, so that a line that comes byte by byte is no more work than one that comes at once.
+func (p *http1) lineEnd(h *http1Half, data []byte) int {
+	h.seen = min(h.seen, len(data))
+	for {
+		p.f.in.stats.LineParts++
+		k := bytes.IndexByte(data[h.seen:], '\n')
+		if k < 0 {
+			h.seen = len(data)
+			return -1
 		}
+		end := h.seen + k
+		switch {
+		case h.state != http1Headers || blank(data[:end]):
+			return end
+		case end+1 == len(data):
+			// The next line may continue this one.
+			h.seen = end
+			return -1
+		case data[end+1] != ' ' && data[end+1] != '\t':
+			return end
+		}
+		h.seen = end + 1
 	}
-	p.line(d, line, n)
-	return n
 }
 
 func blank(line []byte) bool { return len(line) == 0 || len(line) == 1 && line[0] == '\r' }
@@ -125,11 +142,19 @@ func blank(line []byte) bool { return len(line) == 0 || len(line) == 1 && line[0
 // overflow implements parser: a line that does not fit is read as far as it goes, and what follows as more of it.
 func (p *http1) overflow(d Dir, data []byte) int {
 	h := &p.half[d]
-	if h.state == http1Waiting {
+	h.seen = 0
+	switch h.state {
+	case http1Waiting:
 		h.state = http1Lost
-		return len(data)
-	}
-	if h.state == http1Headers || h.state == http1Start {
+	case http1ChunkSize:
+		p.chunkSize(d, data)
+		p.f.in.stats.HeaderBytesCut += uint64(len(data))
+		if h.state != http1Lost {
+			h.state = http1ChunkRest
+		}
+	case http1Lost:
+		p.f.in.stats.SkippedBytes += uint64(len(data))
+	case http1Headers, http1Start, http1Trailers:
 		// A line that is continued again and again is taken as far as it is there, not line by line, which would cost
 		// the square of its length.
 		if i := bytes.LastIndexByte(data, '\n'); i >= 0 {
@@ -355,6 +380,7 @@ func (p *http1) framing(d Dir, id field, value []byte) {
 // gap implements parser: a body of known length goes on without the missing bytes, all else looks for the next message.
 func (p *http1) gap(d Dir, waiting []byte, n int) {
 	h := &p.half[d]
+	h.seen = 0
 	if n >= 0 && len(waiting) == 0 {
 		switch {
 		case h.state == http1Length && int64(n) <= h.left, h.state == http1ChunkData && int64(n) < h.left:

@@ -65,11 +65,28 @@ func (p *http1) chunkSize(d Dir, line []byte) {
 		p.f.in.stats.Resynced++
 		p.messageEnd(d, false)
 		h.state = http1Lost
-	case n == 0:
-		h.state = http1Trailers
 	default:
-		h.state, h.left = http1ChunkData, n
+		h.left = n
+		p.chunkBegin(h)
 	}
+}
+
+func (p *http1) chunkBegin(h *http1Half) {
+	if h.state = http1ChunkData; h.left == 0 {
+		h.state = http1Trailers
+	}
+}
+
+// chunkRest skips extensions up to the end of their line.
+func (p *http1) chunkRest(d Dir, data []byte) int {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n > 0 {
+		p.chunkBegin(&p.half[d])
+	} else {
+		n = len(data)
+	}
+	p.f.in.stats.HeaderBytesCut += uint64(n)
+	return n
 }
 
 // messageEnd closes a message. A request then waits for its response.

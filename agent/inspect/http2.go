@@ -14,6 +14,8 @@ type http2 struct {
 	f       *flow
 	half    [2]http2Half
 	streams map[uint32]*http2Stream
+	// oldest and newest are the ends of the list of streams, which is in the order in which they began.
+	oldest, newest *http2Stream
 }
 
 // http2Half is one direction.
@@ -25,10 +27,12 @@ type http2Half struct {
 	// fields is the header block being read, of the stream block; size is its bytes decoded, raw as they came,
 	// charge what the largest block so far is charged for, since the decoder keeps its buffer; table what the dynamic
 	// table is charged for.
-	fields        []hpack.HeaderField
-	block         uint32
-	open, end     bool
-	push          bool
+	fields    []hpack.HeaderField
+	block     uint32
+	open, end bool
+	push      bool
+	// cut says that not all of the block is kept.
+	cut           bool
 	size, raw     int
 	charge, table int
 	// broken says that header compression could not be followed.
@@ -49,9 +53,11 @@ type frame struct {
 
 // http2Stream is a request and its response.
 type http2Stream struct {
-	m    [2]*message
-	body [2]body
-	done [2]bool
+	id         uint32
+	prev, next *http2Stream
+	m          [2]*message
+	body       [2]body
+	done       [2]bool
 }
 
 // Frames and their flags (RFC 9113, 6).
@@ -277,21 +283,19 @@ func (p *http2) stream(id uint32) *http2Stream {
 	}
 	if len(p.streams) >= http2Streams {
 		p.f.in.stats.Streams++
-		oldest := id
-		for k := range p.streams {
-			oldest = min(oldest, k)
-		}
-		if oldest == id {
-			return nil
-		}
-		p.forget(oldest)
+		p.forget(p.oldest.id)
 	}
 	if !p.f.in.reserve(http2StreamCost, p.f) {
 		p.f.in.stats.Refused++
 		return nil
 	}
-	s := new(http2Stream)
-	p.streams[id] = s
+	s := &http2Stream{id: id, prev: p.newest}
+	if p.newest != nil {
+		p.newest.next = s
+	} else {
+		p.oldest = s
+	}
+	p.newest, p.streams[id] = s, s
 	return s
 }
 
@@ -318,6 +322,16 @@ func (p *http2) forget(id uint32) {
 		return
 	}
 	delete(p.streams, id)
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		p.oldest = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		p.newest = s.prev
+	}
 	for d, m := range s.m {
 		if m != nil {
 			s.body[d].close(false)
@@ -358,6 +372,11 @@ func (p *http2) close() {
 	}
 	for d := range p.half {
 		h := &p.half[d]
+		if h.open && h.cut {
+			var c Context
+			p.f.context(&c, Dir(d))
+			p.f.opaque(&c, ReasonHeaders)
+		}
 		p.f.in.release(h.charge + h.table - http2Table)
 		h.charge, h.table = 0, http2Table
 	}

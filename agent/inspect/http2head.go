@@ -18,7 +18,7 @@ func (p *http2) openBlock(d Dir, stream uint32, end, push bool) {
 		p.f.in.stats.Malformed++
 		p.closeBlock(d)
 	}
-	h.open, h.block, h.end, h.push, h.size, h.raw = true, stream, end, push, 0, 0
+	h.open, h.block, h.end, h.push, h.cut, h.size, h.raw = true, stream, end, push, false, 0, 0
 }
 
 // fragment takes bytes of a header block. Decoding goes on past the bound, since the table must be followed, but without
@@ -26,8 +26,10 @@ func (p *http2) openBlock(d Dir, stream uint32, end, push bool) {
 func (p *http2) fragment(d Dir, b []byte) {
 	h, in := &p.half[d], p.f.in
 	h.raw += len(b)
-	if !h.open || h.broken {
+	if !h.open || h.broken || h.cut {
 		in.stats.HeaderBytesCut += uint64(len(b))
+	}
+	if !h.open || h.broken {
 		return
 	}
 	// Each byte may be a field, and its share of a string that is kept until it is whole.
@@ -58,7 +60,8 @@ func (p *http2) broken(d Dir) {
 func (p *http2) field(h *http2Half, hf hpack.HeaderField) {
 	h.size += len(hf.Name) + len(hf.Value) + http2StringOverhead
 	if h.size > p.f.in.cfg.HeaderBytes || len(h.fields) >= http2Fields {
-		p.f.in.stats.HeaderBytesCut += uint64(len(hf.Name) + len(hf.Value))
+		p.f.in.stats.HeaderBytesCut += uint64(len(hf.Name) + len(hf.Value) + http2StringOverhead)
+		h.cut = true
 		h.dec.SetEmitEnabled(false)
 		return
 	}
@@ -78,8 +81,7 @@ func (p *http2) closeBlock(d Dir) {
 	if s := p.stream(h.block); s != nil && !h.push {
 		p.headers(d, s, h.fields)
 	}
-	cut := h.size > p.f.in.cfg.HeaderBytes
-	if s := p.streams[h.block]; s != nil && s.m[d] != nil && cut {
+	if s := p.streams[h.block]; s != nil && s.m[d] != nil && h.cut {
 		s.m[d].opaque(ReasonHeaders)
 	}
 	if h.dec.SetEmitEnabled(true); cap(h.fields) > http2FieldsKept {

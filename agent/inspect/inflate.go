@@ -55,61 +55,20 @@ type inflater struct {
 	// cut says that the end is missing, so that it is no error that it is.
 	cut bool
 	// dead inflaters take nothing any more.
-	dead bool
-	took int
-	// wide is brotli's window, first the length of the first part of its data, which may do with less.
-	wide, first int
-	gave        int
-	buffered    *bufio.Reader
-	dec         decoder
-	buf         [inflateRead]byte
+	dead     bool
+	took     int
+	gave     int
+	buffered *bufio.Reader
+	dec      decoder
+	// small is the decoder that was put aside for a spare one.
+	small decoder
+	buf   [inflateRead]byte
 }
 
-// decoder is a library's reader.
-type decoder struct {
-	window int
-	r      io.Reader
-	gzip   *gzip.Reader
-	flate  io.ReadCloser
-	zstd   *zstd.Decoder
-	brotli *brotli.Reader
-}
-
-// decoderPool keeps inflaters with their decoders.
-type decoderPool [layers][]*inflater
-
-// decodersKept is how many of each kind are kept.
-const decodersKept = 4
-
-// newInflater makes a decompressor in front of a consumer, or nil when there is no memory for it.
-func (in *Inspector) newInflater(m *message, l Layer, out consumer) *inflater {
-	if !in.reserveDecoder(inflaterCost, m) {
-		return nil
-	}
-	var x *inflater
-	if free := in.decoders[l]; len(free) > 0 {
-		x = free[len(free)-1]
-		in.decoders[l] = free[:len(free)-1]
-	} else {
-		x = &inflater{}
-		x.buffered = bufio.NewReaderSize(x, inflateRead)
-	}
-	x.in, x.m, x.layer, x.out, x.charge = in, m, l, out, inflaterCost
-	x.raw, x.headN, x.ended, x.cut, x.dead, x.took, x.gave, x.dec.window = false, 0, false, false, false, 0, 0, 0
-	in.stats.Decoders++
+func newInflater() *inflater {
+	x := &inflater{}
+	x.buffered = bufio.NewReaderSize(x, inflateRead)
 	return x
-}
-
-// reserveDecoder is reserve for decompressors, which together have half of the memory at most: they are no reason to
-// forget thousands of flows.
-func (in *Inspector) reserveDecoder(n int, m *message) bool {
-	if in.decoding+n > in.cfg.MemoryBytes/2 || !in.reserve(n, m.f) {
-		in.stats.DecoderMemory++
-		m.opaque(ReasonMemory)
-		return false
-	}
-	in.decoding += n
-	return true
 }
 
 // write implements consumer.
@@ -130,18 +89,15 @@ func (x *inflater) write(p []byte) {
 
 // begin charges for the window and starts the coroutine.
 func (x *inflater) begin() {
-	x.dec.window = x.window()
-	if x.dec.window > windowMax {
+	window := x.window()
+	if window > windowMax {
 		x.give(errWindow)
 		return
 	}
-	need := x.dec.window + x.tables()
-	if !x.in.reserveDecoder(need, x.m) {
-		x.dec.window = 0
-		x.dead = true
+	if !x.grow(window + x.tables()) {
 		return
 	}
-	x.charge += need
+	x.dec.window = window
 	x.buffered.Reset(x)
 	x.next, x.stop = iter.Pull(x.run)
 	if x.headN > 0 {
@@ -149,45 +105,57 @@ func (x *inflater) begin() {
 	}
 }
 
-// window is how large a window the data asks for, by its head.
+// grow charges for n bytes of window and tables, and for what of them has to be made anew.
+func (x *inflater) grow(n int) bool {
+	if x.wide(n) && x.dec.made < n {
+		if dec, ok := x.in.takeSpare(x.layer, n); ok {
+			x.small, x.dec, n = x.dec, dec, dec.made
+		}
+	}
+	if !x.in.reserveDecoder(n, x.m) {
+		x.dead = true
+		return false
+	}
+	x.charge += n
+	if n > x.dec.made {
+		if !x.in.afford(n-x.dec.made, x.m) {
+			x.dead = true
+			return false
+		}
+		x.dec.made = n
+	}
+	return true
+}
+
+// wide says that n bytes are more than a decoder may have that is kept without being charged for.
+func (x *inflater) wide(n int) bool { return n > windowKept+x.tables() }
+
+// window is how large a window the data may need, by its head.
 func (x *inflater) window() int {
 	switch x.layer {
 	case LayerBrotli:
-		x.wide, x.first = brotliHead(x.head[:x.headN])
-		n := 1 << 10
-		for n < x.first && n < x.wide {
-			n <<= 1
-		}
-		if x.wide > brotliWindowMax {
+		wide, most := brotliHead(x.head[:x.headN])
+		if wide > brotliWindowMax {
 			return windowMax + 1
 		}
-		return min(n, x.wide)
+		n := 1 << 10
+		for n < most && n < wide {
+			n <<= 1
+		}
+		return min(n, wide)
 	case LayerZstd:
+		// What follows the first frame, or cannot be read, may have as large a window as is kept in any case.
 		var h zstd.Header
 		if err := h.Decode(x.head[:x.headN]); err != nil {
-			return 1 << 10
+			return windowKept
 		}
 		n := h.WindowSize
 		if h.SingleSegment {
 			n = h.FrameContentSize
 		}
-		return int(min(n, windowMax+1))
+		return int(max(min(n, windowMax+1), windowKept))
 	}
 	return 0
-}
-
-// widen charges for all of a brotli window once the first part of the data, for which less was enough, is over.
-func (x *inflater) widen(gave int) bool {
-	if x.layer != LayerBrotli || gave <= x.first || x.dec.window >= x.wide {
-		return true
-	}
-	if !x.in.reserveDecoder(x.wide-x.dec.window, x.m) {
-		x.dead = true
-		return false
-	}
-	x.charge += x.wide - x.dec.window
-	x.dec.window = x.wide
-	return true
 }
 
 // tables is what a decoder has beside its window and beyond inflaterCost.
@@ -264,9 +232,6 @@ func (x *inflater) emit(p []byte) bool {
 	if x.dead {
 		return false
 	}
-	if !x.widen(x.gave + len(p)) {
-		return false
-	}
 	cfg := &x.in.cfg
 	left := max(cfg.ExpansionBytes-x.m.expanded, 0)
 	if ratio := x.took*cfg.ExpansionRatio + ratioFree - x.gave; ratio < left {
@@ -323,12 +288,17 @@ func (x *inflater) open() (err error) {
 	case LayerZstd:
 		if d.zstd == nil {
 			d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxWindow(windowMax), zstd.WithDecoderMaxMemory(windowMax), zstd.IgnoreChecksum(true))
+				zstd.WithDecoderMaxMemory(windowMax), zstd.IgnoreChecksum(true))
 			if err != nil {
 				return fmt.Errorf("zstd decoder: %w", err)
 			}
 		}
-		d.r, err = d.zstd, d.zstd.Reset(x.buffered)
+		if d.r = d.zstd; d.limit == d.window {
+			return d.zstd.Reset(x.buffered)
+		}
+		// Any of the data's frames may ask for a window, not only the first, which was charged for.
+		d.limit = d.window
+		return d.zstd.ResetWithOptions(x.buffered, zstd.WithDecoderMaxWindow(uint64(d.window)))
 	default:
 		return fmt.Errorf("layer %s: %w", x.layer, errors.ErrUnsupported)
 	}
@@ -363,15 +333,15 @@ func (x *inflater) close(whole bool) {
 	x.out.close(whole && !x.dead)
 	in, l := x.in, x.layer
 	in.stats.Decoders--
-	in.release(x.charge)
-	in.decoding -= x.charge
-	keep := x.dec.window <= windowKept && len(in.decoders[l]) < decodersKept
+	in.releaseDecoder(x.charge)
 	x.in, x.m, x.out, x.next, x.stop, x.yield, x.dec.r = nil, nil, nil, nil, nil, nil, nil
-	if keep {
-		in.decoders[l] = append(in.decoders[l], x)
+	if x.wide(x.dec.made) {
+		in.keepSpare(l, x.dec)
+		x.dec, x.small = x.small, decoder{}
+	}
+	if len(in.decoders.free[l]) < decodersKept {
+		in.decoders.free[l] = append(in.decoders.free[l], x)
 		return
 	}
-	if x.dec.zstd != nil {
-		x.dec.zstd.Close()
-	}
+	x.dec.close()
 }

@@ -37,7 +37,7 @@ type Inspector struct {
 	freeJSON    pool[jsonScanner]
 	freeForms   pool[formScanner]
 	freeEncoded pool[encodedScanner]
-	decoders    decoderPool
+	decoders    decoders
 	dns         dnsReader
 	loose       flow
 }
@@ -48,13 +48,15 @@ func New(cfg Config, sink Sink) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inspector{cfg: cfg, sink: sink, flows: make(map[Key]*flow), gapped: make(map[*flow]struct{})}, nil
+	in := &Inspector{cfg: cfg, sink: sink, flows: make(map[Key]*flow), gapped: make(map[*flow]struct{})}
+	in.decoders.credit = creditFree
+	return in, nil
 }
 
 // Stats are the counters so far.
 func (in *Inspector) Stats() Stats {
 	s := in.stats
-	s.Flows, s.Memory = len(in.flows), in.memory
+	s.Flows, s.Memory = len(in.flows), in.memory-in.decoders.held
 	return s
 }
 
@@ -63,6 +65,7 @@ func (in *Inspector) Piece(p *Piece) {
 	in.now = max(in.now, p.Time)
 	in.stats.Pieces++
 	in.stats.Bytes += uint64(len(p.Data))
+	in.earn(len(p.Data))
 	in.stats.Cut += uint64(max(p.Cut, 0))
 	switch p.Protocol {
 	case ProtocolICMP, ProtocolICMPv6:
@@ -98,6 +101,7 @@ func (in *Inspector) Closed(key Key) {
 // Advance lets time pass without a piece: gaps that waited long enough are skipped, idle flows forgotten.
 func (in *Inspector) Advance(now int64) {
 	in.now = max(in.now, now)
+	in.ageSpares()
 	for f := range in.gapped {
 		for d := range f.half {
 			if h := &f.half[d]; len(h.segs) > 0 && in.now-h.since >= int64(in.cfg.GapWait) {
@@ -208,7 +212,7 @@ func (f *flow) client() Dir {
 // reserve charges n bytes of memory, making room at the expense of flows other than keep. False when there is none.
 func (in *Inspector) reserve(n int, keep *flow) bool {
 	for in.memory+n > in.cfg.MemoryBytes {
-		if in.evicting || !in.evict(keep) {
+		if !in.dropSpares() && (in.evicting || !in.evict(keep)) {
 			return false
 		}
 	}

@@ -9,6 +9,8 @@ type Stats struct {
 	Pieces, Bytes, Messages, Texts, TextBytes uint64
 	// Scanned is bytes of streams that parsers were given: those that waited for more count each time.
 	Scanned uint64
+	// LineParts is how often the end of a line of HTTP/1 was looked for in bytes that had not been looked at.
+	LineParts uint64
 	// Flows are followed now, and have Memory bytes of state; Decoders of them are decompressors.
 	Flows, Memory, Decoders int
 	// Opened, Closed and Idle count flows that began, ended, and were forgotten as idle.
@@ -34,8 +36,9 @@ type Stats struct {
 	// could not be followed any more.
 	Streams, HeaderTables uint64
 	// Expansions and Depths are messages whose decoding was given up; BadEncodings damaged or unknown ones;
-	// DecoderMemory decoders for which there was no memory.
-	Expansions, Depths, BadEncodings, DecoderMemory uint64
+	// DecoderMemory decoders for which there was no memory, DecoderWork those that were too much work to make for the bytes
+	// that came; DecoderBytes is the memory of those that were made, not used again.
+	Expansions, Depths, BadEncodings, DecoderMemory, DecoderWork, DecoderBytes uint64
 	// Opaque is calls of Sink.Opaque by reason.
 	Opaque [reasons]uint64
 }

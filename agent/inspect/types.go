@@ -177,11 +177,13 @@ const (
 	ReasonDepth
 	// ReasonMemory is a flow or a decoder for which there was no memory.
 	ReasonMemory
+	// ReasonWork is a decoder that was too much work to make for the bytes that came.
+	ReasonWork
 	reasons
 )
 
 var reasonNames = [reasons]string{
-	"tls", "encrypted", "message-size", "headers", "expansion", "encoding", "depth", "memory",
+	"tls", "encrypted", "message-size", "headers", "expansion", "encoding", "depth", "memory", "work",
 }
 
 // String is the reason's name in lower case.
