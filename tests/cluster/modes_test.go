@@ -210,7 +210,7 @@ spec: {%s}
 		{"port", fmt.Sprintf(profile, `{path: /bin/sh, egress: [{service: a/b, protocol: tcp, port: 70000}]}`), "port must be from 1 to 65535, or any"},
 		{"unknown key", fmt.Sprintf(profile, `{path: /bin/sh, child: 1}`), "child"},
 		{"mode", fmt.Sprintf(policy, `modes: {process: block}`), `Unsupported value: "block"`},
-		{"no modes", fmt.Sprintf(policy, `modes: {}`), "at least one of process, file, egress and protect is expected"},
+		{"no modes", fmt.Sprintf(policy, `modes: {}`), "at least one of process, file, egress, protect, dlp and waf is expected"},
 		{"another namespace", fmt.Sprintf(policy, `workloads: [{name: kube-system/web}], modes: {process: enforce}`), "should match"},
 	} {
 		err := h.Apply(t.Context(), []byte(test.manifest))
