@@ -115,10 +115,24 @@ func (a *Attacks) Hits(dst []Finding, t *Target, hits []waf.Hit) []Finding {
 			Reason: Attack, Severity: Severity(h.Rule.Severity), Time: t.Time, Tag: t.Tag, Process: t.Process, Executable: t.Executable,
 			Workload: t.Workload, Peer: t.Peer, Inbound: true, Detector: h.Rule.ID, Class: h.Rule.Family.String(), App: t.App,
 			Part: h.Kind.String(), Path: clean(t.Path), Count: 1, Distinct: 1, Repeats: folded, Confidence: 80, Masked: []string{h.Evidence},
-			Join: t.Lineage,
+			Join: t.Lineage, rule: h.Rule,
 		})
 	}
 	return dst
+}
+
+// Note takes a finding of other Attacks as a hit: where requests are looked at by one goroutine, and behaviour is seen by
+// another.
+func (a *Attacks) Note(f *Finding) {
+	if f.Reason != Attack || f.rule == nil {
+		return
+	}
+	s := a.server(f.Join)
+	s.last = max(s.last, f.Time)
+	s.strike(f.rule, f.Peer.Addr.Addr().String(), &Target{
+		Time: f.Time, Tag: f.Tag, Process: f.Process, Executable: f.Executable, Workload: f.Workload, Lineage: f.Join, Peer: f.Peer,
+		App: f.App, Path: f.Path,
+	}, f.Time+int64(a.cfg.Quiet), a.cfg.Hits)
 }
 
 func (a *Attacks) server(lineage uint64) *server {

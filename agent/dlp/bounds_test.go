@@ -99,7 +99,7 @@ func TestBounds(t *testing.T) {
 		for n := range 3 {
 			l.Read(dlp.Read{Time: int64(i), Process: p, File: fmt.Sprint(i, n)})
 		}
-		l.Wrote(p, fmt.Sprint("w", i), int64(i))
+		l.Wrote(p, "", fmt.Sprint("w", i), int64(i))
 		host := fmt.Sprintf("h%d.example", i)
 		send := &dlp.Send{Time: int64(i), Process: p, Peer: dlp.Peer{Host: host}, Bytes: 100}
 		l.Sent(nil, send)

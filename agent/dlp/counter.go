@@ -190,12 +190,16 @@ func (c *Counter) Sighting(dst []Finding, s *Sighting) []Finding {
 
 func (c *Counter) excepted(s *Sighting, d *Detector) bool {
 	for i := range c.cfg.Exceptions {
-		e := &c.cfg.Exceptions[i]
-		if (e.Executable == "" || e.Executable == s.Executable) && (e.Detector == "" || e.Detector == d.ID) && hostMatches(e.Host, s.Peer.Host) {
+		if c.cfg.Exceptions[i].Covers(s.Executable, s.Peer.Host, d.ID) {
 			return true
 		}
 	}
 	return false
+}
+
+// Covers reports whether the executable may send the detector's values to the host.
+func (e *Exception) Covers(executable, host, detector string) bool {
+	return (e.Executable == "" || e.Executable == executable) && (e.Detector == "" || e.Detector == detector) && hostMatches(e.Host, host)
 }
 
 // hostMatches reports whether a host is the one, or one below it where the pattern begins with a dot. Empty is any.

@@ -2,7 +2,11 @@
 
 package dlp
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/holdfast-project/holdfast/rules/waf"
+)
 
 // Reason is what a finding rests on.
 type Reason uint8
@@ -133,6 +137,9 @@ type Finding struct {
 	Chain []Step
 	// Join is the same in findings that belong to one story: that of a lineage.
 	Join uint64
+
+	// rule is that of an Attack.
+	rule *waf.Rule
 }
 
 // maxExamples bounds Finding.Masked and Finding.Hashes.

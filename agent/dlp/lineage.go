@@ -155,6 +155,9 @@ func (l *Lineage) Fork(parent, child Process) {
 	m.up = append(append(m.up[:0], parent), above[:min(len(above), l.cfg.Depth-1)]...)
 }
 
+// Knows reports whether a process is followed.
+func (l *Lineage) Knows(p Process) bool { return l.processes[p] != nil }
+
 // line calls the function for the process and those of its ancestors that are known.
 func (l *Lineage) line(p Process, visit func(*member)) {
 	m := l.processes[p]
@@ -255,7 +258,7 @@ func (l *Lineage) keep(m *member, r Read) {
 
 // Wrote tells that a process opened a file for writing. If it is tainted, reading that file counts as reading what the
 // process had read.
-func (l *Lineage) Wrote(p Process, file string, now int64) {
+func (l *Lineage) Wrote(p Process, executable, file string, now int64) {
 	r, _, ok := l.taint(p, now)
 	if !ok {
 		return
@@ -268,7 +271,7 @@ func (l *Lineage) Wrote(p Process, file string, now int64) {
 		}
 		l.fileOrder = append(l.fileOrder, file)
 	}
-	l.files[file] = copied{r, Step{Time: now, What: "wrote", Process: p, Object: file}}
+	l.files[file] = copied{r, Step{Time: now, What: "wrote", Process: p, Executable: executable, Object: file}}
 }
 
 // Opened tells that a process opened any file for reading, labelled or not: one that a tainted lineage wrote counts. It
@@ -296,6 +299,16 @@ func (l *Lineage) taint(p Process, now int64) (newest Read, own, ok bool) {
 		}
 	})
 	return newest, own, ok
+}
+
+// Shares reports whether a process shares in a read of the file that counts: what it sends is a matter of Sent.
+func (l *Lineage) Shares(p Process, file string, now int64) (shares bool) {
+	l.line(p, func(m *member) {
+		for _, r := range m.reads {
+			shares = shares || r.File == file && now-r.Time <= int64(l.cfg.Within)
+		}
+	})
+	return shares
 }
 
 // Sent tells that a process sent something, and appends a finding if its lineage had read something labelled and the

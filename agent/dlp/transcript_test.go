@@ -130,7 +130,7 @@ func (w *world) run(t *testing.T, verb string, a []string) []dlp.Finding {
 	case "read":
 		w.lineage.Read(dlp.Read{Time: now, Process: process(a[0]), Executable: w.exe[process(a[0]).PID], File: a[1], Label: a[2]})
 	case "wrote":
-		w.lineage.Wrote(process(a[0]), a[1], now)
+		w.lineage.Wrote(process(a[0]), w.exe[process(a[0]).PID], a[1], now)
 	case "opened":
 		w.lineage.Opened(process(a[0]), w.exe[process(a[0]).PID], a[1], now)
 	case "send":
