@@ -3,6 +3,8 @@
 package report
 
 import (
+	"net/netip"
+
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -52,16 +54,38 @@ func netDeed(d *profile.Deed, e *event.Event) {
 	d.Protocol = Transport(n.Protocol)
 	switch e.Type {
 	case wire.TypeConnect, wire.TypeSendto:
-		d.Kind, d.Address, d.Port = profile.DoContact, AddressOf(n.Family, n.Remote), n.RemotePort
-		switch {
-		case e.Peer.Kind == container.EndpointService:
-			d.Services = []string{e.Peer.Namespace + "/" + e.Peer.Name}
-		case e.Peer.Owner != (container.Owner{}):
-			d.Workloads = []string{e.Peer.Namespace + "/" + e.Peer.Owner.Kind + "/" + e.Peer.Owner.Name}
-		}
+		contactDeed(d, e.Peer, AddressOf(n.Family, n.Remote), n.RemotePort)
 	case wire.TypeBind, wire.TypeListen:
 		d.Kind, d.Port = profile.DoListen, n.LocalPort
 	case wire.TypeSocket:
 		d.Kind, d.Family, d.SocketKind = profile.DoSocket, profile.FamilyName(n.Family), profile.SocketKindName(n.Kind)
 	}
+}
+
+func contactDeed(d *profile.Deed, peer container.Endpoint, addr netip.Addr, port uint16) {
+	d.Kind, d.Address, d.Port = profile.DoContact, addr, port
+	switch {
+	case peer.Kind == container.EndpointService:
+		d.Services = []string{peer.Namespace + "/" + peer.Name}
+	case peer.Owner != (container.Owner{}):
+		d.Workloads = []string{peer.Namespace + "/" + peer.Owner.Kind + "/" + peer.Owner.Name}
+	}
+}
+
+// Contact gives the contact that an event with a remote end goes back to: a flow, or a piece of what was sent. False says
+// that it has none.
+func Contact(e *event.Event) (profile.Deed, bool) {
+	if e.Process == nil {
+		return profile.Deed{}, false
+	}
+	d := profile.Deed{Executable: e.Process.Image.Exe}
+	switch n, c := e.Net(), e.Content(); {
+	case n != nil:
+		d.Protocol = Transport(n.Protocol)
+		contactDeed(&d, e.Peer, AddressOf(n.Family, n.Remote), n.RemotePort)
+	case c != nil:
+		d.Protocol = Transport(c.Protocol)
+		contactDeed(&d, e.Peer, AddressOf(c.Family, c.Remote), c.RemotePort)
+	}
+	return d, d.Address.IsValid()
 }
