@@ -3,6 +3,8 @@
 package content
 
 import (
+	"strconv"
+
 	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
@@ -24,6 +26,8 @@ type person struct {
 	piece wire.Content
 	// seen are the directions of which a piece was seen.
 	seen [2]bool
+	// container names the container of the piece, by its cgroup.
+	container string
 }
 
 func newPeople() people { return people{byKey: map[inspect.Key]uint32{}} }
@@ -42,6 +46,9 @@ func (p *people) tag(key inspect.Key, dir inspect.Dir, c *wire.Content) (tag uin
 		w.seen, began = [2]bool{}, true
 	}
 	w.seen[dir] = true
+	if w.container == "" || w.piece.Head.Origin != c.Head.Origin {
+		w.container = strconv.FormatUint(c.Head.Origin, 10)
+	}
 	w.piece = *c
 	return uint64(w.round)<<32 | uint64(at), began
 }
@@ -58,6 +65,9 @@ func (p *people) place() uint32 {
 	p.places[at].round++
 	return at
 }
+
+// container names the container of a tag that stands for somebody.
+func (p *people) container(tag uint64) string { return p.places[uint32(tag)].container }
 
 // of gives the newest piece of a tag's connection; nil when it was forgotten.
 func (p *people) of(tag uint64) *wire.Content {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +32,10 @@ type Config struct {
 	Modes func(cgroup uint64) (dlp, waf bool)
 	// Found takes what was found. It must not wait.
 	Found func(Found)
+	// PrintKey is that of the hashes by which labelled files are found again; it should be random and stay secret.
+	PrintKey uint64
+	// Exceptions are what may be sent all the same; those that name an executable are for who knows it.
+	Exceptions []dlp.Exception
 }
 
 // Found is a finding, the piece that completed it, without its text, and the request that it is about.
@@ -50,6 +56,9 @@ type Reader struct {
 	sink      *dlp.Sink
 	counter   *dlp.Counter
 	attacks   *dlp.Attacks
+	tunnels   *dlp.Tunnels
+	prints    *dlp.Prints
+	files     files
 	people    people
 	piece     inspect.Piece
 	// at is where the text stands that is looked at.
@@ -64,11 +73,13 @@ func New(cfg Config) (*Reader, error) {
 		return nil, errors.New("content: a matcher, a filter, modes and a taker of findings are needed")
 	}
 	r := &Reader{
-		cfg: cfg, people: newPeople(), attacks: dlp.NewAttacks(dlp.AttacksConfig{}),
-		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher)}),
+		cfg: cfg, people: newPeople(), attacks: dlp.NewAttacks(dlp.AttacksConfig{}), tunnels: dlp.NewTunnels(dlp.TunnelConfig{}),
+		prints:  dlp.NewPrints(dlp.PrintsConfig{}, cfg.PrintKey),
+		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher), Exceptions: anybody(cfg.Exceptions)}),
 	}
 	r.sink = dlp.NewSink(dlp.SinkConfig{
-		World: r, Streams: dlp.Matching(cfg.Matcher), Counter: r.counter, Attacks: r.attacks, Filter: cfg.Filter, Findings: r.found,
+		World: r, Streams: dlp.Matching(cfg.Matcher), Counter: r.counter, Prints: r.prints, Tunnels: r.tunnels, Attacks: r.attacks,
+		Filter: cfg.Filter, Findings: r.found,
 	})
 	var err error
 	if r.inspector, err = inspect.New(cfg.Inspect, r); err != nil {
@@ -77,8 +88,14 @@ func New(cfg Config) (*Reader, error) {
 	return r, nil
 }
 
+// anybody are the exceptions that hold for every executable: which one sends is not known here.
+func anybody(all []dlp.Exception) []dlp.Exception {
+	return slices.DeleteFunc(slices.Clone(all), func(e dlp.Exception) bool { return e.Executable != "" })
+}
+
 // Content takes a piece; both are read during the call only.
 func (r *Reader) Content(c *wire.Content, data []byte) {
+	r.files.take(r.prints.Read)
 	flags := wire.ContentFlag(c.ContentFlags)
 	if flags&wire.ContentTls != 0 && flags&wire.ContentSeen != 0 {
 		// What is inside comes through a probe.
@@ -125,9 +142,53 @@ func (r *Reader) Settle() {
 	r.inspector.Advance(r.now)
 	r.counter.Advance(r.now)
 	r.attacks.Advance(r.now)
+	r.tunnels.Advance(r.now)
 	stats := r.inspector.Stats()
 	r.counts.flows.Store(uint64(stats.Flows))
 	r.counts.memory.Store(uint64(stats.Memory))
+}
+
+// File takes the beginning of a labelled file that was read, to find it again in what is sent. It may be called from any
+// goroutine; one beyond those that wait is not taken, which it reports.
+func (r *Reader) File(read dlp.Read, head []byte) bool { return r.files.put(read, head) }
+
+// maxFiles is how many files may wait to be taken note of.
+const maxFiles = 64
+
+// files are labelled files that wait for the goroutine of the texts.
+type files struct {
+	waits atomic.Bool
+	mu    sync.Mutex
+	list  []labelled
+}
+
+type labelled struct {
+	read dlp.Read
+	head []byte
+}
+
+func (f *files) put(read dlp.Read, head []byte) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.list) >= maxFiles {
+		return false
+	}
+	f.list = append(f.list, labelled{read, head})
+	f.waits.Store(true)
+	return true
+}
+
+func (f *files) take(read func(dlp.Read, []byte) bool) {
+	if !f.waits.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, l := range f.list {
+		read(l.read, l.head)
+	}
+	f.list = f.list[:0]
+	f.waits.Store(false)
 }
 
 // Stats is what a reader did and gave up.

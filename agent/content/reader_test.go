@@ -136,6 +136,28 @@ func TestOnlyWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestLabelledFilesAreFound has a file be read, and sent by somebody: it is found again, also packed up in a document.
+func TestLabelledFilesAreFound(t *testing.T) {
+	var file strings.Builder
+	for n := range 200 {
+		fmt.Fprintf(&file, "%d;customer %x;street %d\n", n, n*7919, n*31)
+	}
+	r := newRig(t)
+	if !r.File(dlp.Read{File: "/data/customers.csv", Label: "customers"}, []byte(file.String())) {
+		t.Fatal("the file is not taken")
+	}
+	r.send(piece(wire.ContentOut), post("kept apart "+file.String()[100:4000]), 999)
+	if len(r.found) != 1 || r.found[0].Reason != dlp.FileMatch || r.found[0].File != "/data/customers.csv" || r.found[0].Label != "customers" {
+		t.Errorf("%d findings: %+v", len(r.found), r.found)
+	}
+	for range 2 * maxFiles {
+		r.File(dlp.Read{}, nil)
+	}
+	if r.File(dlp.Read{}, nil) {
+		t.Error("files wait without a bound")
+	}
+}
+
 // TestForgottenConnections has more connections than are remembered: the oldest make room, and none is taken for another.
 func TestForgottenConnections(t *testing.T) {
 	r := newRig(t)

@@ -35,7 +35,9 @@ func (r *Reader) Party(tag uint64) (dlp.Party, bool) {
 	if piece == nil {
 		return dlp.Party{}, false
 	}
-	p := dlp.Party{Process: dlp.Process{PID: piece.Head.Tgid, Start: piece.Head.Start}, Lineage: piece.Head.Origin}
+	p := dlp.Party{
+		Process: dlp.Process{PID: piece.Head.Tgid, Start: piece.Head.Start}, Lineage: piece.Head.Origin, Workload: r.people.container(tag),
+	}
 	p.DLP, p.WAF = r.cfg.Modes(piece.Head.Origin)
 	return p, true
 }

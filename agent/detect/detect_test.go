@@ -218,7 +218,8 @@ func TestWatchesCoverTheRules(t *testing.T) {
 // findingsIntro stands before what is found in what is sent.
 const findingsIntro = `## What is sent and received
 
-These tell what was found in the content of connections, where the modes ` + "`dlp` and `waf` ask for it ([modes.md](modes.md), [content.md](content.md))" + `.
+These tell what was found in the content of connections, or in what was done with data ([exfiltration.md](exfiltration.md)), where the modes
+` + "`dlp` and `waf` ask for it ([modes.md](modes.md), [content.md](content.md))" + `.
 Their priority is the severity of what found it: a detector of [dlp.md](dlp.md), a rule of [waf.md](waf.md). The ` + "`finding`" + ` of the alert has the
 particulars; what was found is in it only as its detector masks it.
 `

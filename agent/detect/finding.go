@@ -39,6 +39,37 @@ func findingRules() []Rule {
 				"code. It says that somebody tried; whether it worked shows in what the server does next.",
 			Priority: warningPriority, Tags: []string{"T1190", "container", "network", "waf"},
 		},
+		{
+			Name: "Labelled data sent",
+			Description: "A container read a file that has a label, and the same process, or one that shares an ancestor with it, then " +
+				"sent to a destination that the profile does not hold. The finding names the file and the bytes; the alert tells in order " +
+				"who read, who packed and who sent. To a service from which anybody can fetch what was sent it is critical.",
+			Priority: apiv1.Priority_PRIORITY_ERROR, Tags: []string{"T1005", "T1560", "T1041", "container", "filesystem", "network", "dlp"},
+		},
+		{
+			Name: "Labelled file in what is sent",
+			Description: "What a container sent to a destination that the profile does not hold has pieces of a file with a label in it, " +
+				"whole, in part or packed, whoever had read the file.",
+			Priority: criticalPriority, Tags: []string{"T1048", "T1567", "container", "network", "dlp"},
+		},
+		{
+			Name: "Unusual amount sent",
+			Description: "A program sent far more in a minute or a day than is usual for it and this destination or, without a baseline, than " +
+				"to a destination that the profile does not hold; or more than a little to a service that takes uploads from anybody.",
+			Priority: warningPriority, Tags: []string{"T1030", "T1041", "container", "network", "dlp"},
+		},
+		{
+			Name: "Tunnel in DNS or ICMP",
+			Description: "Names that a container asks for, or what its pings carry, hold data: many different long names below one domain, " +
+				"more payload than pings have.",
+			Priority: apiv1.Priority_PRIORITY_ERROR, Tags: []string{"T1048.003", "T1071.004", "T1095", "container", "network", "dlp"},
+		},
+		{
+			Name: "Attack followed",
+			Description: "Soon after a request with an attack had come to a container, one of its processes did something that its profile " +
+				"does not list: the attack seems to have worked. Look at the container now; the alert names the request and what was done.",
+			Priority: criticalPriority, Tags: []string{"T1190", "T1059", "container", "network", "waf"},
+		},
 	}
 }
 
@@ -47,30 +78,59 @@ const (
 	findingSent = iota
 	findingServed
 	findingAttack
+	findingLabelled
+	findingFile
+	findingVolume
+	findingTunnel
+	findingFollowed
 )
+
+// findingPlace is the place of a finding's rule.
+func findingPlace(f *content.Found) int {
+	switch f.Reason {
+	case dlp.Attack:
+		return findingAttack
+	case dlp.AttackFollowed:
+		return findingFollowed
+	case dlp.FileMatch:
+		return findingFile
+	case dlp.VolumeUnusual, dlp.SlowLeak:
+		return findingVolume
+	case dlp.DNSTunnel, dlp.ICMPVolume:
+		return findingTunnel
+	case dlp.Taint, dlp.ArchiveSend, dlp.Upload:
+		if f.File == "" {
+			return findingVolume
+		}
+		return findingLabelled
+	}
+	if f.Inbound {
+		return findingServed
+	}
+	return findingSent
+}
 
 // Findings lists the rules about what is sent and received.
 func (e *Engine) Findings() []Rule { return e.findings }
 
-// FindingAlert describes what was found in what a container sends or gets. ev is the event of the piece that completed it.
+// FindingAlert describes what was found in what a container sends or gets, or does with its data. ev is the event that
+// completed it: the piece, where it is about content.
 func (e *Engine) FindingAlert(f *content.Found, ev *event.Event) *apiv1.Alert {
 	described := report.Event(ev)
 	report.WithAncestors(described, ev.Process)
-	rule := &e.findings[findingSent]
-	switch {
-	case attack(f):
-		rule = &e.findings[findingAttack]
-	case f.Inbound:
-		rule = &e.findings[findingServed]
+	rule := &e.findings[findingPlace(f)]
+	output := storyOutput(f)
+	if output == "" {
+		output = findingOutput(f, described.GetNetwork())
 	}
 	return &apiv1.Alert{
-		Rule: rule.Name, Priority: severity(f.Severity), Tags: rule.Tags, Output: findingOutput(f, described.GetNetwork()) + " by " + who(ev),
-		Action: apiv1.Action_ACTION_ALERTED, Event: described, Count: uint64(max(f.Repeats, 0)) + 1, Finding: finding(f),
+		Rule: rule.Name, Priority: severity(f.Severity), Tags: rule.Tags, Output: output + " by " + who(ev),
+		Action: apiv1.Action_ACTION_ALERTED, Event: described, Count: uint64(max(f.Repeats, 0)) + 1, Finding: finding(f, ev),
 	}
 }
 
-// attack reports whether a finding is one of the web application filter.
-func attack(f *content.Found) bool { return f.Reason == dlp.Attack }
+// attack reports whether a finding is one of the web application filter, or follows from one.
+func attack(f *content.Found) bool { return f.Reason == dlp.Attack || f.Reason == dlp.AttackFollowed }
 
 // severity is the priority of a finding.
 func severity(s dlp.Severity) apiv1.Priority {
@@ -87,18 +147,21 @@ func severity(s dlp.Severity) apiv1.Priority {
 }
 
 // finding is what leaves the node of a finding: nothing of what was sent but what its detector shows of it.
-func finding(f *content.Found) *apiv1.Finding {
+func finding(f *content.Found, ev *event.Event) *apiv1.Finding {
 	m := &apiv1.Finding{
 		Signal: string(profile.SignalDLP), Reason: f.Reason.String(), Detector: f.Detector, Class: f.Class, Confidence: uint32(f.Confidence),
 		Found: uint64(f.Count), Distinct: uint64(f.Distinct), Masked: f.Masked, Hashes: f.Hashes,
-		Direction: "inbound", Accepted: f.Inbound, Source: via(wire.Via(f.Piece.Via)),
+		Direction: "inbound", Accepted: f.Inbound,
 		Application: f.App, Part: f.Part, Name: f.Name, Layers: f.Layers,
 		Method: f.Method, Host: f.Host, Path: redact.Text(f.Path), Bytes: f.Bytes, File: f.File,
 	}
-	if wire.ContentFlag(f.Piece.ContentFlags)&wire.ContentOut != 0 {
-		m.Direction = "outbound"
+	if c := ev.Content(); c != nil {
+		m.Source = via(wire.Via(c.Via))
 	}
-	if attack(f) {
+	if !attack(f) {
+		// What is looked at for data is what leaves.
+		m.Direction = "outbound"
+	} else {
 		m.Signal, m.Masked, m.Hashes, m.Evidence = string(profile.SignalWAF), nil, nil, strings.Join(f.Masked, " ")
 	}
 	return m
