@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/oklog/run"
@@ -27,6 +28,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/detect"
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/exfil"
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/probe"
 	"github.com/holdfast-project/holdfast/agent/record"
@@ -54,8 +56,11 @@ type Agent struct {
 	watches  detect.Watches
 	sources  []runner
 	runtime  *containerd.Source
-	// inspection reads what is sent and received, where modes ask for it.
+	// inspection reads what is sent and received, where modes ask for it; labels say which files matter then.
 	inspection *inspection
+	labels     *exfil.Labels
+	// narrowing is held while the filter of a container is set.
+	narrowing sync.Mutex
 	// plugin is nil where NRI is not to be used, cluster where Kubernetes is not.
 	plugin  *nri.Source
 	cluster *kube.Source
@@ -105,6 +110,9 @@ func (a *Agent) build() error {
 		return err
 	}
 	if err := a.buildRegistry(tree); err != nil {
+		return err
+	}
+	if a.labels, err = readLabels(a.cfg.DLPLabels); err != nil {
 		return err
 	}
 	a.inspection = newInspection(a)
@@ -189,6 +197,8 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 func (a *Agent) buildPipeline() {
 	p := a.pipeline
 	p.engine = detect.New(detect.Config{Explain: func(ev *event.Event) string { return p.guard.Explain(ev) }})
+	p.exfil = exfil.New(exfil.Config{World: a.inspection, Labels: a.labels})
+	p.exceptions = a.labels.Exceptions()
 	p.cmdline, p.running, p.executable = commandLine, a.sensor.Process, p.guard.Executable
 	p.offset = wallNow() - int64(bootNow())
 }

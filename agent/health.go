@@ -147,6 +147,8 @@ func (a *Agent) losses() map[string]uint64 {
 	note("dns_stream_incomplete", c.dnsLost.Load())
 	note("late_verdict_untold", a.pipeline.late.lost())
 	note("finding_untold", c.findingsLost.Load())
+	note("label_flow_full", a.pipeline.exfil.Stats().Full)
+	note("label_file_unread", a.inspection.heads.missed.Load())
 	inspected := a.inspection.stats()
 	note("content_skipped_bytes", inspected.read.Skipped)
 	note("content_record_gap", inspected.taken.Gaps)
@@ -174,6 +176,8 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "alerts_folded_total", Help: "Deeds that were not reported because an equal one had just been.", Value: float64(c.folded.Load())},
 			{Name: "socket_owners_unknown_total", Help: "Owners of sockets that were told of without their ancestry, since they do what is listed.", Value: float64(c.owners.Load())},
 			{Name: "findings_total", Help: "Findings in what containers send and get, in whatever mode.", Value: float64(c.findings.Load())},
+			{Name: "findings_excepted_total", Help: "Findings that an exception lets be.", Value: float64(c.excepted.Load())},
+			{Name: "labelled_reads_total", Help: "Labelled files that were seen to be opened for reading.", Value: float64(a.pipeline.exfil.Stats().Read)},
 			{Name: "content_bytes_total", Help: "Bytes read of what containers send and get.", Value: float64(a.inspection.stats().read.Bytes)},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
 		}, slices.Concat(a.pluginCounters(), a.clusterCounters(), a.toldCounters())...)

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,12 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/content"
-	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/event"
 	"github.com/holdfast-project/holdfast/agent/replace"
 	"github.com/holdfast-project/holdfast/agent/sensor"
@@ -39,17 +40,21 @@ type inspection struct {
 	// mu guards what follows.
 	mu sync.Mutex
 	// asked is what the modes of containers ask for, where that is anything; news are those of which it has changed.
-	asked  map[uint64]asked
-	news   map[uint64]bool
+	asked map[uint64]asked
+	news  map[uint64]bool
+	// any says that asked has something; it is read without the lock.
+	any    atomic.Bool
 	taking *sensor.Content
 	reader *content.Reader
+
+	heads heads
 }
 
 // asked is what is asked for of a container: that what it sends is looked through, and the requests that it serves.
 type asked struct{ dlp, waf bool }
 
 func newInspection(a *Agent) *inspection {
-	return &inspection{agent: a, changed: make(chan struct{}, 1), asked: map[uint64]asked{}, news: map[uint64]bool{}}
+	return &inspection{agent: a, changed: make(chan struct{}, 1), asked: map[uint64]asked{}, news: map[uint64]bool{}, heads: newHeads()}
 }
 
 // modes takes the modes that hold for a container, none for one that is gone.
@@ -57,13 +62,18 @@ func (i *inspection) modes(cgroup uint64, modes profile.Modes) {
 	reads := func(s profile.Signal) bool { return modes[s] != profile.ModeOff && modes[s] != "" }
 	to := asked{reads(profile.SignalDLP), reads(profile.SignalWAF)}
 	i.mu.Lock()
-	if before := i.asked[cgroup]; to != before {
+	before := i.asked[cgroup]
+	if to != before {
 		i.asked[cgroup], i.news[cgroup] = to, true
 		if to == (asked{}) {
 			delete(i.asked, cgroup)
 		}
+		i.any.Store(len(i.asked) > 0)
 	}
 	i.mu.Unlock()
+	if to.dlp != before.dlp {
+		i.agent.refocus(cgroup)
+	}
 	select {
 	case i.changed <- struct{}{}:
 	default:
@@ -84,6 +94,7 @@ func (a *Agent) inspect(ctx context.Context) error {
 	i.mu.Unlock()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return taking.Run(ctx, i) })
+	group.Go(func() error { return i.readHeads(ctx) })
 	group.Go(func() error {
 		for {
 			i.follow()
@@ -148,8 +159,14 @@ func (i *inspection) prepare() error {
 	if err != nil {
 		return err
 	}
-	i.reader, err = content.New(content.Config{Matcher: matcher, Filter: filter, Internal: i.internal, Modes: i.of, Found: i.found})
-	return err
+	i.reader, err = content.New(content.Config{
+		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found,
+		PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
+	})
+	if err != nil {
+		return err
+	}
+	return i.agent.watchLabels()
 }
 
 // contentKey reads the key of the hashes by which values are told, or makes it.
@@ -171,14 +188,30 @@ func contentKey(path string) (key [32]byte, err error) {
 
 // of tells what is asked for of a container.
 func (i *inspection) of(cgroup uint64) (dlp, waf bool) {
+	if !i.any.Load() {
+		return false, false
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	to := i.asked[cgroup]
 	return to.dlp, to.waf
 }
 
-// internal reports whether an address is of the cluster: a pod's or a service's.
-func (i *inspection) internal(a netip.Addr) bool {
+// Asked implements exfil.World.
+func (i *inspection) Asked(cgroup uint64) (dlp, waf bool) { return i.of(cgroup) }
+
+// Holds implements exfil.World.
+func (i *inspection) Holds(ev *event.Event, names []string) bool {
+	return i.agent.guard.Holds(ev, names)
+}
+
+// Settled implements exfil.World.
+func (i *inspection) Settled(cgroup uint64, signal profile.Signal) bool {
+	return i.agent.guard.Judges(cgroup, signal)
+}
+
+// Internal implements exfil.World: whether an address is of the cluster, a pod's or a service's.
+func (i *inspection) Internal(a netip.Addr) bool {
 	of, known := i.agent.book.Lookup(a)
 	if !known && i.agent.cluster != nil {
 		of, known = i.agent.cluster.Lookup(a)
@@ -235,43 +268,4 @@ func (i *inspection) close() error {
 		return nil
 	}
 	return i.taking.Close()
-}
-
-// tellFindings makes alerts of the findings that came, of containers whose mode asks for them.
-func (p *pipeline) tellFindings() {
-	for {
-		select {
-		case f := <-p.found:
-			p.finding(&f)
-		default:
-			return
-		}
-	}
-}
-
-func (p *pipeline) finding(f *content.Found) {
-	ev := &p.event
-	ev.SetContent(&f.Piece)
-	ev.Time = int64(ev.Head.Time) + p.offset
-	ev.Container, _ = p.registry.Lookup(ev.Head.Origin)
-	if ev.Head.Tgid == 0 && ev.Container != nil {
-		p.serves(ev)
-	}
-	ev.Process = p.process(ev.Head)
-	ev.Peer = p.peer(f.Peer.Addr.Addr())
-	p.counts.findings.Add(1)
-	signal := profile.SignalDLP
-	if f.Reason == dlp.Attack {
-		signal = profile.SignalWAF
-	}
-	if p.guard.Mode(ev.Head.Origin, signal) == profile.ModeMonitor {
-		p.tell(p.engine.FindingAlert(f, ev), ev)
-	}
-}
-
-// serves takes the first process of its container for the one that is about to accept a connection.
-func (p *pipeline) serves(ev *event.Event) {
-	if first, ok := p.running(ev.Container.InitPID); ok {
-		ev.Head.Tgid, ev.Head.Tid, ev.Head.Start = ev.Container.InitPID, ev.Container.InitPID, first.Start
-	}
 }

@@ -3,9 +3,12 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/agent/exfil"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 )
@@ -45,15 +48,45 @@ func (a *Agent) narrow(c *container.Container) {
 	if c == nil || c.Cgroup == 0 {
 		return
 	}
+	a.narrowing.Lock()
+	defer a.narrowing.Unlock()
 	interest, live := a.watches.Containers, a.pipeline.tails.Classes()
+	usual := interest.All | a.policy.Union() | live
 	interest.All |= a.policy.Bits(c) | live
+	if watch, _ := a.inspection.of(c.Cgroup); watch {
+		interest.All |= exfil.Classes()
+	}
 	err := a.sensor.ClearInterest(c.Cgroup)
-	if bits := a.policy.Union() | live; bits&^interest.All != 0 {
+	if interest.All != usual {
 		err = a.sensor.SetInterest(c.Cgroup, interest)
 	}
 	if err != nil {
 		a.log.Error("interest not set", "container", c.ID, "error", err)
 	}
+}
+
+// refocus sets the filter of a container of which other things are asked for than before, or that is gone.
+func (a *Agent) refocus(cgroup uint64) {
+	if c, _ := a.registry.Lookup(cgroup); c != nil {
+		a.narrow(c)
+		return
+	}
+	if err := a.sensor.ClearInterest(cgroup); err != nil {
+		a.log.Error("interest not cleared", "cgroup", cgroup, "error", err)
+	}
+}
+
+// watchLabels asks for the reading of labelled files. Names that are watched already stay what they are.
+func (a *Agent) watchLabels() error {
+	for _, name := range a.labels.Names() {
+		if slices.Contains(a.watches.ReadNames, name) {
+			continue
+		}
+		if err := a.sensor.WatchName(name, wire.WatchRead); err != nil {
+			return fmt.Errorf("watch labelled files: %w", err)
+		}
+	}
+	return nil
 }
 
 // setRecordPolicy takes a policy from the collector.

@@ -16,7 +16,9 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container/kube"
 	"github.com/holdfast-project/holdfast/agent/content"
 	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/exfil"
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/record"
@@ -55,9 +57,12 @@ type pipeline struct {
 	messages event.DNSMessages
 	parked   parking
 	late     lateQueue
-	// found are findings in what is sent, to be told with who it was.
-	found    chan content.Found
-	resolved chan uint64
+	// found are findings in what is sent, to be told with who it was. exfil finds what containers do with data, exceptions
+	// are what they may send all the same.
+	found      chan content.Found
+	exfil      *exfil.Joiner
+	exceptions []dlp.Exception
+	resolved   chan uint64
 	// releaseAll is set when a message did not fit into resolved.
 	releaseAll atomic.Bool
 	// offset turns the boot clock into the wall clock, nanoseconds; taken anew at each Settle.
@@ -90,6 +95,7 @@ type pipelineCounts struct {
 	dnsLost      atomic.Uint64
 	findings     atomic.Uint64
 	findingsLost atomic.Uint64
+	excepted     atomic.Uint64
 }
 
 // Record implements sensor.Handler.
@@ -147,6 +153,7 @@ func (p *pipeline) follow(ev *event.Event) {
 		p.guard.Gone(ev.Cgroup().Id)
 		p.table.Forget(ev.Cgroup().Id)
 		p.told.forget(ev.Cgroup().Id)
+		p.exfil.Forget(ev.Cgroup().Id)
 	case wire.TypeFork:
 		p.table.Fork(ev.Fork())
 	case wire.TypeExec:
@@ -299,6 +306,9 @@ func (p *pipeline) finish(ev *event.Event) {
 	// What comes after it knows of the incident that it may be.
 	for _, match := range p.engine.Match(ev) {
 		p.alert(match, ev)
+	}
+	for _, f := range p.exfil.Take(ev) {
+		p.story(&f, ev)
 	}
 	p.keep(ev)
 	if p.policy.Bits(ev.Container)&(1<<ev.Type) != 0 {

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,16 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/detect"
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/exfil"
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/record"
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/tail"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 const testCgroup = 4711
@@ -35,6 +40,7 @@ func newPipeline(t testing.TB, recorded ...string) (*pipeline, *container.Feed) 
 		executable: func(uint64, uint64, string) (string, bool) { return "", false },
 	}
 	p.follows(0, 0)
+	p.exfil = exfil.New(exfil.Config{World: unasked{}})
 	var err error
 	if p.guard, err = guard.New(guard.Config{Node: "node", Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
@@ -54,6 +60,15 @@ func newPipeline(t testing.TB, recorded ...string) (*pipeline, *container.Feed) 
 	p.alerts, p.records = newSpool(t), newSpool(t)
 	return p, feed
 }
+
+// unasked is a world in which nobody asks for anything.
+type unasked struct{}
+
+func (unasked) Asked(uint64) (dlp, waf bool)        { return false, false }
+func (unasked) Holds(*event.Event, []string) bool   { return false }
+func (unasked) Settled(uint64, profile.Signal) bool { return false }
+func (unasked) Internal(netip.Addr) bool            { return false }
+func (unasked) Labelled(dlp.Read, uint64)           {}
 
 func newSpool(t testing.TB) *spool.Spool {
 	t.Helper()

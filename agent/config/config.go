@@ -55,7 +55,9 @@ type Config struct {
 	ProtectMode string
 	// DLPMode and WAFMode hold for what workloads send and receive, of which nothing else says how strict to be.
 	DLPMode, WAFMode string
-	PolicyFile       string
+	// DLPLabels says which files matter, and what may be sent all the same.
+	DLPLabels  string
+	PolicyFile string
 	// BrakeWorkloads, BrakeCanary and Promote are agent/mode.Brakes.
 	BrakeWorkloads int
 	BrakeCanary    time.Duration
@@ -110,6 +112,7 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
 	flags.StringVar(&c.DLPMode, "dlp-mode", "off", "`MODE` of what workloads send: off (not read), learn (read and counted) or monitor (sensitive data is told)")
 	flags.StringVar(&c.WAFMode, "waf-mode", "off", "`MODE` of what workloads are sent over HTTP: off (not read), learn (read and counted) or monitor (attacks are told)")
+	flags.StringVar(&c.DLPLabels, "dlp-labels", "", "`FILE` with labels of files whose reading matters, and with what may be sent all the same, for dlp-mode")
 	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
 	flags.IntVar(&c.BrakeWorkloads, "brake-workloads", 5, "most `WORKLOADS` that may have deeds blocked within a minute; beyond, those newly enforced fall back to monitor; 0: any number")
 	flags.DurationVar(&c.BrakeCanary, "brake-canary", 0, "how long one replica on the node enforces before the others follow")

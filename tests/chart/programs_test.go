@@ -144,6 +144,7 @@ var noValue = map[string]map[string]string{
 		"config":      "every setting is an argument of the pod",
 		"help":        "is none",
 		"kubeconfig":  "a pod has its ServiceAccount",
+		"dlp-labels":  "is a file, which a pod has no way to get from the chart",
 		"policy-file": "profiles and modes come from the collector, from annotations and from objects",
 	},
 	"collector": {
