@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"github.com/holdfast-project/holdfast/agent/guard"
 	"github.com/holdfast-project/holdfast/agent/metrics"
 	"github.com/holdfast-project/holdfast/agent/probe"
+	"github.com/holdfast-project/holdfast/agent/report"
+	"github.com/holdfast-project/holdfast/agent/sensor"
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
@@ -85,7 +88,7 @@ func (a *Agent) health() *apiv1.Health {
 		Spools: []*apiv1.SpoolState{
 			spoolState(apiv1.Lane_LANE_ALERTS, a.alerts), spoolState(apiv1.Lane_LANE_RECORDS, a.records),
 		},
-		Workloads: a.kept(), Switches: a.switches(),
+		Workloads: a.kept(), Switches: a.switches(), Opaque: a.opaque(),
 	}
 	for t := range c.events {
 		if n := c.events[t].Load(); n > 0 {
@@ -100,6 +103,31 @@ func (a *Agent) health() *apiv1.Health {
 		h.Counted[event.Name(t)] = n
 	}
 	return h
+}
+
+// maxOpaque is how many processes whose TLS is not seen are told of.
+const maxOpaque = 64
+
+// opaque lists processes of inspected containers whose TLS is not seen.
+func (a *Agent) opaque() []*apiv1.OpaqueProcess {
+	list := a.inspection.opaque()
+	slices.SortFunc(list, func(x, y sensor.Opaque) int {
+		return cmp.Or(cmp.Compare(x.Container, y.Container), cmp.Compare(x.Pid, y.Pid))
+	})
+	told := make([]*apiv1.OpaqueProcess, 0, min(len(list), maxOpaque))
+	for _, o := range list[:min(len(list), maxOpaque)] {
+		m := &apiv1.OpaqueProcess{Pid: o.Pid, Reason: o.Reason}
+		if c, _ := a.registry.Lookup(o.Container); c != nil {
+			m.Container = c.ID
+			if key, ok := report.Key(c); ok {
+				m.Container = key.String()
+			}
+		}
+		// What it runs now; one that has ended meanwhile has none.
+		m.Executable, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", o.Pid))
+		told = append(told, m)
+	}
+	return told
 }
 
 // capabilities are the sensor's, what the rights of the process let be done beside them, and where the names of containers

@@ -241,6 +241,17 @@ func (i *inspection) Settle() {
 	}
 }
 
+// opaque lists processes of inspected containers whose TLS is not seen.
+func (i *inspection) opaque() []sensor.Opaque {
+	i.mu.Lock()
+	taking := i.taking
+	i.mu.Unlock()
+	if taking == nil {
+		return nil
+	}
+	return taking.Opaque()
+}
+
 // inspected is what was taken and what was read of it.
 type inspected struct {
 	taken sensor.ContentStats

@@ -40,7 +40,7 @@ func (t *teller) tell(h *apiv1.Health) (m *apiv1.Health, more bool) {
 	m = proto.CloneOf(&apiv1.Health{
 		TimeNs: h.TimeNs, StartNs: h.StartNs, Events: h.Events, Losses: h.Losses, LagP50Ns: h.LagP50Ns, LagP99Ns: h.LagP99Ns,
 		Containers: h.Containers, Processes: h.Processes, RssBytes: h.RssBytes, Spools: h.Spools, Capabilities: h.Capabilities,
-		Counted: h.Counted, Partial: t.began,
+		Counted: h.Counted, Partial: t.began, Opaque: h.Opaque,
 	})
 	t.began = true
 	t.turn++

@@ -248,6 +248,12 @@ func (s *session) writeHealth(p *paper, h *view.Health) {
 	if len(h.Counted) > 0 {
 		p.counts("Counted in the kernel only, by class", "none", h.Counted, term.Plain)
 	}
+	if len(h.Opaque) > 0 {
+		p.section("TLS that is not seen, by process")
+		for _, o := range h.Opaque {
+			p.line(term.Plain, "  %-10d %s in %s: %s", o.PID, o.Executable, o.Container, o.Reason)
+		}
+	}
 	p.counts("Lost, or not found out, since the agent started, by cause", "nothing", nonZero(h.Losses), term.BoldRed)
 }
 

@@ -66,6 +66,16 @@ type Health struct {
 	Processes  uint32            `json:"processes"`
 	RSSBytes   uint64            `json:"rss_bytes"`
 	Spools     []Spool           `json:"spools"`
+	// Opaque are processes of inspected containers whose TLS is not seen, the first of them.
+	Opaque []Opaque `json:"opaque,omitempty"`
+}
+
+// Opaque is a process that speaks TLS of which nothing is seen.
+type Opaque struct {
+	PID        uint32 `json:"pid"`
+	Container  string `json:"container"`
+	Executable string `json:"executable"`
+	Reason     string `json:"reason"`
 }
 
 // Lag is the delay from the kernel's time stamp to user space over the last period.
@@ -138,7 +148,7 @@ func losesEvents(cause string) bool {
 		"kernel_process_map_full", "kernel_cgroup_map_full", "kernel_socket_map_full", "kernel_flow_map_full",
 		"kernel_user_read", "kernel_path_too_deep", "kernel_path_read", "kernel_argv_read", "kernel_argv_hash_partial",
 		"kernel_process_unknown", "process_unknown", "kernel_socket_unknown", "process_table_full", "parking_full",
-		"container_unattributed", "cgroup_dropped", "container_record_dropped":
+		"container_unattributed", "cgroup_dropped", "container_record_dropped", "label_flow_full", "label_file_unread":
 		return false
 	default:
 		return true
@@ -183,6 +193,9 @@ func NewHealth(h *apiv1.Health) *Health {
 			Lane: enumName(s.GetLane().String(), "LANE_"), Records: s.GetRecords(), Bytes: s.GetBytes(),
 			Epoch: s.GetEpoch(), Last: s.GetLast(), Acked: s.GetAcked(),
 		})
+	}
+	for _, o := range h.GetOpaque() {
+		health.Opaque = append(health.Opaque, Opaque{PID: o.GetPid(), Container: o.GetContainer(), Executable: o.GetExecutable(), Reason: o.GetReason()})
 	}
 	return health
 }

@@ -3438,9 +3438,11 @@ type Health struct {
 	// Workloads of which the node runs containers, and the newest switches of modes, oldest first. The first message of a
 	// stream begins both lists anew; later ones, which are partial, add to them: a workload takes the place of what was said of
 	// it before, and one without containers is gone.
-	Workloads     []*WorkloadState `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
-	Switches      []*ModeSwitch    `protobuf:"bytes,14,rep,name=switches,proto3" json:"switches,omitempty"`
-	Partial       bool             `protobuf:"varint,15,opt,name=partial,proto3" json:"partial,omitempty"`
+	Workloads []*WorkloadState `protobuf:"bytes,13,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	Switches  []*ModeSwitch    `protobuf:"bytes,14,rep,name=switches,proto3" json:"switches,omitempty"`
+	Partial   bool             `protobuf:"varint,15,opt,name=partial,proto3" json:"partial,omitempty"`
+	// Living processes of inspected containers whose TLS is not seen, at most 64, by container and pid.
+	Opaque        []*OpaqueProcess `protobuf:"bytes,16,rep,name=opaque,proto3" json:"opaque,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3580,6 +3582,84 @@ func (x *Health) GetPartial() bool {
 	return false
 }
 
+func (x *Health) GetOpaque() []*OpaqueProcess {
+	if x != nil {
+		return x.Opaque
+	}
+	return nil
+}
+
+// OpaqueProcess is a process of which it is known that it speaks TLS, and not what it says.
+type OpaqueProcess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pid   uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	// The container's workload, as NAMESPACE/KIND/NAME/CONTAINER, or else its id.
+	Container  string `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	Executable string `protobuf:"bytes,3,opt,name=executable,proto3" json:"executable,omitempty"`
+	// Why not, for people.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpaqueProcess) Reset() {
+	*x = OpaqueProcess{}
+	mi := &file_holdfast_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpaqueProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpaqueProcess) ProtoMessage() {}
+
+func (x *OpaqueProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpaqueProcess.ProtoReflect.Descriptor instead.
+func (*OpaqueProcess) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *OpaqueProcess) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *OpaqueProcess) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *OpaqueProcess) GetExecutable() string {
+	if x != nil {
+		return x.Executable
+	}
+	return ""
+}
+
+func (x *OpaqueProcess) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // ProfileKey names what a profile is of: one container of one workload.
 type ProfileKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3593,7 +3673,7 @@ type ProfileKey struct {
 
 func (x *ProfileKey) Reset() {
 	*x = ProfileKey{}
-	mi := &file_holdfast_proto_msgTypes[33]
+	mi := &file_holdfast_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3685,7 @@ func (x *ProfileKey) String() string {
 func (*ProfileKey) ProtoMessage() {}
 
 func (x *ProfileKey) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[33]
+	mi := &file_holdfast_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3698,7 @@ func (x *ProfileKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileKey.ProtoReflect.Descriptor instead.
 func (*ProfileKey) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{33}
+	return file_holdfast_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProfileKey) GetNamespace() string {
@@ -3662,7 +3742,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_holdfast_proto_msgTypes[34]
+	mi := &file_holdfast_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3754,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[34]
+	mi := &file_holdfast_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3767,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{34}
+	return file_holdfast_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Announce) GetKeys() []*ProfileKey {
@@ -3721,7 +3801,7 @@ type ObservedProfile struct {
 
 func (x *ObservedProfile) Reset() {
 	*x = ObservedProfile{}
-	mi := &file_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3733,7 +3813,7 @@ func (x *ObservedProfile) String() string {
 func (*ObservedProfile) ProtoMessage() {}
 
 func (x *ObservedProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[35]
+	mi := &file_holdfast_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3746,7 +3826,7 @@ func (x *ObservedProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedProfile.ProtoReflect.Descriptor instead.
 func (*ObservedProfile) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{35}
+	return file_holdfast_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ObservedProfile) GetKey() *ProfileKey {
@@ -3795,7 +3875,7 @@ type SignalLearning struct {
 
 func (x *SignalLearning) Reset() {
 	*x = SignalLearning{}
-	mi := &file_holdfast_proto_msgTypes[36]
+	mi := &file_holdfast_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3807,7 +3887,7 @@ func (x *SignalLearning) String() string {
 func (*SignalLearning) ProtoMessage() {}
 
 func (x *SignalLearning) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[36]
+	mi := &file_holdfast_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3820,7 +3900,7 @@ func (x *SignalLearning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalLearning.ProtoReflect.Descriptor instead.
 func (*SignalLearning) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{36}
+	return file_holdfast_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SignalLearning) GetSignal() string {
@@ -3850,7 +3930,7 @@ type ObservedAck struct {
 
 func (x *ObservedAck) Reset() {
 	*x = ObservedAck{}
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +3942,7 @@ func (x *ObservedAck) String() string {
 func (*ObservedAck) ProtoMessage() {}
 
 func (x *ObservedAck) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +3955,7 @@ func (x *ObservedAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedAck.ProtoReflect.Descriptor instead.
 func (*ObservedAck) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{37}
+	return file_holdfast_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ObservedAck) GetKey() *ProfileKey {
@@ -3908,7 +3988,7 @@ type ObservedHeld struct {
 
 func (x *ObservedHeld) Reset() {
 	*x = ObservedHeld{}
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3920,7 +4000,7 @@ func (x *ObservedHeld) String() string {
 func (*ObservedHeld) ProtoMessage() {}
 
 func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3933,7 +4013,7 @@ func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedHeld.ProtoReflect.Descriptor instead.
 func (*ObservedHeld) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{38}
+	return file_holdfast_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ObservedHeld) GetHeld() []*ObservedAck {
@@ -3954,7 +4034,7 @@ type Profiles struct {
 
 func (x *Profiles) Reset() {
 	*x = Profiles{}
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3966,7 +4046,7 @@ func (x *Profiles) String() string {
 func (*Profiles) ProtoMessage() {}
 
 func (x *Profiles) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3979,7 +4059,7 @@ func (x *Profiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profiles.ProtoReflect.Descriptor instead.
 func (*Profiles) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{39}
+	return file_holdfast_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Profiles) GetProfiles() []*EffectiveProfile {
@@ -4003,7 +4083,7 @@ type EffectiveProfile struct {
 
 func (x *EffectiveProfile) Reset() {
 	*x = EffectiveProfile{}
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4095,7 @@ func (x *EffectiveProfile) String() string {
 func (*EffectiveProfile) ProtoMessage() {}
 
 func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,7 +4108,7 @@ func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EffectiveProfile.ProtoReflect.Descriptor instead.
 func (*EffectiveProfile) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{40}
+	return file_holdfast_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EffectiveProfile) GetKey() *ProfileKey {
@@ -4070,7 +4150,7 @@ type ModeSettings struct {
 
 func (x *ModeSettings) Reset() {
 	*x = ModeSettings{}
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4082,7 +4162,7 @@ func (x *ModeSettings) String() string {
 func (*ModeSettings) ProtoMessage() {}
 
 func (x *ModeSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4095,7 +4175,7 @@ func (x *ModeSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSettings.ProtoReflect.Descriptor instead.
 func (*ModeSettings) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{41}
+	return file_holdfast_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ModeSettings) GetVersion() uint64 {
@@ -4133,7 +4213,7 @@ type ModeSetting struct {
 
 func (x *ModeSetting) Reset() {
 	*x = ModeSetting{}
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4145,7 +4225,7 @@ func (x *ModeSetting) String() string {
 func (*ModeSetting) ProtoMessage() {}
 
 func (x *ModeSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4158,7 +4238,7 @@ func (x *ModeSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSetting.ProtoReflect.Descriptor instead.
 func (*ModeSetting) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{42}
+	return file_holdfast_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ModeSetting) GetWorkload() string {
@@ -4238,7 +4318,7 @@ type WorkloadState struct {
 
 func (x *WorkloadState) Reset() {
 	*x = WorkloadState{}
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4330,7 @@ func (x *WorkloadState) String() string {
 func (*WorkloadState) ProtoMessage() {}
 
 func (x *WorkloadState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4343,7 @@ func (x *WorkloadState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadState.ProtoReflect.Descriptor instead.
 func (*WorkloadState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{43}
+	return file_holdfast_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WorkloadState) GetKey() *ProfileKey {
@@ -4343,7 +4423,7 @@ type SignalState struct {
 
 func (x *SignalState) Reset() {
 	*x = SignalState{}
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4355,7 +4435,7 @@ func (x *SignalState) String() string {
 func (*SignalState) ProtoMessage() {}
 
 func (x *SignalState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4368,7 +4448,7 @@ func (x *SignalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalState.ProtoReflect.Descriptor instead.
 func (*SignalState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{44}
+	return file_holdfast_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SignalState) GetSignal() string {
@@ -4415,7 +4495,7 @@ type ModeSwitch struct {
 
 func (x *ModeSwitch) Reset() {
 	*x = ModeSwitch{}
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4427,7 +4507,7 @@ func (x *ModeSwitch) String() string {
 func (*ModeSwitch) ProtoMessage() {}
 
 func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4440,7 +4520,7 @@ func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSwitch.ProtoReflect.Descriptor instead.
 func (*ModeSwitch) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{45}
+	return file_holdfast_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ModeSwitch) GetTimeNs() int64 {
@@ -4506,7 +4586,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_holdfast_proto_msgTypes[46]
+	mi := &file_holdfast_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4518,7 +4598,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[46]
+	mi := &file_holdfast_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4531,7 +4611,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{46}
+	return file_holdfast_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SpoolState) GetLane() Lane {
@@ -4865,7 +4945,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x03see\x18\x02 \x01(\x0e2\x14.holdfast.v1.SupportR\x03see\x12*\n" +
 	"\x05block\x18\x03 \x01(\x0e2\x14.holdfast.v1.SupportR\x05block\x12\x1c\n" +
 	"\tmechanism\x18\x04 \x01(\tR\tmechanism\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xaa\x06\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xde\x06\n" +
 	"\x06Health\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x127\n" +
@@ -4886,7 +4966,8 @@ const file_holdfast_proto_rawDesc = "" +
 	"\acounted\x18\f \x03(\v2 .holdfast.v1.Health.CountedEntryR\acounted\x128\n" +
 	"\tworkloads\x18\r \x03(\v2\x1a.holdfast.v1.WorkloadStateR\tworkloads\x123\n" +
 	"\bswitches\x18\x0e \x03(\v2\x17.holdfast.v1.ModeSwitchR\bswitches\x12\x18\n" +
-	"\apartial\x18\x0f \x01(\bR\apartial\x1a9\n" +
+	"\apartial\x18\x0f \x01(\bR\apartial\x122\n" +
+	"\x06opaque\x18\x10 \x03(\v2\x1a.holdfast.v1.OpaqueProcessR\x06opaque\x1a9\n" +
 	"\vEventsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
@@ -4895,7 +4976,14 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a:\n" +
 	"\fCountedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"p\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"w\n" +
+	"\rOpaqueProcess\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x1e\n" +
+	"\n" +
+	"executable\x18\x03 \x01(\tR\n" +
+	"executable\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"p\n" +
 	"\n" +
 	"ProfileKey\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -5022,7 +5110,7 @@ func file_holdfast_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_holdfast_proto_goTypes = []any{
 	(Lane)(0),                // 0: holdfast.v1.Lane
 	(Priority)(0),            // 1: holdfast.v1.Priority
@@ -5062,62 +5150,63 @@ var file_holdfast_proto_goTypes = []any{
 	(*TailBatch)(nil),        // 35: holdfast.v1.TailBatch
 	(*Capability)(nil),       // 36: holdfast.v1.Capability
 	(*Health)(nil),           // 37: holdfast.v1.Health
-	(*ProfileKey)(nil),       // 38: holdfast.v1.ProfileKey
-	(*Announce)(nil),         // 39: holdfast.v1.Announce
-	(*ObservedProfile)(nil),  // 40: holdfast.v1.ObservedProfile
-	(*SignalLearning)(nil),   // 41: holdfast.v1.SignalLearning
-	(*ObservedAck)(nil),      // 42: holdfast.v1.ObservedAck
-	(*ObservedHeld)(nil),     // 43: holdfast.v1.ObservedHeld
-	(*Profiles)(nil),         // 44: holdfast.v1.Profiles
-	(*EffectiveProfile)(nil), // 45: holdfast.v1.EffectiveProfile
-	(*ModeSettings)(nil),     // 46: holdfast.v1.ModeSettings
-	(*ModeSetting)(nil),      // 47: holdfast.v1.ModeSetting
-	(*WorkloadState)(nil),    // 48: holdfast.v1.WorkloadState
-	(*SignalState)(nil),      // 49: holdfast.v1.SignalState
-	(*ModeSwitch)(nil),       // 50: holdfast.v1.ModeSwitch
-	(*SpoolState)(nil),       // 51: holdfast.v1.SpoolState
-	nil,                      // 52: holdfast.v1.Alert.FieldsEntry
-	nil,                      // 53: holdfast.v1.Container.LabelsEntry
-	nil,                      // 54: holdfast.v1.Security.ValuesEntry
-	nil,                      // 55: holdfast.v1.Health.EventsEntry
-	nil,                      // 56: holdfast.v1.Health.LossesEntry
-	nil,                      // 57: holdfast.v1.Health.CountedEntry
+	(*OpaqueProcess)(nil),    // 38: holdfast.v1.OpaqueProcess
+	(*ProfileKey)(nil),       // 39: holdfast.v1.ProfileKey
+	(*Announce)(nil),         // 40: holdfast.v1.Announce
+	(*ObservedProfile)(nil),  // 41: holdfast.v1.ObservedProfile
+	(*SignalLearning)(nil),   // 42: holdfast.v1.SignalLearning
+	(*ObservedAck)(nil),      // 43: holdfast.v1.ObservedAck
+	(*ObservedHeld)(nil),     // 44: holdfast.v1.ObservedHeld
+	(*Profiles)(nil),         // 45: holdfast.v1.Profiles
+	(*EffectiveProfile)(nil), // 46: holdfast.v1.EffectiveProfile
+	(*ModeSettings)(nil),     // 47: holdfast.v1.ModeSettings
+	(*ModeSetting)(nil),      // 48: holdfast.v1.ModeSetting
+	(*WorkloadState)(nil),    // 49: holdfast.v1.WorkloadState
+	(*SignalState)(nil),      // 50: holdfast.v1.SignalState
+	(*ModeSwitch)(nil),       // 51: holdfast.v1.ModeSwitch
+	(*SpoolState)(nil),       // 52: holdfast.v1.SpoolState
+	nil,                      // 53: holdfast.v1.Alert.FieldsEntry
+	nil,                      // 54: holdfast.v1.Container.LabelsEntry
+	nil,                      // 55: holdfast.v1.Security.ValuesEntry
+	nil,                      // 56: holdfast.v1.Health.EventsEntry
+	nil,                      // 57: holdfast.v1.Health.LossesEntry
+	nil,                      // 58: holdfast.v1.Health.CountedEntry
 }
 var file_holdfast_proto_depIdxs = []int32{
 	10, // 0: holdfast.v1.AgentMessage.hello:type_name -> holdfast.v1.Hello
 	13, // 1: holdfast.v1.AgentMessage.batch:type_name -> holdfast.v1.Batch
 	37, // 2: holdfast.v1.AgentMessage.health:type_name -> holdfast.v1.Health
 	35, // 3: holdfast.v1.AgentMessage.tail:type_name -> holdfast.v1.TailBatch
-	40, // 4: holdfast.v1.AgentMessage.observed:type_name -> holdfast.v1.ObservedProfile
-	39, // 5: holdfast.v1.AgentMessage.announce:type_name -> holdfast.v1.Announce
+	41, // 4: holdfast.v1.AgentMessage.observed:type_name -> holdfast.v1.ObservedProfile
+	40, // 5: holdfast.v1.AgentMessage.announce:type_name -> holdfast.v1.Announce
 	12, // 6: holdfast.v1.CollectorMessage.welcome:type_name -> holdfast.v1.Welcome
 	15, // 7: holdfast.v1.CollectorMessage.ack:type_name -> holdfast.v1.Ack
 	30, // 8: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
 	33, // 9: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
 	34, // 10: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
-	44, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
-	46, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
-	42, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
+	45, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
+	47, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
+	43, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
 	36, // 14: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
 	11, // 15: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
 	0,  // 16: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
 	11, // 17: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
 	15, // 18: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
 	30, // 19: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
-	43, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
-	46, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
+	44, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
+	47, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
 	0,  // 22: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
 	14, // 23: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
 	0,  // 24: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
 	17, // 25: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
 	20, // 26: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
 	1,  // 27: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
-	52, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
+	53, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
 	2,  // 29: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
 	20, // 30: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
 	19, // 31: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
 	18, // 32: holdfast.v1.Alert.finding:type_name -> holdfast.v1.Finding
-	38, // 33: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
+	39, // 33: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
 	21, // 34: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
 	23, // 35: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
 	24, // 36: holdfast.v1.Event.file:type_name -> holdfast.v1.File
@@ -5127,48 +5216,49 @@ var file_holdfast_proto_depIdxs = []int32{
 	29, // 40: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
 	22, // 41: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
 	21, // 42: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
-	53, // 43: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
+	54, // 43: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
 	25, // 44: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
 	27, // 45: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
-	54, // 46: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
+	55, // 46: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
 	21, // 47: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
 	31, // 48: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
 	32, // 49: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
 	20, // 50: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
 	3,  // 51: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
 	3,  // 52: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
-	55, // 53: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
-	56, // 54: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
-	51, // 55: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
+	56, // 53: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
+	57, // 54: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
+	52, // 55: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
 	36, // 56: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
-	57, // 57: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
-	48, // 58: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
-	50, // 59: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
-	38, // 60: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
-	38, // 61: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
-	41, // 62: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
-	4,  // 63: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
-	38, // 64: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
-	42, // 65: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
-	45, // 66: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
-	38, // 67: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
-	4,  // 68: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
-	47, // 69: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
-	38, // 70: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
-	49, // 71: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
-	38, // 72: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
-	0,  // 73: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
-	5,  // 74: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
-	6,  // 75: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
-	8,  // 76: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
-	7,  // 77: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
-	7,  // 78: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
-	9,  // 79: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
-	77, // [77:80] is the sub-list for method output_type
-	74, // [74:77] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	58, // 57: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
+	49, // 58: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
+	51, // 59: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
+	38, // 60: holdfast.v1.Health.opaque:type_name -> holdfast.v1.OpaqueProcess
+	39, // 61: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
+	39, // 62: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
+	42, // 63: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
+	4,  // 64: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
+	39, // 65: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
+	43, // 66: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
+	46, // 67: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
+	39, // 68: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
+	4,  // 69: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
+	48, // 70: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
+	39, // 71: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
+	50, // 72: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
+	39, // 73: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
+	0,  // 74: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
+	5,  // 75: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
+	6,  // 76: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
+	8,  // 77: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
+	7,  // 78: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
+	7,  // 79: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
+	9,  // 80: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
+	78, // [78:81] is the sub-list for method output_type
+	75, // [75:78] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_proto_init() }
@@ -5211,7 +5301,7 @@ func file_holdfast_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_proto_rawDesc), len(file_holdfast_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
