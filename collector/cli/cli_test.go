@@ -118,7 +118,7 @@ func filled(t *testing.T) (*querytest.API, *querytest.Agent) {
 	health := &apiv1.Health{
 		TimeNs: seen.UnixNano(), StartNs: seen.Add(-3 * time.Hour).UnixNano(),
 		Events:  map[string]uint64{"exec": 123456, "open": 7890123, "connect": 42},
-		Counted: map[string]uint64{"open": 1000}, Losses: map[string]uint64{"kernel_ring_bulk_full": 3, "ring_bulk_gap": 3, "kernel_user_read": 12, "record_malformed": 0},
+		Counted: map[string]uint64{"open": 1000}, Losses: map[string]uint64{"kernel_ring_bulk_full": 3, "ring_bulk_gap": 3, "kernel_user_read": 12, "record_malformed": 0, "content_skipped_bytes": 4096},
 		LagP50Ns: 4_200_000, LagP99Ns: 18_700_000, Containers: 31, Processes: 612, RssBytes: 54 << 20,
 		Opaque: []*apiv1.OpaqueProcess{{Pid: 4711, Container: "shop/Deployment/orders/app", Executable: "/opt/\x1b[31mjava", Reason: "no functions of TLS are known"}},
 		Spools: []*apiv1.SpoolState{

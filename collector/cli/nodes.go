@@ -254,6 +254,9 @@ func (s *session) writeHealth(p *paper, h *view.Health) {
 			p.line(term.Plain, "  %-10d %s in %s: %s", o.PID, o.Executable, o.Container, o.Reason)
 		}
 	}
+	if missed := nonZero(h.Uninspected); len(missed) > 0 {
+		p.counts("Not looked through of what containers send and get, by cause", "", missed, term.Yellow)
+	}
 	p.counts("Lost, or not found out, since the agent started, by cause", "nothing", nonZero(h.Losses), term.BoldRed)
 }
 

@@ -57,15 +57,17 @@ type Health struct {
 	Time    time.Time `json:"time"`
 	Started time.Time `json:"started"`
 	// Events were taken from the rings, Counted went no further than a counter in the kernel, both by class; Losses are by
-	// cause, and hold what could not be found out of an event, too.
-	Events     map[string]uint64 `json:"events"`
-	Counted    map[string]uint64 `json:"counted"`
-	Losses     map[string]uint64 `json:"losses"`
-	Lag        Lag               `json:"lag"`
-	Containers uint32            `json:"containers"`
-	Processes  uint32            `json:"processes"`
-	RSSBytes   uint64            `json:"rss_bytes"`
-	Spools     []Spool           `json:"spools"`
+	// cause, and hold what could not be found out of an event, too. Uninspected is what of the content that containers send
+	// and get was not looked through, by cause: of that no event is lost. It is missing where there is none.
+	Events      map[string]uint64 `json:"events"`
+	Counted     map[string]uint64 `json:"counted"`
+	Losses      map[string]uint64 `json:"losses"`
+	Uninspected map[string]uint64 `json:"uninspected,omitempty"`
+	Lag         Lag               `json:"lag"`
+	Containers  uint32            `json:"containers"`
+	Processes   uint32            `json:"processes"`
+	RSSBytes    uint64            `json:"rss_bytes"`
+	Spools      []Spool           `json:"spools"`
 	// Opaque are processes of inspected containers whose TLS is not seen, the first of them.
 	Opaque []Opaque `json:"opaque,omitempty"`
 }
@@ -171,6 +173,11 @@ func sum(counts map[string]uint64) uint64 {
 	return total
 }
 
+// uninspected says whether a cause is about content that was not looked through.
+func uninspected(cause string) bool {
+	return strings.HasPrefix(cause, "content_") || cause == "kernel_content_read" || cause == "kernel_ring_content_full"
+}
+
 // NewHealth gives an agent's health its outside shape; nil stays nil.
 func NewHealth(h *apiv1.Health) *Health {
 	if h == nil {
@@ -181,12 +188,22 @@ func NewHealth(h *apiv1.Health) *Health {
 		Started:    time.Unix(0, h.GetStartNs()).UTC(),
 		Events:     counts(h.GetEvents()),
 		Counted:    counts(h.GetCounted()),
-		Losses:     counts(h.GetLosses()),
+		Losses:     map[string]uint64{},
 		Lag:        Lag{P50Nanoseconds: h.GetLagP50Ns(), P99Nanoseconds: h.GetLagP99Ns()},
 		Containers: h.GetContainers(),
 		Processes:  h.GetProcesses(),
 		RSSBytes:   h.GetRssBytes(),
 		Spools:     []Spool{},
+	}
+	for cause, n := range h.GetLosses() {
+		switch {
+		case !uninspected(cause):
+			health.Losses[cause] = n
+		case health.Uninspected == nil:
+			health.Uninspected = map[string]uint64{cause: n}
+		default:
+			health.Uninspected[cause] = n
+		}
 	}
 	for _, s := range h.GetSpools() {
 		health.Spools = append(health.Spools, Spool{
