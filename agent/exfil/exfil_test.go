@@ -369,3 +369,26 @@ func TestLabelsAreStrict(t *testing.T) {
 		}
 	}
 }
+
+// TestAnswersHaveABaseline has a server answer about as much in every minute for an hour, and then very much in one, each
+// time to somebody else: that is told once, as served.
+func TestAnswersHaveABaseline(t *testing.T) {
+	w := newWorld(t)
+	w.run("exec", []string{"2", "/usr/sbin/nginx"})
+	answers := func(n, bytes int) (all []dlp.Finding) {
+		for range 10 {
+			all = append(all, w.run("flow", []string{"2", fmt.Sprintf("198.51.100.%d", n), strconv.Itoa(bytes), "closed", "in"})...)
+		}
+		return all
+	}
+	for n := range 62 {
+		if all := answers(n, 100_000+n*1000); len(all) > 0 {
+			t.Fatalf("minute %d: %+v", n, all)
+		}
+		w.now += time.Minute
+	}
+	all := answers(200, 4_000_000)
+	if len(all) != 1 || all[0].Reason != dlp.VolumeUnusual || !all[0].Inbound || all[0].Bytes < 16<<20 || all[0].Executable != "/usr/sbin/nginx" || all[0].Usual == 0 {
+		t.Fatalf("%+v", all)
+	}
+}
