@@ -10,7 +10,7 @@ import (
 
 // Finding is what was found in what a container sent or received.
 type Finding struct {
-	// Signal is dlp or waf; Reason is why, such as content, taint, volume or dns_tunnel.
+	// Signal is dlp or waf; Reason is why, such as content, taint, volume or dns-tunnel.
 	Signal string `json:"signal"`
 	Reason string `json:"reason"`
 	// Detector found it, of a class such as card, key or injection, and is as sure as Confidence, of a hundred.
