@@ -53,7 +53,12 @@ func (p *pipeline) finding(f *content.Found) {
 	}
 	ev.Process = p.process(ev.Head)
 	ev.Peer = p.peer(f.Peer.Addr.Addr())
-	f.Executable = ev.Process.Image.Exe
+	f.Process, f.Executable = dlp.Process{PID: ev.Head.Tgid, Start: ev.Head.Start}, ev.Process.Image.Exe
+	for i := range f.Chain {
+		if s := &f.Chain[i]; s.Executable == "" && s.Process == f.Process {
+			s.Executable = f.Executable
+		}
+	}
 	if p.excepted(f) {
 		p.counts.excepted.Add(1)
 		return

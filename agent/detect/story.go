@@ -95,6 +95,9 @@ func step(f *content.Found, s *dlp.Step) string {
 	case "wrote":
 		return object + " written by " + by
 	case "sent":
+		if f.Reason == dlp.FileMatch {
+			return fmt.Sprintf("sent to %s by %s", object, by)
+		}
 		return fmt.Sprintf("%d bytes sent to %s by %s", f.Bytes, object, by)
 	case "attack":
 		return "the request to " + by
