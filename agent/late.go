@@ -106,20 +106,24 @@ func (p *pipeline) lateRecord(v lateVerdict) ([]byte, *proc.Process) {
 	if v.Killed {
 		flags = wire.FlagKilled
 	}
+	return taskRecord(image, wire.Head{
+		Flags: uint16(flags), Signal: uint8(v.Signal), Reason: uint8(v.Reason), Time: v.at,
+		Tgid: v.PID, Tid: v.PID, Start: v.Start, Cgroup: v.Container.Cgroup, Origin: v.Container.Cgroup,
+	}), process
+}
+
+// taskRecord makes the record of a process that is there, as the kernel side tells of it: nil where it cannot be made, of
+// which Decode says that it is none.
+func taskRecord(image *proc.Image, head wire.Head) []byte {
+	head.Type = uint16(wire.TypeTask)
 	exe := image.Exe[:min(len(image.Exe), math.MaxUint16)]
-	body := wire.Exec{
-		Head: wire.Head{
-			Type: uint16(wire.TypeTask), Flags: uint16(flags), Signal: uint8(v.Signal), Reason: uint8(v.Reason), Time: v.at,
-			Tgid: v.PID, Tid: v.PID, Start: v.Start, Cgroup: v.Container.Cgroup, Origin: v.Container.Cgroup,
-		},
-		Cred: image.Cred, Spaces: image.Spaces, File: image.File, ExeLen: uint16(len(exe)),
-	}
-	raw, err := binary.Append(nil, binary.NativeEndian, body)
+	raw, err := binary.Append(nil, binary.NativeEndian, wire.Exec{
+		Head: head, Cred: image.Cred, Spaces: image.Spaces, File: image.File, ExeLen: uint16(len(exe)),
+	})
 	if err != nil {
-		// Decode says what is wrong with it.
-		return nil, process
+		return nil
 	}
-	return append(raw, exe...), process
+	return append(raw, exe...)
 }
 
 // judged reports whether the event bears a verdict on a process that was there.

@@ -57,6 +57,7 @@ type pipeline struct {
 	messages event.DNSMessages
 	parked   parking
 	late     lateQueue
+	anew     relearning
 	// found are findings in what is sent, to be told with who it was. exfil finds what containers do with data, exceptions
 	// are what they may send all the same.
 	found      chan content.Found
@@ -241,6 +242,7 @@ func (p *pipeline) Settle() {
 		p.reading = now
 	}
 	p.tellLate(now)
+	p.relearn()
 	p.tellFindings()
 	for {
 		select {

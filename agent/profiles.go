@@ -37,7 +37,7 @@ func (a *Agent) buildGuard() error {
 	cfg := guard.Config{
 		Node: a.cfg.Node, Dir: filepath.Join(a.cfg.DataDir, "observed"), Enforcer: a.enforcer, Defaults: defaults,
 		Brakes:  mode.Brakes{Workloads: a.cfg.BrakeWorkloads, Canary: a.cfg.BrakeCanary, Promote: a.cfg.Promote},
-		Written: written, OnLate: a.pipeline.late.put, OnModes: a.inspection.modes, Logger: a.log.With("part", "guard"),
+		Written: written, OnLate: a.pipeline.late.put, OnAnew: a.pipeline.anew.put, OnModes: a.inspection.modes, Logger: a.log.With("part", "guard"),
 	}
 	if a.cluster != nil {
 		cfg.InitPID = func(cgroup uint64) uint32 {

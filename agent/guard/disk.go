@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,22 +92,42 @@ func (g *Guard) save() {
 	g.saveSwitches()
 	g.saveCluster()
 	g.mu.Lock()
+	// Where nothing is left of what was observed, the text is nil.
 	texts := map[profile.Key][]byte{}
 	for key, w := range g.workloads {
-		if observed, ok := g.learner.Profile(key); w.unsaved && ok {
+		if !w.unsaved {
+			continue
+		}
+		texts[key] = nil
+		if observed, ok := g.learner.Profile(key); ok {
 			texts[key] = append(fmt.Appendf(nil, firstLine, w.version), profile.Encode(observed)...)
 		}
 		w.unsaved = false
 	}
+	heeded := maps.Clone(g.removals.heeded)
 	g.mu.Unlock()
 	for key, text := range texts {
-		if err := replace.File(filepath.Join(g.cfg.Dir, fileName(key)), text); err != nil {
+		if err := write(filepath.Join(g.cfg.Dir, fileName(key)), text); err != nil {
 			g.log.Error("what was observed was not written down, trying again", "workload", key.String(), "error", err)
 			g.mu.Lock()
 			g.workloadOf(key).unsaved = true
 			g.mu.Unlock()
+			// What was to be forgotten may be there still, and must not count as learned since.
+			delete(heeded, key)
 		}
 	}
+	g.saveRemovals(heeded)
+}
+
+// write replaces a file, or removes it where there is no text.
+func write(path string, text []byte) error {
+	if text != nil {
+		return replace.File(path, text)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func fileName(key profile.Key) string {

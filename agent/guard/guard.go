@@ -46,6 +46,9 @@ type Config struct {
 	// OnModes is told the modes that hold for a container, when they may have changed, and none when it is gone; by Run's
 	// goroutines; it must not wait. It may be nil.
 	OnModes func(cgroup uint64, modes profile.Modes)
+	// OnAnew is told of containers that run and whose learning has begun anew, so that Existing is called for what runs in
+	// them; it must not wait. It may be nil.
+	OnAnew func(cgroup uint64)
 	// Now is the clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -77,6 +80,8 @@ type Guard struct {
 	foreseen map[uint64]foreseeing
 	// expected are the names of containers that were announced, and until when they are waited for.
 	expected map[string]time.Time
+	// removals are those of profiles that were heeded.
+	removals removals
 	// switches are the last changes of modes, for the collector.
 	switches        []mode.Switch
 	switchesUnsaved bool
@@ -108,6 +113,8 @@ type workload struct {
 	states           map[profile.Signal]profile.State
 	// unsent says that the uplink is to take it, unsaved that the disk does not have it, stale that the policy does not.
 	unsent, unsaved, stale bool
+	// withheld says that its profile was removed and it is enforced here, so that what was learned is neither dropped nor told.
+	withheld bool
 	// failed says that what is allowed could not be put in force; it is tried again now and then.
 	failed     bool
 	containers int
@@ -169,6 +176,7 @@ func New(cfg Config) (*Guard, error) {
 		return nil, err
 	}
 	g.restoreSwitches()
+	g.restoreRemovals()
 	if cfg.Services != nil {
 		g.cluster = newRemember(cfg.Services, cfg.Dir, g.log)
 	}
@@ -379,7 +387,7 @@ func (g *Guard) Observe(ev *event.Event) bool {
 	return g.learner.Observe(ev)
 }
 
-// Existing learns of a process that was there before the agent, if its container learns.
+// Existing learns of a process that was there before the agent, or before learning began anew, if its container learns.
 func (g *Guard) Existing(ev *event.Event) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

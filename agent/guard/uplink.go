@@ -49,7 +49,7 @@ func (g *Guard) Take() (uplink.Observed, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for key, w := range g.workloads {
-		if !w.unsent || w.taken != nil {
+		if !w.unsent || w.taken != nil || w.withheld {
 			continue
 		}
 		w.unsent = false
@@ -62,7 +62,7 @@ func (g *Guard) Take() (uplink.Observed, bool) {
 		for signal, l := range observed.Signals {
 			states[signal] = l.State
 		}
-		return uplink.Observed{Key: key, Version: w.version, Text: profile.Encode(observed.Attributed(g.cfg.Node)), States: states}, true
+		return uplink.Observed{Key: key, Version: w.version, Removed: g.removals.heeded[key], Text: profile.Encode(observed.Attributed(g.cfg.Node)), States: states}, true
 	}
 	return uplink.Observed{}, false
 }

@@ -44,6 +44,7 @@ import (
 //	commands CGROUP ARGV…                    the pod's specification has it as a probe or a hook
 //	hits PROCESS COUNT cidr|file|parent ENTRY
 //	incident CGROUP SECONDS, probe CGROUP ARGV…, lost CAUSE, wait SECONDS
+//	anew CGROUP                              what was learned of the container's workload is forgotten
 //	dirty, states, show, stats, restart (a new learner that has the profiles of the old one)
 //
 // A deed with "known" before it is not flagged to be learned.
@@ -163,6 +164,10 @@ func (n *node) run(words []string) string {
 			}
 		}
 		return text
+	case "anew":
+		c := n.containers[uint64(n.int(rest[0]))]
+		key := profile.Key{Namespace: c.Namespace, Kind: c.WorkloadKind, Name: c.Workload, Container: c.Name}
+		return fmt.Sprintf("  %v\n", n.learner.Anew(key))
 	case "restart":
 		n.restart()
 	case "hits":

@@ -310,6 +310,30 @@ func (l *Learner) Restore(p *profile.Profile) error {
 	return nil
 }
 
+// Anew forgets what was learned of a key: its containers go on, and learn from the next event on. Contacts that wait for the
+// names of their peers are forgotten too; DNS answers stay. False when there is no profile.
+func (l *Learner) Anew(key profile.Key) bool {
+	w := l.workloads[key]
+	if w == nil {
+		return false
+	}
+	l.stats.Entries -= w.entries
+	delete(l.workloads, key)
+	l.waiting.drop(func(ev *event.Event) bool {
+		r := l.replicas[ev.Container.Cgroup]
+		return r != nil && r.workload == w
+	})
+	fresh := newWorkload(key)
+	for _, r := range l.replicas {
+		if r.workload == w {
+			// Without an identity, the image is noted with the next event.
+			r.workload, r.bit, r.identity = fresh, fresh.nextReplica(), nil
+			l.workloads[key] = fresh
+		}
+	}
+	return true
+}
+
 // Drop forgets the profile of a key and its containers, which begin anew with the next event; false when there is none.
 func (l *Learner) Drop(key profile.Key) bool {
 	w := l.workloads[key]

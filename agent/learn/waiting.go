@@ -4,6 +4,7 @@ package learn
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/holdfast-project/holdfast/agent/container"
@@ -39,6 +40,11 @@ func (l *Learner) wait(ev *event.Event) bool {
 	kept.ev.Time, kept.ev.Process, kept.ev.Container, kept.ev.Peer = ev.Time, ev.Process, ev.Container, ev.Peer
 	l.waiting.list = append(l.waiting.list, kept)
 	return true
+}
+
+// drop forgets the contacts that a function says so of.
+func (w *waiting) drop(which func(*event.Event) bool) {
+	w.list = slices.DeleteFunc(w.list, func(p parked) bool { return which(&p.ev) })
 }
 
 // retry learns from the contacts whose peers are known by now, and by address from those that have waited long enough.

@@ -280,6 +280,16 @@ func (c *Controller) Learned(key profile.Key, signal profile.Signal, state profi
 	return c.update(now, only(key))
 }
 
+// Forget takes back what a workload was promoted to: what was learned of it is forgotten. What a brake holds stays held.
+func (c *Controller) Forget(key profile.Key, now time.Time) []Switch {
+	for _, signal := range profile.LearnedSignals() {
+		if t := c.tracks[track{key, signal}]; t != nil {
+			t.promoted, t.rose, t.stable, t.unusual = "", time.Time{}, time.Time{}, time.Time{}
+		}
+	}
+	return c.update(now, only(key))
+}
+
 // promote raises a signal that is stable by one step, if that is due. What rose does not sink again by itself.
 func (c *Controller) promote(key profile.Key, signal profile.Signal, now time.Time) {
 	t := c.tracks[track{key, signal}]

@@ -88,6 +88,8 @@ func (s *stage) do(word []string) {
 		s.say(c.Failed(s.key(word[1]), strings.Join(word[2:], " "), s.now), nil)
 	case "learned":
 		s.say(c.Learned(s.key(word[1]), profile.Signal(word[2]), profile.State(word[3]), s.now), nil)
+	case "forget":
+		s.say(c.Forget(s.key(word[1]), s.now), nil)
 	case "release":
 		s.say(c.Release(s.key(word[1]), profile.Signal(word[2]), s.now), nil)
 	case "wait":

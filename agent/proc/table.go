@@ -227,6 +227,20 @@ func (t *Table) Exit(head *wire.Head) {
 	t.end = (t.end + 1) % retired
 }
 
+// Living calls a function for each process of a container that runs what the runtime started, or what came of that, in no
+// order; stubs are left out.
+func (t *Table) Living(origin uint64, do func(*Process)) {
+	ended := make(map[key]bool, len(t.dead))
+	for _, k := range t.dead {
+		ended[k] = true
+	}
+	for k, p := range t.live {
+		if p.Origin == origin && !p.Stub && p.Execs > 0 && !ended[k] {
+			do(p)
+		}
+	}
+}
+
 // Forget drops what is kept of a container that is gone.
 func (t *Table) Forget(origin uint64) { delete(t.roots, origin) }
 

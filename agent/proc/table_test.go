@@ -4,6 +4,7 @@ package proc_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,12 @@ func run(t *testing.T, table *proc.Table, line string) string {
 			h.Type = uint16(wire.TypeDns)
 		}
 		table.Find(&h)
+	case "living":
+		scan(fmt.Sscan(rest, &origin))
+		var living []string
+		table.Living(origin, func(p *proc.Process) { living = append(living, fmt.Sprintf("%d %s", p.PID, p.Image.Exe)) })
+		slices.Sort(living)
+		return fmt.Sprintf("  %q\n", living)
 	case "stats":
 		return fmt.Sprintf("  %+v\n", table.Stats())
 	case "exit":

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
@@ -31,6 +33,11 @@ type Profiles interface {
 	// Apply takes effective profiles: those kept on disk, when Run begins; and what the collector sends. What comes behind
 	// them waits until it returns.
 	Apply(effective []Effective)
+	// Forget takes removals of profiles, some of which may have been told before. Of each that was not heeded, what was
+	// learned before and what Apply took goes; learning begins anew, and what Take gives from then on says that it was heeded.
+	// dropped are the keys of which something went; later are removals that must not be heeded now, for Forget to be given
+	// again: until then Take gives nothing of their keys.
+	Forget(removals []Removal) (dropped []profile.Key, later []Removal)
 }
 
 // Observed is what this node has observed of a key, as profile.Encode gives it.
@@ -38,6 +45,8 @@ type Observed struct {
 	Key profile.Key
 	// Version is a counter of the node's: the same version must mean the same text, also after a restart.
 	Version uint64
+	// Removed is the newest removal of the key that was heeded, 0 for none.
+	Removed uint64
 	Text    []byte
 	States  map[profile.Signal]profile.State
 }
@@ -65,15 +74,18 @@ type observer struct {
 	mu sync.Mutex
 	// unanswered is what was sent, by key.
 	unanswered map[profile.Key]uint64
-	// answered holds a token after an answer.
-	answered chan struct{}
+	// later are removals that are to be heeded later.
+	later []Removal
+	// answered holds a token after an answer, dropped after something was forgotten.
+	answered, dropped chan struct{}
 	// announced is what the collector was told last, nil before that.
 	announced []profile.Key
 }
 
 func newObserver(u *Uplink) *observer {
 	return &observer{
-		uplink: u, out: make(chan *apiv1.AgentMessage), unanswered: map[profile.Key]uint64{}, answered: make(chan struct{}, 1),
+		uplink: u, out: make(chan *apiv1.AgentMessage), unanswered: map[profile.Key]uint64{},
+		answered: make(chan struct{}, 1), dropped: make(chan struct{}, 1),
 	}
 }
 
@@ -94,6 +106,8 @@ func (o *observer) run(ctx context.Context) error {
 	if err := o.sendAll(ctx, source); err != nil {
 		return err
 	}
+	again := time.NewTicker(o.uplink.timing.health)
+	defer again.Stop()
 	// due is when what has changed meanwhile goes up, together; nil while nothing has.
 	var due <-chan time.Time
 	for {
@@ -106,6 +120,14 @@ func (o *observer) run(ctx context.Context) error {
 			if due == nil {
 				due = time.After(o.uplink.timing.observe)
 			}
+		case <-o.dropped:
+			// Less is held than was announced.
+			o.announced = nil
+			if err := o.announce(ctx, source.Keys()); err != nil {
+				return err
+			}
+		case <-again.C:
+			o.retry()
 		case <-due:
 			due = nil
 			if err := o.sendAll(ctx, source); err != nil {
@@ -223,7 +245,7 @@ func observedMessage(o Observed) (*apiv1.ObservedProfile, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &apiv1.ObservedProfile{Key: keyMessage(o.Key), Version: o.Version, Profile: text, Encoding: encoding}
+	m := &apiv1.ObservedProfile{Key: keyMessage(o.Key), Version: o.Version, Profile: text, Encoding: encoding, Forgotten: proto.Uint64(o.Removed)}
 	for _, signal := range profile.LearnedSignals() {
 		if state, ok := o.States[signal]; ok {
 			m.States = append(m.States, &apiv1.SignalLearning{Signal: string(signal), State: string(state)})

@@ -29,6 +29,9 @@ type learner struct {
 	dirty   map[profile.Key]bool
 	answers []string
 	applied []Effective
+	// removed are the removals that were told, enforced the keys of which none is heeded.
+	removed  []Removal
+	enforced map[profile.Key]bool
 }
 
 func newLearner(keys ...profile.Key) *learner {
@@ -75,11 +78,47 @@ func (l *learner) Apply(effective []Effective) {
 	l.applied = append(l.applied, effective...)
 }
 
-// learn changes what is observed of a key.
-func (l *learner) learn(key profile.Key, version uint64, text string) {
+func (l *learner) Forget(removals []Removal) (dropped []profile.Key, later []Removal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.texts[key] = Observed{Key: key, Version: version, Text: []byte(text), States: map[profile.Signal]profile.State{profile.SignalFile: profile.StateStable}}
+	for _, r := range removals {
+		if l.enforced[r.Key] {
+			later = append(later, r)
+			continue
+		}
+		l.removed = append(l.removed, r)
+		if _, ok := l.texts[r.Key]; ok {
+			delete(l.texts, r.Key)
+			delete(l.dirty, r.Key)
+			dropped = append(dropped, r.Key)
+		}
+	}
+	return dropped, later
+}
+
+// heeds waits until so many removals were heeded.
+func (l *learner) heeds(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.removed) != n {
+			return fmt.Errorf("%d removals are heeded, expected %d", len(l.removed), n)
+		}
+		return nil
+	})
+}
+
+// learn changes what is observed of a key.
+func (l *learner) learn(key profile.Key, version uint64, text string) {
+	l.learnAfter(0, key, version, text)
+}
+
+// learnAfter does so after a removal was heeded.
+func (l *learner) learnAfter(removed uint64, key profile.Key, version uint64, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.texts[key] = Observed{Key: key, Version: version, Removed: removed, Text: []byte(text), States: map[profile.Signal]profile.State{profile.SignalFile: profile.StateStable}}
 	l.dirty[key] = true
 	select {
 	case l.changed <- struct{}{}:

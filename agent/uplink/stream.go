@@ -173,6 +173,8 @@ func (s *stream) receive(ctx context.Context) error {
 			u.directModes(m.Modes)
 		case *apiv1.CollectorMessage_Profiles:
 			u.apply(m.Profiles)
+		case *apiv1.CollectorMessage_Forget:
+			s.observer.forget(removalsOf(m.Forget))
 		case *apiv1.CollectorMessage_Observed:
 			if u.cfg.Profiles != nil {
 				s.observer.answer(m.Observed)

@@ -131,8 +131,9 @@ func newProfileRemove(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove WORKLOAD",
 		Short: "Forget what was learned of a workload that is gone, and its overlay",
-		Long: "Forget what every node has observed of a workload, and its overlay; the history of the overlay stays. A profile that a\n" +
-			"connected node runs is not removed.",
+		Long: "Forget what every node has observed of a workload, and its overlay; the history of the overlay stays. Nodes drop what they\n" +
+			"learned, those that are away when they come back, and learn anew when the workload runs again. A profile that a connected\n" +
+			"node runs is not removed.",
 		Example:           "  holdfast profile remove shop/Deployment/old-web/app --reason \"replaced by web\"",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeWorkload,

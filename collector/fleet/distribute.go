@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/store"
@@ -26,6 +27,8 @@ type share struct {
 	due map[profile.Key]bool
 	// answers are those that the agent waits for.
 	answers []*apiv1.ObservedAck
+	// removed are the removals that the agent is to be told of.
+	removed map[profile.Key]time.Time
 	// modes are those that the agent is to be told of, nil for none.
 	modes *apiv1.ModeSettings
 	// news holds a token when there is something to send.
@@ -36,7 +39,10 @@ type share struct {
 const maxTogether = 1 << 20
 
 func newShare() share {
-	return share{announced: map[profile.Key][]byte{}, due: map[profile.Key]bool{}, news: make(chan struct{}, 1)}
+	return share{
+		announced: map[profile.Key][]byte{}, due: map[profile.Key]bool{}, removed: map[profile.Key]time.Time{},
+		news: make(chan struct{}, 1),
+	}
 }
 
 // rouse says that there is something to send.
@@ -137,11 +143,14 @@ func (s *Session) tellModes(m *apiv1.ModeSettings) {
 	s.share.rouse()
 }
 
+// refuse queues the answer to an observed profile that cannot be taken, and counts it.
+func (s *Session) refuse(m *apiv1.ObservedProfile, reason string) error {
+	s.fleet.book.refuse()
+	return s.answer(m, reason)
+}
+
 // answer queues the answer to an observed profile.
 func (s *Session) answer(m *apiv1.ObservedProfile, refused string) error {
-	if refused != "" {
-		s.fleet.book.refuse()
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.share.answers) >= maxAnswers {
@@ -163,6 +172,7 @@ func (s *Session) TakeNews(ctx context.Context) []*apiv1.CollectorMessage {
 	if modes != nil {
 		messages = append(messages, &apiv1.CollectorMessage{Message: &apiv1.CollectorMessage_Modes{Modes: modes}})
 	}
+	messages = append(messages, s.takeRemovals()...)
 	for _, a := range answers {
 		messages = append(messages, &apiv1.CollectorMessage{Message: &apiv1.CollectorMessage_Observed{Observed: a}})
 	}

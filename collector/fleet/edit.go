@@ -110,7 +110,9 @@ func (f *Fleet) Import(ctx context.Context, texts []string, by Author) ([]Edited
 	return f.write(ctx, edits...)
 }
 
-// Forget removes all that is known of a key but the history of its overlay. ErrInUse says that a connected node runs it.
+// Forget removes all that is known of a key but the history of its overlay, here and on the nodes: those that are connected are
+// told now, others when they come back. Learning begins anew when the workload runs again. ErrInUse says that a connected
+// node runs it.
 func (f *Fleet) Forget(ctx context.Context, key profile.Key, by Author) (Edited, error) {
 	if err := checkEdit(key, by); err != nil {
 		return Edited{}, err
@@ -129,9 +131,10 @@ func (f *Fleet) Forget(ctx context.Context, key profile.Key, by Author) (Edited,
 	if before.merged == nil && before.overlay == nil {
 		return Edited{}, fmt.Errorf("profile of %s: %w", key, store.ErrNotFound)
 	}
-	if err := f.store.DeleteObserved(ctx, key); err != nil {
+	if err := f.remove(ctx, key); err != nil {
 		return Edited{}, err
 	}
+	f.log.Info("profile removed", "profile", key.String(), "author", by.Name, "reason", by.Reason)
 	if before.overlay == nil {
 		version, err := f.refresh(ctx, key)
 		return Edited{Key: key, Overlay: before.written.Version, Version: version, Changes: Diff(before.effective, nil)}, err

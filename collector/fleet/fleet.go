@@ -80,6 +80,8 @@ type Fleet struct {
 	// revoked are the revocations that were seen last.
 	revoked  map[string]time.Time
 	nextTail uint64
+	// removed is when profiles were removed; it is replaced, never changed.
+	removed map[profile.Key]time.Time
 	// conflicts are those of objects, keyConflicts those of them that are about profiles.
 	conflicts    []ObjectConflict
 	keyConflicts map[profile.Key][]ObjectConflict
@@ -90,6 +92,8 @@ type Fleet struct {
 	book *book
 	// computing serialises what computes effective profiles, editing what changes overlays, decoding what agents send.
 	computing, editing, decoding sync.Mutex
+	// removing is held for reading while something observed is stored, so that nothing is that was removed meanwhile.
+	removing sync.RWMutex
 }
 
 // New makes a fleet, with the record policy that is stored.
@@ -108,6 +112,9 @@ func New(ctx context.Context, cfg Config) (*Fleet, error) {
 	}
 	if f.modes, err = f.loadModes(ctx); err != nil {
 		return nil, fmt.Errorf("load the modes: %w", err)
+	}
+	if f.removed, err = f.loadRemovals(ctx); err != nil {
+		return nil, fmt.Errorf("load which profiles were removed: %w", err)
 	}
 	if err := f.loadBook(ctx); err != nil {
 		return nil, err

@@ -27,7 +27,14 @@ func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error 
 	now := f.now()
 	o := store.Observed{Node: s.node, Key: keyOf(m.GetKey()), Version: m.GetVersion(), Received: now, Seen: now}
 	if err := o.Key.Validate(); err != nil {
-		return s.answer(m, cut("the key: "+err.Error(), maxReason))
+		return s.refuse(m, cut("the key: "+err.Error(), maxReason))
+	}
+	// What is removed meanwhile must not be there again.
+	f.removing.RLock()
+	defer f.removing.RUnlock()
+	if reason := f.outdated(o.Key, m); reason != "" {
+		f.log.Debug("observed profile refused", "node", s.node, "profile", o.Key.String(), "reason", reason)
+		return s.answer(m, reason)
 	}
 	var err error
 	if o.Text, o.Entries, err = f.own(s.node, o.Key, m); err == nil {
@@ -38,14 +45,15 @@ func (s *Session) Observed(ctx context.Context, m *apiv1.ObservedProfile) error 
 	}
 	if err := f.store.PutObserved(ctx, o); errors.Is(err, store.ErrTooMany) {
 		f.log.Warn("observed profile refused", "node", s.node, "profile", o.Key.String(), "reason", err)
-		return s.answer(m, cut(err.Error(), maxReason))
+		return s.refuse(m, cut(err.Error(), maxReason))
 	} else if err != nil {
 		return err
 	}
-	if o.Refused == "" {
-		f.book.stale(o.Key)
+	if o.Refused != "" {
+		return s.refuse(m, o.Refused)
 	}
-	return s.answer(m, o.Refused)
+	f.book.stale(o.Key)
+	return s.answer(m, "")
 }
 
 // own reads what an agent has observed, and writes it as the node's own. A text takes fifty times its size while it is

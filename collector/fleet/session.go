@@ -58,6 +58,7 @@ func (f *Fleet) Join(ctx context.Context, a Arrival) *Session {
 	f.mu.Lock()
 	older := f.sessions[s.node]
 	f.sessions[s.node] = s
+	s.forget(f.removed)
 	f.mu.Unlock()
 	if older != nil {
 		older.end(ErrSuperseded)

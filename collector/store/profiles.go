@@ -24,6 +24,8 @@ const (
 	MaxOverlays = 10000
 	// MaxOverlayVersions is how many versions of an overlay are kept; the oldest go first.
 	MaxOverlayVersions = 100
+	// MaxRemovals is how many keys are known to have been removed.
+	MaxRemovals = 1000
 	// MaxModes is how many mode settings may hold at once, MaxModeHistory how many are kept that have ended.
 	MaxModes       = 10000
 	MaxModeHistory = 10000
@@ -41,8 +43,11 @@ type Profiles interface {
 	ListObserved(ctx context.Context, node string) ([]Observed, error)
 	// TouchObserved notes that a node still runs these keys.
 	TouchObserved(ctx context.Context, node string, keys []profile.Key, at time.Time) error
-	// DeleteObserved forgets what nodes have observed of a key.
-	DeleteObserved(ctx context.Context, key profile.Key) error
+	// RemoveObserved forgets what nodes have observed of a key, and keeps that it was removed, and when: at, or one nanosecond
+	// after the removal before, if that was later. It returns that time. The oldest removals beyond MaxRemovals are forgotten.
+	RemoveObserved(ctx context.Context, key profile.Key, at time.Time) (time.Time, error)
+	// Removals returns when each key was removed last, by key.
+	Removals(ctx context.Context) ([]Removal, error)
 	// TrimObserved forgets what was observed by nodes that have not run the key since before, and returns the keys of
 	// which it forgot something.
 	TrimObserved(ctx context.Context, before time.Time) ([]profile.Key, error)
@@ -83,6 +88,12 @@ type Observed struct {
 	// Refused says why the newest version was refused, empty if it was not; Raw is the beginning of it.
 	Refused string
 	Raw     []byte
+}
+
+// Removal says that a person has removed the profile of a key. What nodes learned before counts no more.
+type Removal struct {
+	Key profile.Key
+	At  time.Time
 }
 
 // Effective is what agents are told of a key.

@@ -632,6 +632,7 @@ type CollectorMessage struct {
 	//	*CollectorMessage_Profiles
 	//	*CollectorMessage_Modes
 	//	*CollectorMessage_Observed
+	//	*CollectorMessage_Forget
 	Message       isCollectorMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -746,6 +747,15 @@ func (x *CollectorMessage) GetObserved() *ObservedAck {
 	return nil
 }
 
+func (x *CollectorMessage) GetForget() *Forget {
+	if x != nil {
+		if x, ok := x.Message.(*CollectorMessage_Forget); ok {
+			return x.Forget
+		}
+	}
+	return nil
+}
+
 type isCollectorMessage_Message interface {
 	isCollectorMessage_Message()
 }
@@ -782,6 +792,10 @@ type CollectorMessage_Observed struct {
 	Observed *ObservedAck `protobuf:"bytes,8,opt,name=observed,proto3,oneof"`
 }
 
+type CollectorMessage_Forget struct {
+	Forget *Forget `protobuf:"bytes,9,opt,name=forget,proto3,oneof"`
+}
+
 func (*CollectorMessage_Welcome) isCollectorMessage_Message() {}
 
 func (*CollectorMessage_Ack) isCollectorMessage_Message() {}
@@ -797,6 +811,8 @@ func (*CollectorMessage_Profiles) isCollectorMessage_Message() {}
 func (*CollectorMessage_Modes) isCollectorMessage_Message() {}
 
 func (*CollectorMessage_Observed) isCollectorMessage_Message() {}
+
+func (*CollectorMessage_Forget) isCollectorMessage_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3793,8 +3809,11 @@ type ObservedProfile struct {
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Profile []byte `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
 	// How far the learning of each signal is.
-	States        []*SignalLearning `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`
-	Encoding      Encoding          `protobuf:"varint,5,opt,name=encoding,proto3,enum=holdfast.v1.Encoding" json:"encoding,omitempty"`
+	States   []*SignalLearning `protobuf:"bytes,4,rep,name=states,proto3" json:"states,omitempty"`
+	Encoding Encoding          `protobuf:"varint,5,opt,name=encoding,proto3,enum=holdfast.v1.Encoding" json:"encoding,omitempty"`
+	// Of the key's newest removal that the agent has heeded, its at; 0 for none. A collector refuses what was learned before a
+	// removal. Absent from agents that do not know Forget: what they send is taken.
+	Forgotten     *uint64 `protobuf:"varint,6,opt,name=forgotten,proto3,oneof" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3864,6 +3883,114 @@ func (x *ObservedProfile) GetEncoding() Encoding {
 	return Encoding_ENCODING_UNSPECIFIED
 }
 
+func (x *ObservedProfile) GetForgotten() uint64 {
+	if x != nil && x.Forgotten != nil {
+		return *x.Forgotten
+	}
+	return 0
+}
+
+// Forget says which profiles people have removed: every one that the collector knows of at the beginning of a stream, before
+// any effective profile, and later those that are removed. Several messages may follow one another. Of each removal that it
+// has not heeded, the agent drops what it learned before, and what the collector told it; learning begins anew.
+type Forget struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removals      []*Removal             `protobuf:"bytes,1,rep,name=removals,proto3" json:"removals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forget) Reset() {
+	*x = Forget{}
+	mi := &file_holdfast_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forget) ProtoMessage() {}
+
+func (x *Forget) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forget.ProtoReflect.Descriptor instead.
+func (*Forget) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Forget) GetRemovals() []*Removal {
+	if x != nil {
+		return x.Removals
+	}
+	return nil
+}
+
+// Removal is of one profile.
+type Removal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *ProfileKey            `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// When it was removed, nanoseconds since 1970. Of a key it only grows.
+	At            uint64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removal) Reset() {
+	*x = Removal{}
+	mi := &file_holdfast_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removal) ProtoMessage() {}
+
+func (x *Removal) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removal.ProtoReflect.Descriptor instead.
+func (*Removal) Descriptor() ([]byte, []int) {
+	return file_holdfast_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Removal) GetKey() *ProfileKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Removal) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 type SignalLearning struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Signal string                 `protobuf:"bytes,1,opt,name=signal,proto3" json:"signal,omitempty"`
@@ -3875,7 +4002,7 @@ type SignalLearning struct {
 
 func (x *SignalLearning) Reset() {
 	*x = SignalLearning{}
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3887,7 +4014,7 @@ func (x *SignalLearning) String() string {
 func (*SignalLearning) ProtoMessage() {}
 
 func (x *SignalLearning) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[37]
+	mi := &file_holdfast_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3900,7 +4027,7 @@ func (x *SignalLearning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalLearning.ProtoReflect.Descriptor instead.
 func (*SignalLearning) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{37}
+	return file_holdfast_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SignalLearning) GetSignal() string {
@@ -3930,7 +4057,7 @@ type ObservedAck struct {
 
 func (x *ObservedAck) Reset() {
 	*x = ObservedAck{}
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3942,7 +4069,7 @@ func (x *ObservedAck) String() string {
 func (*ObservedAck) ProtoMessage() {}
 
 func (x *ObservedAck) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[38]
+	mi := &file_holdfast_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3955,7 +4082,7 @@ func (x *ObservedAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedAck.ProtoReflect.Descriptor instead.
 func (*ObservedAck) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{38}
+	return file_holdfast_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ObservedAck) GetKey() *ProfileKey {
@@ -3988,7 +4115,7 @@ type ObservedHeld struct {
 
 func (x *ObservedHeld) Reset() {
 	*x = ObservedHeld{}
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4000,7 +4127,7 @@ func (x *ObservedHeld) String() string {
 func (*ObservedHeld) ProtoMessage() {}
 
 func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[39]
+	mi := &file_holdfast_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4013,7 +4140,7 @@ func (x *ObservedHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedHeld.ProtoReflect.Descriptor instead.
 func (*ObservedHeld) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{39}
+	return file_holdfast_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ObservedHeld) GetHeld() []*ObservedAck {
@@ -4034,7 +4161,7 @@ type Profiles struct {
 
 func (x *Profiles) Reset() {
 	*x = Profiles{}
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4046,7 +4173,7 @@ func (x *Profiles) String() string {
 func (*Profiles) ProtoMessage() {}
 
 func (x *Profiles) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[40]
+	mi := &file_holdfast_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4059,7 +4186,7 @@ func (x *Profiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Profiles.ProtoReflect.Descriptor instead.
 func (*Profiles) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{40}
+	return file_holdfast_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Profiles) GetProfiles() []*EffectiveProfile {
@@ -4083,7 +4210,7 @@ type EffectiveProfile struct {
 
 func (x *EffectiveProfile) Reset() {
 	*x = EffectiveProfile{}
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4222,7 @@ func (x *EffectiveProfile) String() string {
 func (*EffectiveProfile) ProtoMessage() {}
 
 func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[41]
+	mi := &file_holdfast_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4235,7 @@ func (x *EffectiveProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EffectiveProfile.ProtoReflect.Descriptor instead.
 func (*EffectiveProfile) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{41}
+	return file_holdfast_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EffectiveProfile) GetKey() *ProfileKey {
@@ -4150,7 +4277,7 @@ type ModeSettings struct {
 
 func (x *ModeSettings) Reset() {
 	*x = ModeSettings{}
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4162,7 +4289,7 @@ func (x *ModeSettings) String() string {
 func (*ModeSettings) ProtoMessage() {}
 
 func (x *ModeSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[42]
+	mi := &file_holdfast_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4175,7 +4302,7 @@ func (x *ModeSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSettings.ProtoReflect.Descriptor instead.
 func (*ModeSettings) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{42}
+	return file_holdfast_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ModeSettings) GetVersion() uint64 {
@@ -4213,7 +4340,7 @@ type ModeSetting struct {
 
 func (x *ModeSetting) Reset() {
 	*x = ModeSetting{}
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4225,7 +4352,7 @@ func (x *ModeSetting) String() string {
 func (*ModeSetting) ProtoMessage() {}
 
 func (x *ModeSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[43]
+	mi := &file_holdfast_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4238,7 +4365,7 @@ func (x *ModeSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSetting.ProtoReflect.Descriptor instead.
 func (*ModeSetting) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{43}
+	return file_holdfast_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ModeSetting) GetWorkload() string {
@@ -4318,7 +4445,7 @@ type WorkloadState struct {
 
 func (x *WorkloadState) Reset() {
 	*x = WorkloadState{}
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4330,7 +4457,7 @@ func (x *WorkloadState) String() string {
 func (*WorkloadState) ProtoMessage() {}
 
 func (x *WorkloadState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[44]
+	mi := &file_holdfast_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4343,7 +4470,7 @@ func (x *WorkloadState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadState.ProtoReflect.Descriptor instead.
 func (*WorkloadState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{44}
+	return file_holdfast_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WorkloadState) GetKey() *ProfileKey {
@@ -4423,7 +4550,7 @@ type SignalState struct {
 
 func (x *SignalState) Reset() {
 	*x = SignalState{}
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4435,7 +4562,7 @@ func (x *SignalState) String() string {
 func (*SignalState) ProtoMessage() {}
 
 func (x *SignalState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[45]
+	mi := &file_holdfast_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4448,7 +4575,7 @@ func (x *SignalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalState.ProtoReflect.Descriptor instead.
 func (*SignalState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{45}
+	return file_holdfast_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SignalState) GetSignal() string {
@@ -4495,7 +4622,7 @@ type ModeSwitch struct {
 
 func (x *ModeSwitch) Reset() {
 	*x = ModeSwitch{}
-	mi := &file_holdfast_proto_msgTypes[46]
+	mi := &file_holdfast_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +4634,7 @@ func (x *ModeSwitch) String() string {
 func (*ModeSwitch) ProtoMessage() {}
 
 func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[46]
+	mi := &file_holdfast_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +4647,7 @@ func (x *ModeSwitch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModeSwitch.ProtoReflect.Descriptor instead.
 func (*ModeSwitch) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{46}
+	return file_holdfast_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ModeSwitch) GetTimeNs() int64 {
@@ -4586,7 +4713,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_holdfast_proto_msgTypes[47]
+	mi := &file_holdfast_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4598,7 +4725,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_proto_msgTypes[47]
+	mi := &file_holdfast_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4611,7 +4738,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_holdfast_proto_rawDescGZIP(), []int{47}
+	return file_holdfast_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SpoolState) GetLane() Lane {
@@ -4679,7 +4806,7 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x04tail\x18\x04 \x01(\v2\x16.holdfast.v1.TailBatchH\x00R\x04tail\x12:\n" +
 	"\bobserved\x18\x05 \x01(\v2\x1c.holdfast.v1.ObservedProfileH\x00R\bobserved\x123\n" +
 	"\bannounce\x18\x06 \x01(\v2\x15.holdfast.v1.AnnounceH\x00R\bannounceB\t\n" +
-	"\amessage\"\xb9\x03\n" +
+	"\amessage\"\xe8\x03\n" +
 	"\x10CollectorMessage\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.holdfast.v1.WelcomeH\x00R\awelcome\x12$\n" +
 	"\x03ack\x18\x02 \x01(\v2\x10.holdfast.v1.AckH\x00R\x03ack\x123\n" +
@@ -4689,7 +4816,8 @@ const file_holdfast_proto_rawDesc = "" +
 	"\ttail_stop\x18\x05 \x01(\v2\x15.holdfast.v1.TailStopH\x00R\btailStop\x123\n" +
 	"\bprofiles\x18\x06 \x01(\v2\x15.holdfast.v1.ProfilesH\x00R\bprofiles\x121\n" +
 	"\x05modes\x18\a \x01(\v2\x19.holdfast.v1.ModeSettingsH\x00R\x05modes\x126\n" +
-	"\bobserved\x18\b \x01(\v2\x18.holdfast.v1.ObservedAckH\x00R\bobservedB\t\n" +
+	"\bobserved\x18\b \x01(\v2\x18.holdfast.v1.ObservedAckH\x00R\bobserved\x12-\n" +
+	"\x06forget\x18\t \x01(\v2\x13.holdfast.v1.ForgetH\x00R\x06forgetB\t\n" +
 	"\amessage\"\x8c\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12#\n" +
@@ -4992,13 +5120,21 @@ const file_holdfast_proto_rawDesc = "" +
 	"\tcontainer\x18\x04 \x01(\tR\tcontainer\"Q\n" +
 	"\bAnnounce\x12+\n" +
 	"\x04keys\x18\x01 \x03(\v2\x17.holdfast.v1.ProfileKeyR\x04keys\x12\x18\n" +
-	"\adigests\x18\x02 \x03(\fR\adigests\"\xd8\x01\n" +
+	"\adigests\x18\x02 \x03(\fR\adigests\"\x89\x02\n" +
 	"\x0fObservedProfile\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
 	"\aprofile\x18\x03 \x01(\fR\aprofile\x123\n" +
 	"\x06states\x18\x04 \x03(\v2\x1b.holdfast.v1.SignalLearningR\x06states\x121\n" +
-	"\bencoding\x18\x05 \x01(\x0e2\x15.holdfast.v1.EncodingR\bencoding\">\n" +
+	"\bencoding\x18\x05 \x01(\x0e2\x15.holdfast.v1.EncodingR\bencoding\x12!\n" +
+	"\tforgotten\x18\x06 \x01(\x04H\x00R\tforgotten\x88\x01\x01B\f\n" +
+	"\n" +
+	"_forgotten\":\n" +
+	"\x06Forget\x120\n" +
+	"\bremovals\x18\x01 \x03(\v2\x14.holdfast.v1.RemovalR\bremovals\"D\n" +
+	"\aRemoval\x12)\n" +
+	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x04R\x02at\">\n" +
 	"\x0eSignalLearning\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\"l\n" +
@@ -5110,7 +5246,7 @@ func file_holdfast_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_holdfast_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_holdfast_proto_goTypes = []any{
 	(Lane)(0),                // 0: holdfast.v1.Lane
 	(Priority)(0),            // 1: holdfast.v1.Priority
@@ -5154,23 +5290,25 @@ var file_holdfast_proto_goTypes = []any{
 	(*ProfileKey)(nil),       // 39: holdfast.v1.ProfileKey
 	(*Announce)(nil),         // 40: holdfast.v1.Announce
 	(*ObservedProfile)(nil),  // 41: holdfast.v1.ObservedProfile
-	(*SignalLearning)(nil),   // 42: holdfast.v1.SignalLearning
-	(*ObservedAck)(nil),      // 43: holdfast.v1.ObservedAck
-	(*ObservedHeld)(nil),     // 44: holdfast.v1.ObservedHeld
-	(*Profiles)(nil),         // 45: holdfast.v1.Profiles
-	(*EffectiveProfile)(nil), // 46: holdfast.v1.EffectiveProfile
-	(*ModeSettings)(nil),     // 47: holdfast.v1.ModeSettings
-	(*ModeSetting)(nil),      // 48: holdfast.v1.ModeSetting
-	(*WorkloadState)(nil),    // 49: holdfast.v1.WorkloadState
-	(*SignalState)(nil),      // 50: holdfast.v1.SignalState
-	(*ModeSwitch)(nil),       // 51: holdfast.v1.ModeSwitch
-	(*SpoolState)(nil),       // 52: holdfast.v1.SpoolState
-	nil,                      // 53: holdfast.v1.Alert.FieldsEntry
-	nil,                      // 54: holdfast.v1.Container.LabelsEntry
-	nil,                      // 55: holdfast.v1.Security.ValuesEntry
-	nil,                      // 56: holdfast.v1.Health.EventsEntry
-	nil,                      // 57: holdfast.v1.Health.LossesEntry
-	nil,                      // 58: holdfast.v1.Health.CountedEntry
+	(*Forget)(nil),           // 42: holdfast.v1.Forget
+	(*Removal)(nil),          // 43: holdfast.v1.Removal
+	(*SignalLearning)(nil),   // 44: holdfast.v1.SignalLearning
+	(*ObservedAck)(nil),      // 45: holdfast.v1.ObservedAck
+	(*ObservedHeld)(nil),     // 46: holdfast.v1.ObservedHeld
+	(*Profiles)(nil),         // 47: holdfast.v1.Profiles
+	(*EffectiveProfile)(nil), // 48: holdfast.v1.EffectiveProfile
+	(*ModeSettings)(nil),     // 49: holdfast.v1.ModeSettings
+	(*ModeSetting)(nil),      // 50: holdfast.v1.ModeSetting
+	(*WorkloadState)(nil),    // 51: holdfast.v1.WorkloadState
+	(*SignalState)(nil),      // 52: holdfast.v1.SignalState
+	(*ModeSwitch)(nil),       // 53: holdfast.v1.ModeSwitch
+	(*SpoolState)(nil),       // 54: holdfast.v1.SpoolState
+	nil,                      // 55: holdfast.v1.Alert.FieldsEntry
+	nil,                      // 56: holdfast.v1.Container.LabelsEntry
+	nil,                      // 57: holdfast.v1.Security.ValuesEntry
+	nil,                      // 58: holdfast.v1.Health.EventsEntry
+	nil,                      // 59: holdfast.v1.Health.LossesEntry
+	nil,                      // 60: holdfast.v1.Health.CountedEntry
 }
 var file_holdfast_proto_depIdxs = []int32{
 	10, // 0: holdfast.v1.AgentMessage.hello:type_name -> holdfast.v1.Hello
@@ -5184,81 +5322,84 @@ var file_holdfast_proto_depIdxs = []int32{
 	30, // 8: holdfast.v1.CollectorMessage.record:type_name -> holdfast.v1.RecordPolicy
 	33, // 9: holdfast.v1.CollectorMessage.tail_start:type_name -> holdfast.v1.TailStart
 	34, // 10: holdfast.v1.CollectorMessage.tail_stop:type_name -> holdfast.v1.TailStop
-	45, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
-	47, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
-	43, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
-	36, // 14: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
-	11, // 15: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
-	0,  // 16: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
-	11, // 17: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
-	15, // 18: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
-	30, // 19: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
-	44, // 20: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
-	47, // 21: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
-	0,  // 22: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
-	14, // 23: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
-	0,  // 24: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
-	17, // 25: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
-	20, // 26: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
-	1,  // 27: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
-	53, // 28: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
-	2,  // 29: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
-	20, // 30: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
-	19, // 31: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
-	18, // 32: holdfast.v1.Alert.finding:type_name -> holdfast.v1.Finding
-	39, // 33: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
-	21, // 34: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
-	23, // 35: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
-	24, // 36: holdfast.v1.Event.file:type_name -> holdfast.v1.File
-	25, // 37: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
-	26, // 38: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
-	28, // 39: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
-	29, // 40: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
-	22, // 41: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
-	21, // 42: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
-	54, // 43: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
-	25, // 44: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
-	27, // 45: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
-	55, // 46: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
-	21, // 47: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
-	31, // 48: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
-	32, // 49: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
-	20, // 50: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
-	3,  // 51: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
-	3,  // 52: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
-	56, // 53: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
-	57, // 54: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
-	52, // 55: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
-	36, // 56: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
-	58, // 57: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
-	49, // 58: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
-	51, // 59: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
-	38, // 60: holdfast.v1.Health.opaque:type_name -> holdfast.v1.OpaqueProcess
-	39, // 61: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
-	39, // 62: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
-	42, // 63: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
-	4,  // 64: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
-	39, // 65: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
-	43, // 66: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
-	46, // 67: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
-	39, // 68: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
-	4,  // 69: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
-	48, // 70: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
-	39, // 71: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
-	50, // 72: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
-	39, // 73: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
-	0,  // 74: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
-	5,  // 75: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
-	6,  // 76: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
-	8,  // 77: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
-	7,  // 78: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
-	7,  // 79: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
-	9,  // 80: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
-	78, // [78:81] is the sub-list for method output_type
-	75, // [75:78] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	47, // 11: holdfast.v1.CollectorMessage.profiles:type_name -> holdfast.v1.Profiles
+	49, // 12: holdfast.v1.CollectorMessage.modes:type_name -> holdfast.v1.ModeSettings
+	45, // 13: holdfast.v1.CollectorMessage.observed:type_name -> holdfast.v1.ObservedAck
+	42, // 14: holdfast.v1.CollectorMessage.forget:type_name -> holdfast.v1.Forget
+	36, // 15: holdfast.v1.Hello.capabilities:type_name -> holdfast.v1.Capability
+	11, // 16: holdfast.v1.Hello.positions:type_name -> holdfast.v1.Position
+	0,  // 17: holdfast.v1.Position.lane:type_name -> holdfast.v1.Lane
+	11, // 18: holdfast.v1.Welcome.positions:type_name -> holdfast.v1.Position
+	15, // 19: holdfast.v1.Welcome.acks:type_name -> holdfast.v1.Ack
+	30, // 20: holdfast.v1.Welcome.record:type_name -> holdfast.v1.RecordPolicy
+	46, // 21: holdfast.v1.Welcome.observed:type_name -> holdfast.v1.ObservedHeld
+	49, // 22: holdfast.v1.Welcome.modes:type_name -> holdfast.v1.ModeSettings
+	0,  // 23: holdfast.v1.Batch.lane:type_name -> holdfast.v1.Lane
+	14, // 24: holdfast.v1.Batch.losses:type_name -> holdfast.v1.SpoolLoss
+	0,  // 25: holdfast.v1.Ack.lane:type_name -> holdfast.v1.Lane
+	17, // 26: holdfast.v1.Record.alert:type_name -> holdfast.v1.Alert
+	20, // 27: holdfast.v1.Record.event:type_name -> holdfast.v1.Event
+	1,  // 28: holdfast.v1.Alert.priority:type_name -> holdfast.v1.Priority
+	55, // 29: holdfast.v1.Alert.fields:type_name -> holdfast.v1.Alert.FieldsEntry
+	2,  // 30: holdfast.v1.Alert.action:type_name -> holdfast.v1.Action
+	20, // 31: holdfast.v1.Alert.event:type_name -> holdfast.v1.Event
+	19, // 32: holdfast.v1.Alert.violation:type_name -> holdfast.v1.Violation
+	18, // 33: holdfast.v1.Alert.finding:type_name -> holdfast.v1.Finding
+	39, // 34: holdfast.v1.Violation.key:type_name -> holdfast.v1.ProfileKey
+	21, // 35: holdfast.v1.Event.process:type_name -> holdfast.v1.Process
+	23, // 36: holdfast.v1.Event.container:type_name -> holdfast.v1.Container
+	24, // 37: holdfast.v1.Event.file:type_name -> holdfast.v1.File
+	25, // 38: holdfast.v1.Event.network:type_name -> holdfast.v1.Network
+	26, // 39: holdfast.v1.Event.dns:type_name -> holdfast.v1.Dns
+	28, // 40: holdfast.v1.Event.security:type_name -> holdfast.v1.Security
+	29, // 41: holdfast.v1.Event.exit:type_name -> holdfast.v1.Exit
+	22, // 42: holdfast.v1.Process.namespaces:type_name -> holdfast.v1.Namespaces
+	21, // 43: holdfast.v1.Process.ancestors:type_name -> holdfast.v1.Process
+	56, // 44: holdfast.v1.Container.labels:type_name -> holdfast.v1.Container.LabelsEntry
+	25, // 45: holdfast.v1.Dns.network:type_name -> holdfast.v1.Network
+	27, // 46: holdfast.v1.Dns.records:type_name -> holdfast.v1.DnsRecord
+	57, // 47: holdfast.v1.Security.values:type_name -> holdfast.v1.Security.ValuesEntry
+	21, // 48: holdfast.v1.Security.target:type_name -> holdfast.v1.Process
+	31, // 49: holdfast.v1.RecordPolicy.rules:type_name -> holdfast.v1.RecordRule
+	32, // 50: holdfast.v1.TailStart.filter:type_name -> holdfast.v1.EventFilter
+	20, // 51: holdfast.v1.TailBatch.events:type_name -> holdfast.v1.Event
+	3,  // 52: holdfast.v1.Capability.see:type_name -> holdfast.v1.Support
+	3,  // 53: holdfast.v1.Capability.block:type_name -> holdfast.v1.Support
+	58, // 54: holdfast.v1.Health.events:type_name -> holdfast.v1.Health.EventsEntry
+	59, // 55: holdfast.v1.Health.losses:type_name -> holdfast.v1.Health.LossesEntry
+	54, // 56: holdfast.v1.Health.spools:type_name -> holdfast.v1.SpoolState
+	36, // 57: holdfast.v1.Health.capabilities:type_name -> holdfast.v1.Capability
+	60, // 58: holdfast.v1.Health.counted:type_name -> holdfast.v1.Health.CountedEntry
+	51, // 59: holdfast.v1.Health.workloads:type_name -> holdfast.v1.WorkloadState
+	53, // 60: holdfast.v1.Health.switches:type_name -> holdfast.v1.ModeSwitch
+	38, // 61: holdfast.v1.Health.opaque:type_name -> holdfast.v1.OpaqueProcess
+	39, // 62: holdfast.v1.Announce.keys:type_name -> holdfast.v1.ProfileKey
+	39, // 63: holdfast.v1.ObservedProfile.key:type_name -> holdfast.v1.ProfileKey
+	44, // 64: holdfast.v1.ObservedProfile.states:type_name -> holdfast.v1.SignalLearning
+	4,  // 65: holdfast.v1.ObservedProfile.encoding:type_name -> holdfast.v1.Encoding
+	43, // 66: holdfast.v1.Forget.removals:type_name -> holdfast.v1.Removal
+	39, // 67: holdfast.v1.Removal.key:type_name -> holdfast.v1.ProfileKey
+	39, // 68: holdfast.v1.ObservedAck.key:type_name -> holdfast.v1.ProfileKey
+	45, // 69: holdfast.v1.ObservedHeld.held:type_name -> holdfast.v1.ObservedAck
+	48, // 70: holdfast.v1.Profiles.profiles:type_name -> holdfast.v1.EffectiveProfile
+	39, // 71: holdfast.v1.EffectiveProfile.key:type_name -> holdfast.v1.ProfileKey
+	4,  // 72: holdfast.v1.EffectiveProfile.encoding:type_name -> holdfast.v1.Encoding
+	50, // 73: holdfast.v1.ModeSettings.settings:type_name -> holdfast.v1.ModeSetting
+	39, // 74: holdfast.v1.WorkloadState.key:type_name -> holdfast.v1.ProfileKey
+	52, // 75: holdfast.v1.WorkloadState.signals:type_name -> holdfast.v1.SignalState
+	39, // 76: holdfast.v1.ModeSwitch.key:type_name -> holdfast.v1.ProfileKey
+	0,  // 77: holdfast.v1.SpoolState.lane:type_name -> holdfast.v1.Lane
+	5,  // 78: holdfast.v1.Enrolment.Enrol:input_type -> holdfast.v1.EnrolRequest
+	6,  // 79: holdfast.v1.Enrolment.Renew:input_type -> holdfast.v1.RenewRequest
+	8,  // 80: holdfast.v1.Uplink.Connect:input_type -> holdfast.v1.AgentMessage
+	7,  // 81: holdfast.v1.Enrolment.Enrol:output_type -> holdfast.v1.Certificate
+	7,  // 82: holdfast.v1.Enrolment.Renew:output_type -> holdfast.v1.Certificate
+	9,  // 83: holdfast.v1.Uplink.Connect:output_type -> holdfast.v1.CollectorMessage
+	81, // [81:84] is the sub-list for method output_type
+	78, // [78:81] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_proto_init() }
@@ -5283,6 +5424,7 @@ func file_holdfast_proto_init() {
 		(*CollectorMessage_Profiles)(nil),
 		(*CollectorMessage_Modes)(nil),
 		(*CollectorMessage_Observed)(nil),
+		(*CollectorMessage_Forget)(nil),
 	}
 	file_holdfast_proto_msgTypes[11].OneofWrappers = []any{
 		(*Record_Alert)(nil),
@@ -5295,13 +5437,14 @@ func file_holdfast_proto_init() {
 		(*Event_Security)(nil),
 		(*Event_Exit)(nil),
 	}
+	file_holdfast_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_proto_rawDesc), len(file_holdfast_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

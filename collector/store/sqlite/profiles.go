@@ -143,12 +143,40 @@ func (s *Store) TouchObserved(ctx context.Context, node string, keys []profile.K
 	})
 }
 
-// DeleteObserved is store.Profiles.DeleteObserved.
-func (s *Store) DeleteObserved(ctx context.Context, key profile.Key) error {
-	if _, err := s.state.ExecContext(ctx, `DELETE FROM observed`+ofKey, key.Namespace, key.Kind, key.Name, key.Container); err != nil {
-		return fmt.Errorf("forget what was observed of %v: %w", key, full(err))
+// RemoveObserved is store.Profiles.RemoveObserved.
+func (s *Store) RemoveObserved(ctx context.Context, key profile.Key, at time.Time) (time.Time, error) {
+	var kept int64
+	err := s.within(ctx, fmt.Sprintf("remove what was observed of %v", key), func(tx *sql.Tx) error {
+		columns := []any{key.Namespace, key.Kind, key.Name, key.Container}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM observed`+ofKey, columns...); err != nil {
+			return err
+		}
+		if err := tx.QueryRowContext(ctx, `INSERT INTO removals (`+keyColumns+`, at) VALUES (?1, ?2, ?3, ?4, ?5)
+			ON CONFLICT DO UPDATE SET at = max(at + 1, excluded.at) RETURNING at`, append(columns, nanos(at))...).Scan(&kept); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE (`+keyColumns+`) IN
+			(SELECT `+keyColumns+` FROM removals ORDER BY at DESC, `+keyColumns+` LIMIT -1 OFFSET ?)`, store.MaxRemovals)
+		return err
+	})
+	return moment(kept), err
+}
+
+// Removals is store.Profiles.Removals.
+func (s *Store) Removals(ctx context.Context) ([]store.Removal, error) {
+	var all []store.Removal
+	err := scan(ctx, s.state, `SELECT `+keyColumns+`, at FROM removals ORDER BY `+keyColumns, func(rows *sql.Rows) error {
+		var r store.Removal
+		var at int64
+		err := rows.Scan(&r.Key.Namespace, &r.Key.Kind, &r.Key.Name, &r.Key.Container, &at)
+		r.At = moment(at)
+		all = append(all, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list removed profiles: %w", err)
 	}
-	return nil
+	return all, nil
 }
 
 // TrimObserved is store.Profiles.TrimObserved.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,10 +78,46 @@ func testForgotten(t *testing.T, s store.Store) {
 	equal(t, "left", len(list), 1)
 	equal(t, "left", list[0].Node, "a")
 	equal(t, "seen", list[0].Seen, At(100))
-	check(t, s.DeleteObserved(t.Context(), Key("web")))
+	at, err := s.RemoveObserved(t.Context(), Key("web"), At(110))
+	check(t, err)
+	equal(t, "when it was removed", at, At(110))
 	list, err = s.ListObserved(t.Context(), "")
 	check(t, err)
 	equal(t, "left in the end", len(list), 0)
+}
+
+func testRemovals(t *testing.T, open Opener) {
+	s := open(t)
+	check(t, s.PutObserved(t.Context(), observed("a", "web", 1, "a1"), observed("a", "db", 1, "a-db")))
+	remove := func(name string, at, want time.Time) {
+		t.Helper()
+		got, err := s.RemoveObserved(t.Context(), Key(name), at)
+		check(t, err)
+		equal(t, name+" was removed", got, want)
+	}
+	remove("web", At(10), At(10))
+	// The clock may have been set back.
+	remove("web", At(5), At(10).Add(1))
+	remove("unknown", At(3), At(3))
+	check(t, s.Close())
+
+	s = opened(t, open)
+	list, err := s.ListObserved(t.Context(), "")
+	check(t, err)
+	equal(t, "profiles left", len(list), 1)
+	equal(t, "left", list[0].Key, Key("db"))
+	removals, err := s.Removals(t.Context())
+	check(t, err)
+	equal(t, "removals", fmt.Sprint(removals), fmt.Sprint([]store.Removal{{Key: Key("unknown"), At: At(3)}, {Key: Key("web"), At: At(10).Add(1)}}))
+
+	for i := range store.MaxRemovals - 1 {
+		remove(fmt.Sprint("w", i), At(20), At(20))
+	}
+	removals, err = s.Removals(t.Context())
+	check(t, err)
+	equal(t, "removals that are kept", len(removals), store.MaxRemovals)
+	equal(t, "the oldest is gone", slices.ContainsFunc(removals, func(r store.Removal) bool { return r.Key == Key("unknown") }), false)
+	equal(t, "the next is not", slices.ContainsFunc(removals, func(r store.Removal) bool { return r.Key == Key("web") }), true)
 }
 
 func testObservedLimit(t *testing.T, open Opener) {

@@ -44,6 +44,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"record policy", testPolicy},
 		{"observed profiles", testObserved},
 		{"observed profiles are bounded", testObservedLimit},
+		{"removed profiles", testRemovals},
 		{"effective profiles", testEffective},
 		{"overlays", testOverlays},
 		{"modes", testModes},

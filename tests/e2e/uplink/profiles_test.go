@@ -34,6 +34,8 @@ type learner struct {
 	taken   int
 	refused []string
 	told    map[profile.Key]uplink.Effective
+	// removed are the newest removals that were heeded.
+	removed map[profile.Key]uint64
 	// tellings counts the profiles that were applied.
 	tellings int
 	modes    *apiv1.ModeSettings
@@ -48,7 +50,10 @@ type observation struct {
 }
 
 func newLearner() *learner {
-	return &learner{changed: make(chan struct{}, 1), observed: map[profile.Key]*observation{}, told: map[profile.Key]uplink.Effective{}}
+	return &learner{
+		changed: make(chan struct{}, 1), observed: map[profile.Key]*observation{}, told: map[profile.Key]uplink.Effective{},
+		removed: map[profile.Key]uint64{},
+	}
 }
 
 func (l *learner) Changed() <-chan struct{} { return l.changed }
@@ -79,7 +84,7 @@ func (l *learner) Take() (uplink.Observed, bool) {
 			o.dirty = false
 			l.taken++
 			return uplink.Observed{
-				Key: key, Version: o.version, Text: o.text(key), States: map[profile.Signal]profile.State{profile.SignalProcess: profile.StateLearning},
+				Key: key, Version: o.version, Removed: l.removed[key], Text: o.text(key), States: map[profile.Signal]profile.State{profile.SignalProcess: profile.StateLearning},
 			}, true
 		}
 	}
@@ -117,6 +122,23 @@ func (l *learner) Apply(effective []uplink.Effective) {
 		l.told[e.Key] = e
 		l.tellings++
 	}
+}
+
+func (l *learner) Forget(removals []uplink.Removal) (dropped []profile.Key, later []uplink.Removal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range removals {
+		if l.removed[r.Key] >= r.At {
+			continue
+		}
+		l.removed[r.Key] = r.At
+		if o := l.observed[r.Key]; o != nil {
+			*o = observation{version: o.version}
+			delete(l.told, r.Key)
+			dropped = append(dropped, r.Key)
+		}
+	}
+	return dropped, nil
 }
 
 func (l *learner) onModes(m *apiv1.ModeSettings) {
