@@ -197,6 +197,7 @@ func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 func (a *Agent) buildPipeline() {
 	p := a.pipeline
 	p.engine = detect.New(detect.Config{Explain: func(ev *event.Event) string { return p.guard.Explain(ev) }})
+	p.inspection = a.inspection
 	p.exfil = exfil.New(exfil.Config{World: a.inspection, Labels: a.labels})
 	p.exceptions = a.labels.Exceptions()
 	p.cmdline, p.running, p.executable = commandLine, a.sensor.Process, p.guard.Executable

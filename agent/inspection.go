@@ -237,7 +237,20 @@ func (i *inspection) Settle() {
 	reader := i.reader
 	i.mu.Unlock()
 	if reader != nil {
-		reader.Settle()
+		reader.Settle(int64(bootNow()))
+	}
+}
+
+// ended takes note that a connection of a container has ended.
+func (i *inspection) ended(n *wire.Net) {
+	if wire.NetFlag(n.NetFlags)&wire.NetClosed == 0 || !i.any.Load() {
+		return
+	}
+	i.mu.Lock()
+	reader := i.reader
+	i.mu.Unlock()
+	if reader != nil {
+		reader.Ended(n.Cookie, int64(n.Head.Time))
 	}
 }
 

@@ -62,6 +62,7 @@ type pipeline struct {
 	// are what they may send all the same.
 	found      chan content.Found
 	exfil      *exfil.Joiner
+	inspection *inspection
 	exceptions []dlp.Exception
 	resolved   chan uint64
 	// releaseAll is set when a message did not fit into resolved.
@@ -110,6 +111,9 @@ func (p *pipeline) Record(raw []byte) {
 	p.counts.events[ev.Type].Add(1)
 	if ev.Head.Seq%lagSample == 0 && ev.Head.Time > p.reading {
 		p.lag.add(bootNow(), ev.Head.Time)
+	}
+	if ev.Type == wire.TypeFlow && p.inspection != nil {
+		p.inspection.ended(ev.Net())
 	}
 	// Of DNS over TCP, whole messages go on.
 	if (ev.Type == wire.TypeDns || ev.Type == wire.TypeFlow) && p.messages.Piece(ev, p.message) {

@@ -126,15 +126,15 @@ __inline bool tcp_read(struct __sk_buff *skb, struct packet *packet, __u32 trans
 	return true;
 }
 
-// Whether the packet is of a protocol whose payload is taken; finds it. DNS has its own way.
+// Whether the packet is of a protocol whose payload is taken; finds it. What a server of names is asked and answers has its
+// own way (packet.bpf.c); what is asked for may be data on its way out.
 __inline bool content_transport(struct __sk_buff *skb, struct packet *packet, __u32 *bits)
 {
 	switch (packet->peer.protocol) {
 	case IPPROTO_TCP:
-		return packet->local_port != DNS_PORT && packet->peer.port != DNS_PORT &&
-		       tcp_read(skb, packet, packet->offset, bits);
+		return packet->local_port != DNS_PORT && tcp_read(skb, packet, packet->offset, bits);
 	case IPPROTO_UDP:
-		return packet->local_port != DNS_PORT && packet->peer.port != DNS_PORT;
+		return packet->local_port != DNS_PORT;
 	default:
 		return packet->peer.protocol == IPPROTO_ICMP || packet->peer.protocol == IPPROTO_ICMPV6;
 	}

@@ -59,12 +59,15 @@ type Reader struct {
 	tunnels   *dlp.Tunnels
 	prints    *dlp.Prints
 	files     files
+	ended     ended
 	people    people
 	piece     inspect.Piece
 	// at is where the text stands that is looked at.
 	at        *inspect.Context
 	now, next int64
-	counts    counts
+	// matches is what shown works with.
+	matches []detectors.Match
+	counts  counts
 }
 
 // New makes a reader. An error names the bound that is not one.
@@ -133,12 +136,14 @@ func (r *Reader) Content(c *wire.Content, data []byte) {
 	r.inspector.Piece(p)
 }
 
-// Settle lets time pass for what waits.
-func (r *Reader) Settle() {
+// Settle lets time pass for what waits; now is by the clock of the pieces.
+func (r *Reader) Settle(now int64) {
+	r.now = max(r.now, now)
 	if r.now < r.next {
 		return
 	}
 	r.next = r.now + advanceEvery
+	r.ended.close(r.now, r.inspector)
 	r.inspector.Advance(r.now)
 	r.counter.Advance(r.now)
 	r.attacks.Advance(r.now)

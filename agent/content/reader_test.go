@@ -182,7 +182,7 @@ func FuzzReader(f *testing.F) {
 		c := piece(wire.ContentFlag(flags))
 		c.Tls, c.Skipped = tls, skipped
 		r.Content(&c, data[:min(len(data), 4096)])
-		r.Settle()
+		r.Settle(int64(c.Head.Time))
 		if s := r.Stats(); s.Memory > 64<<20 {
 			t.Errorf("%d bytes of memory", s.Memory)
 		}

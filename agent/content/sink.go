@@ -44,6 +44,10 @@ func (r *Reader) Party(tag uint64) (dlp.Party, bool) {
 
 // Peer implements dlp.World.
 func (r *Reader) Peer(c *inspect.Context) dlp.Peer {
+	if c.Protocol == inspect.DNS {
+		// A name goes to whom it belongs to, by whatever server: what stands below the domain may be data.
+		return dlp.Peer{Addr: c.Remote, Host: dlp.Domain(string(c.Host))}
+	}
 	peer := dlp.Peer{Addr: c.Remote, Host: string(c.Host)}
 	peer.Internal = r.cfg.Internal != nil && r.cfg.Internal(c.Remote.Addr())
 	return peer
@@ -55,7 +59,18 @@ func (r *Reader) found(f *dlp.Finding) {
 	if piece == nil {
 		return
 	}
-	r.cfg.Found(Found{
-		Finding: *f, Piece: *piece, Method: string(r.at.Method), Host: string(r.at.Host), Name: string(r.at.Name),
-	})
+	host := r.at.Host
+	if r.at.Protocol == inspect.DNS {
+		host = []byte(f.Peer.Host)
+	}
+	found := Found{
+		Finding: *f, Piece: *piece, Method: r.shown(r.at.Method), Host: r.shown(host), Name: r.shown(r.at.Name),
+	}
+	found.Path, found.Peer.Host = r.path(f), r.shown([]byte(f.Peer.Host))
+	if f.Reason == dlp.Attack {
+		for i, evidence := range found.Masked {
+			found.Masked[i] = r.shown([]byte(evidence))
+		}
+	}
+	r.cfg.Found(found)
 }

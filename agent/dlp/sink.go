@@ -237,6 +237,9 @@ func wanted(c *inspect.Context) bool {
 	return false
 }
 
+// portDNS is where questions are seen with their answers, by others than a Sink, who tell more of a tunnel.
+const portDNS = 53
+
 // outgoing looks a part through for values, files and tunnels.
 func (s *Sink) outgoing(c *inspect.Context, t *opened, part []byte, last bool) {
 	if t.stream != nil && s.cfg.Counter != nil {
@@ -257,7 +260,7 @@ func (s *Sink) outgoing(c *inspect.Context, t *opened, part []byte, last bool) {
 		return
 	}
 	switch {
-	case c.Protocol == inspect.DNS && c.Part == inspect.DNSName && len(c.Layers) == 0 && last:
+	case c.Protocol == inspect.DNS && c.Part == inspect.DNSName && c.Remote.Port() != portDNS && len(c.Layers) == 0 && last:
 		s.emit(s.cfg.Tunnels.Query(s.dst[:0], &Query{
 			Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: t.peer,
 			Name: string(c.Host), Join: t.party.Lineage,

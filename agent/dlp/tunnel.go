@@ -159,6 +159,15 @@ func registered(name string) (below, domain string) {
 	return strings.TrimSuffix(strings.TrimSuffix(name, domain), "."), domain
 }
 
+// Domain is the registered domain of a name of which it is not the whole, else "".
+func Domain(name string) string {
+	below, domain := registered(name)
+	if below == "" {
+		return ""
+	}
+	return domain
+}
+
 // Query counts a query or an answer, and appends a finding if its domain's names carry data.
 func (t *Tunnels) Query(dst []Finding, q *Query) []Finding {
 	below, name := registered(q.Name)

@@ -75,11 +75,10 @@ func holdConnections(b *testing.B, matcher *dlp.Matcher, filter *waf.Filter, in,
 		binary.BigEndian.PutUint64(c.Remote[:], i)
 		send(c, wire.ContentInbound, in)
 		send(c, wire.ContentInbound|wire.ContentOut, out)
-		r.Settle()
+		r.Settle(int64(c.Head.Time))
 	}
 	// What is counted of flows is renewed as time passes.
-	send(wire.Content{Head: wire.Head{Time: 12e8, Tgid: 7, Origin: 9}, Cookie: inspectFlows, Family: unix.AF_INET, Protocol: unix.IPPROTO_ICMP}, wire.ContentInbound, "x")
-	r.Settle()
+	r.Settle(12e8)
 	held = int64(inUse()) - int64(before)
 	stats = r.Stats()
 	runtime.KeepAlive(r)

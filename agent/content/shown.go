@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package content
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/holdfast-project/holdfast/agent/dlp"
+	detectors "github.com/holdfast-project/holdfast/rules/dlp"
+)
+
+// What stands around a value is for the sender to choose, and may hold the value once more: the path of the request, its host,
+// the name of a field. So none of it is shown before the detectors have looked at it.
+
+// pathBytes is how much of a path is shown.
+const pathBytes = 256
+
+// shown is a text with what the detectors find in it masked, as it stands or without its URL encoding.
+func (r *Reader) shown(text []byte) string {
+	if masked, found := r.mask(text); found {
+		return masked
+	}
+	plain := string(text)
+	if decoded, err := url.PathUnescape(plain); err == nil && len(decoded) != len(plain) {
+		if masked, found := r.mask([]byte(decoded)); found {
+			return masked
+		}
+	}
+	return plain
+}
+
+// mask masks what the detectors find, and says whether they found anything.
+func (r *Reader) mask(text []byte) (string, bool) {
+	if len(text) == 0 {
+		return "", false
+	}
+	r.matches = r.cfg.Matcher.Scan(r.matches[:0], text)
+	if len(r.matches) == 0 {
+		return "", false
+	}
+	// Matches of several detectors come in any order and may overlap: of each byte the first mask counts.
+	owner := make([]int, len(text))
+	for i := range r.matches {
+		for at := r.matches[i].Start; at < r.matches[i].End; at++ {
+			if owner[at] == 0 {
+				owner[at] = i + 1
+			}
+		}
+	}
+	return r.joined(text, owner, r.matches), true
+}
+
+// joined puts together what belongs to no match, and a mask for each stretch that belongs to one.
+func (r *Reader) joined(text []byte, owner []int, matches []detectors.Match) string {
+	var out []byte
+	for at, of := range owner {
+		switch {
+		case of == 0:
+			out = append(out, text[at])
+		case at == 0 || owner[at-1] != of:
+			out = r.cfg.Matcher.Mask(out, matches[of-1], text)
+		}
+	}
+	return string(out)
+}
+
+// path is what is shown of the path of the request at hand.
+func (r *Reader) path(f *dlp.Finding) string {
+	if f.Reason != dlp.Content && f.Reason != dlp.Attack {
+		return f.Path
+	}
+	text := f.Path
+	if len(text) >= pathBytes {
+		// What was cut off may be the rest of a value.
+		text = text[:strings.LastIndexByte(text, '/')+1]
+	}
+	return r.shown([]byte(text))
+}
