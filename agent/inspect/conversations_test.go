@@ -78,6 +78,18 @@ func httpConversations(t testing.TB) []conversation {
 			say(Out, wsDeflated(t, card, "again "+card)),
 			say(In, wsFrame(0x82, false, strings.Repeat("x", 300))+wsFrame(0x88, false, "\x03\xe8")),
 		}},
+		{name: "http1-unanswered-upgrade", port: 80, steps: []step{
+			say(Out, "GET /ws HTTP/1.1\r\nHost: ws.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+			say(Out, wsFrame(0x81, true, "{\"card\":\""+card+"\"}")), say(Out, wsDeflated(t, card, "again "+card)),
+		}},
+		{name: "http1-unanswered-refusal", port: 80, steps: []step{
+			say(Out, "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n"), say(Out, "GET /after HTTP/1.1\r\nHost: h\r\n\r\n"),
+		}},
+		{name: "http1-unanswered-connect", port: 3128, steps: []step{
+			say(Out, "CONNECT shop.example:80 HTTP/1.1\r\nHost: shop.example:80\r\n\r\n"),
+			say(Out, "CONNECT shop.example:80 HTTP/1.1\r\nHost: shop.example:80\r\nProxy-Authorization: Basic YTpi\r\n\r\n"),
+			say(Out, "POST /in HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 16\r\n\r\n"+card[:16]),
+		}},
 		{name: "http1-refused-upgrade", port: 80, steps: []step{
 			say(Out, "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n"), say(In, ok),
 			say(Out, "GET /after HTTP/1.1\r\nHost: h\r\n\r\n"), say(In, ok),

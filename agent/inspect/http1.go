@@ -100,7 +100,7 @@ func (p *http1) feed(d Dir, data []byte) int {
 	case http1ChunkRest:
 		return p.chunkRest(d, data)
 	case http1Waiting:
-		return 0
+		return p.unanswered(d, data)
 	}
 	end := p.lineEnd(h, data)
 	if end < 0 {

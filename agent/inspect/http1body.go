@@ -132,19 +132,93 @@ func (p *http1) resume(d Dir) {
 	}
 }
 
+// unanswered takes what a client says that asked for another protocol. Where answers are seen, it waits for them. Where nothing
+// was ever heard of the server, since only the requests are looked at, what the client says next tells what it was answered.
+func (p *http1) unanswered(d Dir, data []byte) int {
+	f, h := p.f, &p.half[d]
+	if f.half[1-d].heard {
+		return 0
+	}
+	switch m := p.answeredBy(h.upgrade, data); {
+	case m == maybe:
+		return 0
+	case m == no:
+		h.state = http1Start
+		return p.feed(d, data)
+	case h.upgrade == upgradeOther:
+		p.close()
+		f.app, f.parser = Unknown, nil
+	default:
+		p.half[1-d].websocketDeflate = h.websocketDeflate
+		p.hand(1 - d)
+	}
+	return f.in.feed(f, d, data)
+}
+
+// answeredBy says whether what a client says is of the protocol that it had asked for.
+func (p *http1) answeredBy(u upgrade, data []byte) match {
+	switch u {
+	case upgradeWebSocket:
+		return websocketFrame(data)
+	case upgradeH2C:
+		return prefix(data, http2Preface)
+	}
+	// Within a tunnel there may be anything, but a proxy that refuses it is asked once more.
+	switch httpRequest(data) {
+	case no:
+		return yes
+	case maybe:
+		return maybe
+	}
+	if prefix(data, "CONNECT ") == yes {
+		return no
+	}
+	return yes
+}
+
+// websocketFrame is the first frame of a client: masked, and of a message's begin or for control (RFC 6455, 5.2).
+func websocketFrame(data []byte) match {
+	if data[0]&0x30 != 0 {
+		return no
+	}
+	switch data[0] & 15 {
+	case 1, 2, 8, 9, 10:
+	default:
+		return no
+	}
+	if len(data) < 2 {
+		return maybe
+	}
+	if data[1]&0x80 == 0 {
+		return no
+	}
+	return yes
+}
+
 // switched hands the flow over to the protocol that both sides agreed on.
 func (p *http1) switched(d Dir) {
+	f := p.f
+	p.hand(d)
+	f.in.again(f, 1-d)
+}
+
+// hand gives the flow the parser of the protocol that the client asked for; d is the direction of the answer.
+func (p *http1) hand(d Dir) {
 	f, c, h := p.f, &p.half[1-d], &p.half[d]
 	want := c.upgrade
 	if h.upgrade != upgradeNone {
 		want = h.upgrade
 	}
 	deflate := h.websocketDeflate
+	of := h.m
+	if of == nil && p.queued > 0 {
+		of = p.queue[0]
+	}
 	var request *message
-	if h.m != nil {
+	if of != nil {
 		request = f.newMessage(1-d, HTTP1)
 		if request != nil {
-			request.requestOf(h.m)
+			request.requestOf(of)
 		}
 	}
 	p.close()
@@ -166,7 +240,6 @@ func (p *http1) switched(d Dir) {
 		}
 		f.app, f.parser = Unknown, newPlain(f)
 	}
-	f.in.again(f, 1-d)
 }
 
 // tunnel begins anew within a connection made by CONNECT.

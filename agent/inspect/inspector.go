@@ -141,6 +141,8 @@ type flow struct {
 // half is one direction of a flow.
 type half struct {
 	started bool
+	// heard says that bytes came, or are known to be missing.
+	heard bool
 	// next is the sequence number that comes next; segs came before their turn, in order, since then.
 	next     uint32
 	segs     []segment

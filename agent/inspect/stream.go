@@ -228,6 +228,7 @@ func (in *Inspector) settleGap(f *flow) {
 // gap tells the parser that n bytes are missing; n is negative when nobody knows how many.
 func (in *Inspector) gap(f *flow, d Dir, n int) {
 	h := &f.half[d]
+	h.heard = true
 	in.stats.Gaps++
 	in.stats.GapBytes += uint64(max(n, 0))
 	waiting := h.pend
@@ -240,6 +241,7 @@ func (in *Inspector) gap(f *flow, d Dir, n int) {
 // deliver gives bytes in order to the parser and keeps what it does not take yet.
 func (in *Inspector) deliver(f *flow, d Dir, data []byte) {
 	h := &f.half[d]
+	h.heard = true
 	for len(data) > 0 {
 		if len(h.pend) == 0 {
 			data = data[in.feed(f, d, data):]
