@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/dns"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/redact"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
@@ -147,6 +148,8 @@ func (a *answer) put(name []byte, until int64) {
 type asked struct {
 	walker dns.Walker
 	name   []byte
+	// secret says that the name holds one: it must not leave the node.
+	secret bool
 	// into takes the addresses, told at some time; nil when only the question is wanted.
 	into *answers
 	at   int64
@@ -158,13 +161,14 @@ type asked struct {
 func (a *asked) Question(name []byte, _ dns.Type, _ uint16) {
 	if len(a.name) == 0 {
 		a.name = lower(append(a.name, name...))
+		a.secret = redact.InName(name)
 	}
 }
 
 // Answer implements dns.Visitor. The addresses stand for the name that was asked, whatever aliases lead to them.
 func (a *asked) Answer(r *dns.Record) {
 	addr, ok := r.Addr()
-	if !ok || a.into == nil || !validName(a.name) {
+	if !ok || a.into == nil || a.secret || !validName(a.name) {
 		return
 	}
 	until := a.at + max(min(int64(r.TTL)*int64(time.Second), longest)+grace, least)
@@ -186,10 +190,10 @@ func lower(text []byte) []byte {
 // question gives the name that a message asks for, in lower case; empty when there is none that a profile can hold. It is
 // valid until the next call.
 func (a *asked) question(msg []byte) []byte {
-	a.name, a.into = a.name[:0], nil
+	a.name, a.secret, a.into = a.name[:0], false, nil
 	// What was visited before an error holds.
 	_, _ = a.walker.Walk(msg, a)
-	if !validName(a.name) {
+	if a.secret || !validName(a.name) {
 		return nil
 	}
 	return a.name
@@ -206,7 +210,7 @@ func (l *Learner) answer(r *replica, ev *event.Event) {
 		return
 	}
 	a := &l.asked
-	a.name, a.into, a.at = a.name[:0], r.answers, ev.Time
+	a.name, a.secret, a.into, a.at = a.name[:0], false, r.answers, ev.Time
 	_, _ = a.walker.Walk(ev.Text(), a)
 	a.into = nil
 	l.stats.Answers, a.forgot = l.stats.Answers+a.forgot, 0

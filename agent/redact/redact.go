@@ -14,6 +14,9 @@ import (
 // Mask stands where a secret was.
 const Mask = "[redacted]"
 
+// forms are the forms of formed.
+const forms = `\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z_]{22,}|glpat-[0-9A-Za-z_-]{20,}|xox[abprs]-[0-9A-Za-z-]{10,}|sk_live_[0-9A-Za-z]{16,}|AIza[0-9A-Za-z_-]{35}|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*)`
+
 var (
 	// secretName matches names of options, variables and headers whose values are secrets.
 	secretName = regexp.MustCompile(`(?i)(passw(or)?d|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|authorization|\bauth\b|bearer|cookie|dsn\b|\bpwd\b|\bpass\b)`)
@@ -23,7 +26,9 @@ var (
 	header = regexp.MustCompile(`(?i)((?:proxy-)?authorization|x-[a-z-]*(?:token|key|secret)|cookie|set-cookie)(\s*:\s*)(.+)`)
 	field  = regexp.MustCompile(`(?i)("?[a-z0-9_.-]*(?:passw(?:or)?d|secret|token|api[-_]?key|access[-_]?key)[a-z0-9_.-]*"?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s&,;}"']+)`)
 	// formed are keys that are known by their own form: cloud access keys, personal access tokens, JSON web tokens.
-	formed = regexp.MustCompile(`\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z_]{22,}|glpat-[0-9A-Za-z_-]{20,}|xox[abprs]-[0-9A-Za-z-]{10,}|sk_live_[0-9A-Za-z]{16,}|AIza[0-9A-Za-z_-]{35}|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*)`)
+	formed = regexp.MustCompile(forms)
+	// labels are those in a domain name, whose case tells nothing.
+	labels = regexp.MustCompile(`(?i)` + forms)
 	// pem is a private key in text.
 	pem = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`)
 )
@@ -80,3 +85,31 @@ func Text(text string) string {
 	text = field.ReplaceAllString(text, "${1}"+Mask)
 	return formed.ReplaceAllString(text, Mask)
 }
+
+// leastName is how long a domain name is that holds a secret.
+const leastName = 20
+
+// Name gives a domain name without what stands below its last two labels, if a label is a secret that is known by its form, or
+// if the labels are one that was cut to fit them.
+func Name(name string) string {
+	if len(name) < leastName {
+		return name
+	}
+	below, domain := name, ""
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		j := strings.LastIndexByte(name[:i], '.')
+		below, domain = name[:max(j, 0)], name[j+1:]
+	}
+	if labels.MatchString(domain) {
+		return Mask
+	}
+	for rest, more := below, below != ""; more; _, rest, more = strings.Cut(rest, ".") {
+		if labels.MatchString(rest) || labels.MatchString(strings.ReplaceAll(rest, ".", "")) {
+			return strings.TrimSuffix(Mask+"."+domain, ".")
+		}
+	}
+	return name
+}
+
+// InName reports whether Name would not show all of a domain name. Of a short one it allocates nothing.
+func InName(name []byte) bool { return len(name) >= leastName && Name(string(name)) != string(name) }

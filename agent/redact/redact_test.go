@@ -48,3 +48,22 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+func TestName(t *testing.T) {
+	const body = "0123456789abcdefghijABCDEFGHIJ012345"
+	for name, want := range map[string]string{
+		"api.example.com": "api.example.com",
+		"d111111abcdef8-very-long-label.cloudfront.net":          "d111111abcdef8-very-long-label.cloudfront.net",
+		"ghp_" + body + ".drop.example":                          "[redacted].drop.example",
+		"a.ghp_" + body[:10] + "." + body[10:] + ".drop.example": "[redacted].drop.example",
+		"ghp_" + body[:10] + "." + body[10:] + ".drop.example":   "[redacted].drop.example",
+		"GHP_" + body[:10] + "." + body[10:] + ".drop.example":   "[redacted].drop.example",
+		"akia0123456789abcdef.drop.example":                      "[redacted].drop.example",
+		"ghp_" + body + ".example":                               "[redacted]",
+		"ghp_" + body:                                            "[redacted]",
+	} {
+		if got := redact.Name(name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}

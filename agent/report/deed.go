@@ -23,7 +23,7 @@ func Deed(e *event.Event) (profile.Deed, bool) {
 	case e.File() != nil:
 		fileDeed(&d, e)
 	case e.DNS() != nil:
-		d.Kind, d.Names = profile.DoAsk, []string{Question(e)}
+		d.Kind, d.Names = profile.DoAsk, []string{question(e)}
 	case e.Net() != nil:
 		netDeed(&d, e)
 	}

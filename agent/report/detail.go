@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/dns"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/redact"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
@@ -131,10 +132,10 @@ func dnsMessage(e *event.Event) *apiv1.Dns {
 		m.ResponseCode = "malformed: " + err.Error()
 		return m
 	}
-	m.Answer, m.Id, m.Question, m.QuestionType = msg.Answer, uint32(msg.ID), msg.Question, msg.QuestionType
+	m.Answer, m.Id, m.Question, m.QuestionType = msg.Answer, uint32(msg.ID), redact.Name(msg.Question), msg.QuestionType
 	m.ResponseCode = msg.ResponseCode
 	for _, r := range msg.Records {
-		m.Records = append(m.Records, &apiv1.DnsRecord{Name: r.Name, Type: r.Type, Ttl: r.TTL, Data: r.Data})
+		m.Records = append(m.Records, &apiv1.DnsRecord{Name: redact.Name(r.Name), Type: r.Type, Ttl: r.TTL, Data: r.Data})
 	}
 	return m
 }

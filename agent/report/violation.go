@@ -278,8 +278,11 @@ func Transport(protocol uint16) string {
 	return profile.ProtocolName(uint8(protocol))
 }
 
-// Question is the name that a DNS message asks for, in lower case without the last dot; empty when it asks for none.
-func Question(e *event.Event) string {
+// Question is the name that a DNS message asks for, in lower case without the last dot, and without the secret that it may hold;
+// empty when it asks for none.
+func Question(e *event.Event) string { return redact.Name(question(e)) }
+
+func question(e *event.Event) string {
 	m, _ := dns.Parse(e.Text())
 	return strings.ToLower(m.Question)
 }
