@@ -182,6 +182,9 @@ func (a *Agent) losses() map[string]uint64 {
 	note("content_record_gap", inspected.taken.Gaps)
 	note("content_file_refused", inspected.taken.Refused)
 	note("content_program_unlooked", inspected.taken.Unlooked)
+	for cause, n := range inspected.read.GivenUp {
+		note("content_"+cause, n)
+	}
 	for reason, n := range inspected.read.Opaque {
 		note("content_opaque_"+strings.ReplaceAll(reason.String(), "-", "_"), n)
 	}

@@ -232,12 +232,12 @@ func (i *inspection) found(f content.Found) {
 func (i *inspection) Content(piece *wire.Content, text []byte) { i.reader.Content(piece, text) }
 
 // Settle implements sensor.ContentHandler.
-func (i *inspection) Settle() {
+func (i *inspection) Settle(now int64) {
 	i.mu.Lock()
 	reader := i.reader
 	i.mu.Unlock()
 	if reader != nil {
-		reader.Settle(int64(bootNow()))
+		reader.Settle(now)
 	}
 }
 

@@ -18,6 +18,8 @@ type people struct {
 	places []person
 	byKey  map[inspect.Key]uint32
 	next   uint32
+	// forgotten made room for others.
+	forgotten uint64
 }
 
 type person struct {
@@ -63,6 +65,7 @@ func (p *people) place() uint32 {
 	p.next = (p.next + 1) % maxPeople
 	delete(p.byKey, p.places[at].key)
 	p.places[at].round++
+	p.forgotten++
 	return at
 }
 

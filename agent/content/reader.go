@@ -67,7 +67,9 @@ type Reader struct {
 	now, next int64
 	// matches is what shown works with.
 	matches []detectors.Match
-	counts  counts
+	// nobody counts findings of connections that were forgotten.
+	nobody uint64
+	counts counts
 }
 
 // New makes a reader. An error names the bound that is not one.
@@ -136,7 +138,8 @@ func (r *Reader) Content(c *wire.Content, data []byte) {
 	r.inspector.Piece(p)
 }
 
-// Settle lets time pass for what waits; now is by the clock of the pieces.
+// Settle lets time pass for what waits, also where no piece comes. All pieces that were taken before now have been given; now
+// is of the clock of the pieces.
 func (r *Reader) Settle(now int64) {
 	r.now = max(r.now, now)
 	if r.now < r.next {
@@ -151,6 +154,7 @@ func (r *Reader) Settle(now int64) {
 	stats := r.inspector.Stats()
 	r.counts.flows.Store(uint64(stats.Flows))
 	r.counts.memory.Store(uint64(stats.Memory))
+	r.givenUp(&stats)
 }
 
 // File takes the beginning of a labelled file that was read, to find it again in what is sent. It may be called from any
@@ -204,11 +208,14 @@ type Stats struct {
 	Flows, Memory uint64
 	// Opaque counts what could not be looked into, by reason.
 	Opaque map[inspect.Reason]uint64
+	// GivenUp counts what had to make room or was not followed, by cause; those that did not occur are missing.
+	GivenUp map[string]uint64
 }
 
 type counts struct {
 	pieces, bytes, skipped, flows, memory atomic.Uint64
 	opaque                                [16]atomic.Uint64
+	givenUp                               [len(causes)]atomic.Uint64
 }
 
 // Stats may be called from any goroutine.
@@ -216,7 +223,12 @@ func (r *Reader) Stats() Stats {
 	c := &r.counts
 	s := Stats{
 		Pieces: c.pieces.Load(), Bytes: c.bytes.Load(), Skipped: c.skipped.Load(), Flows: c.flows.Load(), Memory: c.memory.Load(),
-		Opaque: map[inspect.Reason]uint64{},
+		Opaque: map[inspect.Reason]uint64{}, GivenUp: map[string]uint64{},
+	}
+	for i, cause := range causes {
+		if n := c.givenUp[i].Load(); n > 0 {
+			s.GivenUp[cause] = n
+		}
 	}
 	for reason := range c.opaque {
 		if n := c.opaque[reason].Load(); n > 0 {

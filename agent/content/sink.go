@@ -55,8 +55,11 @@ func (r *Reader) Peer(c *inspect.Context) dlp.Peer {
 
 // found gives a finding to who takes them, with what is known of the text at hand.
 func (r *Reader) found(f *dlp.Finding) {
+	// It may be another text than the one that was just given: one that made room for it.
+	r.at = r.sink.At()
 	piece := r.people.of(f.Tag)
 	if piece == nil {
+		r.nobody++
 		return
 	}
 	host := r.at.Host

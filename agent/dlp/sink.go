@@ -59,26 +59,30 @@ type SinkConfig struct {
 	// Findings takes what is found, during the call that led to it.
 	Findings func(*Finding)
 	// Texts is how many texts are looked at at the same time: 4,096. Joined is how much of one the filter gets at once:
-	// 64 KiB.
-	Texts, Joined int
+	// 64 KiB. Room is how much of all texts together waits for the rest: 8 MiB; beyond, the filter gets each part as it comes.
+	Texts, Joined, Room int
 }
 
 // SinkStats is what a Sink did and gave up.
 type SinkStats struct {
-	// Texts were looked at; Unknown had a tag that stands for nobody; Busy came when too many were under way; Cut were
-	// longer than the filter gets.
-	Texts, Unknown, Busy, Cut uint64
+	// Texts were looked at; Unknown had a tag that stands for nobody; Evicted were not looked at any further, since others came
+	// while too many were under way; Cut were longer than the filter gets; Apart came to it in parts, for want of room.
+	Texts, Unknown, Evicted, Cut, Apart uint64
 }
 
 // Sink takes the texts of an Inspector: what goes out is looked through for values and files, what comes in to servers
 // for attacks. It serves the goroutine that serves the Inspector.
 type Sink struct {
-	cfg   SinkConfig
-	open  int
-	free  []*opened
-	dst   []Finding
-	hits  []waf.Hit
-	stats SinkStats
+	cfg  SinkConfig
+	open int
+	// joined is how many bytes of texts wait for the rest.
+	joined int
+	// idle and fresh are the ends of the list of texts under way: that which was idle longest, and the newest.
+	idle, fresh *opened
+	free        []*opened
+	dst         []Finding
+	hits        []waf.Hit
+	stats       SinkStats
 
 	// What found needs of the text at hand.
 	at    *inspect.Context
@@ -89,21 +93,26 @@ type Sink struct {
 	headers []waf.Pair
 }
 
-// opened is a text under way; it is kept in Context.State.
+// opened is a text under way; it is kept in Context.State. One that made room for others stands there with nothing in it.
 type opened struct {
-	party   Party
-	peer    Peer
-	stream  Stream
-	out, in bool
-	joined  []byte
-	cut     bool
-	masked  []byte
+	c          *inspect.Context
+	prev, next *opened
+	party      Party
+	peer       Peer
+	stream     Stream
+	out, in    bool
+	joined     []byte
+	cut        bool
+	// apart says that parts of it were judged alone.
+	apart  bool
+	masked []byte
 }
 
 // NewSink returns a sink for an Inspector.
 func NewSink(cfg SinkConfig) *Sink {
 	cfg.Texts = orInt(cfg.Texts, 4096)
 	cfg.Joined = orInt(cfg.Joined, 64<<10)
+	cfg.Room = orInt(cfg.Room, 8<<20)
 	s := &Sink{cfg: cfg}
 	s.found = s.value
 	return s
@@ -111,6 +120,9 @@ func NewSink(cfg SinkConfig) *Sink {
 
 // Stats returns the counts so far.
 func (s *Sink) Stats() SinkStats { return s.stats }
+
+// At is where the text stands that the finding at hand was found in, while SinkConfig.Findings is called.
+func (s *Sink) At() *inspect.Context { return s.at }
 
 // Begin is of inspect.Sink.
 func (s *Sink) Begin(c *inspect.Context) {
@@ -125,6 +137,7 @@ func (s *Sink) End(c *inspect.Context) {
 		return
 	}
 	if party, ok := s.cfg.World.Party(c.Tag); ok && party.WAF {
+		s.at = c
 		s.hits = s.cfg.Filter.Framing(s.hits[:0], s.headers)
 		s.report(c, &party, s.cfg.World.Peer(c))
 	}
@@ -143,25 +156,96 @@ func (s *Sink) Text(c *inspect.Context, part []byte, last bool) {
 		}
 		c.State = t
 	}
+	if last {
+		c.State = nil
+	}
+	if t.c == nil {
+		return
+	}
+	if s.fresh != t {
+		s.unlink(t)
+		s.link(t)
+	}
 	s.at, s.text = c, t
 	if t.out {
 		s.outgoing(c, t, part, last)
 	}
 	if t.in {
-		room := s.cfg.Joined - len(t.joined)
-		if len(part) > room {
-			part, t.cut = part[:room], true
-		}
-		t.joined = append(t.joined, part...)
+		s.incoming(c, t, part)
 	}
-	if !last {
+	if last {
+		s.decide(t)
+		s.close(t)
+	}
+}
+
+// decide gives the filter all that there is of a text.
+func (s *Sink) decide(t *opened) {
+	if !t.in {
 		return
 	}
-	if t.in {
-		s.judge(c, t)
+	if t.cut {
+		s.stats.Cut++
 	}
-	c.State = nil
-	s.close(t)
+	if t.apart {
+		s.stats.Apart++
+	}
+	s.judge(t.c, t, t.joined)
+}
+
+// evict looks no further at the text that was idle longest: texts that never end shall not keep others from being looked at.
+// Its context is as it was in the last call.
+func (s *Sink) evict() {
+	t := s.idle
+	s.stats.Evicted++
+	s.at, s.text = t.c, t
+	if t.out && t.stream != nil && s.cfg.Counter != nil {
+		t.stream.Close(s.found)
+	}
+	s.decide(t)
+	// What the inspector holds has nothing in it any more, and what was in it serves another text.
+	kept := *t
+	s.unlink(t)
+	*t = opened{}
+	s.link(&kept)
+	s.close(&kept)
+}
+
+func (s *Sink) link(t *opened) {
+	if t.prev = s.fresh; t.prev != nil {
+		t.prev.next = t
+	} else {
+		s.idle = t
+	}
+	s.fresh, t.next = t, nil
+}
+
+func (s *Sink) unlink(t *opened) {
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else {
+		s.idle = t.next
+	}
+	if t.next != nil {
+		t.next.prev = t.prev
+	} else {
+		s.fresh = t.prev
+	}
+}
+
+// incoming keeps a part until the text is whole. Where the open texts have all the room, whoever holds them open shall not
+// hide others: the part is judged alone.
+func (s *Sink) incoming(c *inspect.Context, t *opened, part []byte) {
+	if room := s.cfg.Joined - len(t.joined); len(part) > room {
+		part, t.cut = part[:room], true
+	}
+	if len(part) > s.cfg.Room-s.joined {
+		t.apart = true
+		s.judge(c, t, part)
+		return
+	}
+	t.joined = append(t.joined, part...)
+	s.joined += len(part)
 }
 
 // begin is the state of a new text, or nil for one that nobody wants.
@@ -181,8 +265,7 @@ func (s *Sink) begin(c *inspect.Context) *opened {
 		return nil
 	}
 	if s.open == s.cfg.Texts {
-		s.stats.Busy++
-		return nil
+		s.evict()
 	}
 	s.open++
 	s.stats.Texts++
@@ -192,7 +275,8 @@ func (s *Sink) begin(c *inspect.Context) *opened {
 	} else if s.cfg.Streams != nil {
 		t.stream = s.cfg.Streams()
 	}
-	t.party, t.peer, t.out, t.in = party, s.cfg.World.Peer(c), out, in
+	t.c, t.party, t.peer, t.out, t.in = c, party, s.cfg.World.Peer(c), out, in
+	s.link(t)
 	if out && t.stream != nil {
 		t.stream.Reset(c.Name)
 	}
@@ -206,7 +290,9 @@ const (
 )
 
 func (s *Sink) close(t *opened) {
+	s.unlink(t)
 	s.open--
+	s.joined -= len(t.joined)
 	if len(s.free) == keep {
 		return
 	}
@@ -307,18 +393,15 @@ const (
 	maxFramingBytes = 128
 )
 
-// judge gives a whole text to the filter.
-func (s *Sink) judge(c *inspect.Context, t *opened) {
-	if t.cut {
-		s.stats.Cut++
-	}
+// judge gives a text to the filter.
+func (s *Sink) judge(c *inspect.Context, t *opened, text []byte) {
 	kind, name := waf.Body, c.Name
 	switch c.Part {
 	case inspect.URL, inspect.RequestLine:
 		kind = waf.Query
 	case inspect.Header:
 		kind = waf.Header
-		s.frame(c, t.joined)
+		s.frame(c, text)
 	case inspect.Cookie:
 		kind, name = waf.Header, cookieName
 	case inspect.FormField:
@@ -328,7 +411,7 @@ func (s *Sink) judge(c *inspect.Context, t *opened) {
 	case inspect.MultipartFile:
 		kind = waf.File
 	}
-	s.hits = s.cfg.Filter.Text(s.hits[:0], kind, name, t.joined)
+	s.hits = s.cfg.Filter.Text(s.hits[:0], kind, name, text)
 	s.report(c, &t.party, t.peer)
 }
 

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,7 +149,7 @@ func TestSink(t *testing.T) {
 	if len(followed) != 1 || followed[0].Join != 77 {
 		t.Errorf("new behaviour after attacks: %+v", followed)
 	}
-	if s := r.sink.Stats(); s.Unknown == 0 || s.Texts == 0 || s.Busy != 0 {
+	if s := r.sink.Stats(); s.Unknown == 0 || s.Texts == 0 || s.Evicted != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -207,4 +208,61 @@ func luhn(digits string) string {
 		sum += d
 	}
 	return digits + fmt.Sprint((10-sum%10)%10)
+}
+
+// TestTextsMakeRoom opens more texts than are looked at at a time: those that were idle longest make room, what was found in
+// them is told with where it was, and those that go on are looked through to their end.
+func TestTextsMakeRoom(t *testing.T) {
+	filter, err := waf.Compile(waf.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	var sink *dlp.Sink
+	seed := maphash.MakeSeed()
+	sink = dlp.NewSink(dlp.SinkConfig{
+		World: node{}, Filter: filter, Attacks: dlp.NewAttacks(dlp.AttacksConfig{}), Texts: 4,
+		Counter:  dlp.NewCounter(dlp.CounterConfig{Detectors: []dlp.Detector{{ID: "card", Class: "card"}}}),
+		Streams:  func() dlp.Stream { return &cards{seed: seed} },
+		Findings: func(f *dlp.Finding) { found = append(found, f.Class+" "+string(sink.At().Path)) },
+	})
+	texts := make([]inspect.Context, 12)
+	give := func(i int, text string, last bool) { sink.Text(&texts[i], []byte(text), last) }
+	for i := range texts {
+		texts[i] = inspect.Context{Tag: 1, Protocol: inspect.HTTP1, Part: inspect.Body, Path: []byte{'/', byte('a' + i)}, Host: []byte{byte('a' + i)}}
+		texts[i].Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 80)
+		if i%2 == 1 {
+			texts[i].Dir, texts[i].Inbound = inspect.In, true
+		}
+	}
+	give(0, "4111111111111111 ", false)
+	give(1, "${jndi:ldap://e/a}", false)
+	for i := 2; i < len(texts); i++ {
+		give(i, "text ", false)
+		give(2, "4111111111111111 ", false)
+	}
+	give(2, "4222222222222222", true)
+	for i := range texts {
+		if i != 2 {
+			give(i, "4333333333333333 ${jndi:ldap://e/b}", true)
+		}
+	}
+	want := []string{"card /a", "log4shell /b", "card /c"}
+	// The last three are open still when they end.
+	for i := 9; i < 12; i++ {
+		want = append(want, map[bool]string{true: "log4shell", false: "card"}[i%2 == 1]+" /"+string(rune('a'+i)))
+	}
+	slices.Sort(want)
+	slices.Sort(found)
+	if !slices.Equal(slices.Compact(found), want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+	if s := sink.Stats(); s.Evicted != 8 || s.Texts != 12 {
+		t.Errorf("stats %+v", s)
+	}
+	for i := range texts {
+		if texts[i].State != nil {
+			t.Errorf("text %d is not over", i)
+		}
+	}
 }

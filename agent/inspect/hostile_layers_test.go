@@ -57,11 +57,11 @@ func (w *bitWriter) put(v, n int) {
 func wideBrotli() string {
 	var w bitWriter
 	w.put(1, 1)
-	w.put(6, 3)    // a window of 2^23
-	w.put(0, 1)    // not the last part
-	w.put(0, 2)    // four digits of length
+	w.put(6, 3)  // a window of 2^23
+	w.put(0, 1)  // not the last part
+	w.put(0, 2)  // four digits of length
 	w.put(0, 16) // one byte
-	w.put(1, 1)    // not compressed
+	w.put(1, 1)  // not compressed
 	w.put(0, -w.at&7)
 	w.put('x', 8)
 	w.put(0, 1)

@@ -197,7 +197,7 @@ func name(names []string, i int) string {
 }
 
 // Context says where a text stands. It and its slices are valid during the call; the pointer is the same for all pieces
-// of one text.
+// of one text, and what it points to stays as it is from one piece to the next.
 type Context struct {
 	Key     Key
 	Dir     Dir

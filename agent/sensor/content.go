@@ -216,11 +216,11 @@ func (c *Content) Run(ctx context.Context, handle ContentHandler) error {
 
 func (c *Content) read(ctx context.Context, handle ContentHandler) error {
 	for ctx.Err() == nil {
-		active, err := c.cycle(handle)
+		active, told, err := c.cycle(handle)
 		if err != nil {
 			return err
 		}
-		handle.Settle()
+		handle.Settle(told)
 		if active {
 			continue
 		}
@@ -229,22 +229,24 @@ func (c *Content) read(ctx context.Context, handle ContentHandler) error {
 		case <-c.changed:
 		}
 	}
-	_, err := c.cycle(handle)
-	handle.Settle()
+	_, told, err := c.cycle(handle)
+	handle.Settle(told)
 	return err
 }
 
-// cycle reads what is there, after a pause, if anything is taken.
-func (c *Content) cycle(handle ContentHandler) (active bool, err error) {
+// cycle reads what is there, after a pause, if anything is taken, and tells when everything was handed out that had been taken
+// before.
+func (c *Content) cycle(handle ContentHandler) (active bool, told int64, err error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
 	t := c.taking
 	c.mu.Unlock()
 	if t == nil {
-		return false, nil
+		return false, int64(bootNow()), nil
 	}
-	return true, t.reader.cycle(c.cfg.Poll, handle, c.files)
+	err = t.reader.cycle(c.cfg.Poll, handle, c.files)
+	return true, t.reader.told, err
 }
 
 // begin loads and attaches the programs.

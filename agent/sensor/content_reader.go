@@ -18,8 +18,9 @@ type ContentHandler interface {
 	// Content takes a piece. Both are valid until it returns. Pieces come in the order in which they were put on the ring: those
 	// of one TLS connection and direction in the order of the calls, those of packets as they passed.
 	Content(piece *wire.Content, text []byte)
-	// Settle is called after each batch, and at least every few tens of milliseconds while a container is inspected.
-	Settle()
+	// Settle is called after each batch, and at least every few tens of milliseconds while a container is inspected. All pieces
+	// that were taken before now have been handed out; now is of the clock of records, CLOCK_BOOTTIME in nanoseconds.
+	Settle(now int64)
 }
 
 // ContentStats counts since Content was made.
@@ -85,6 +86,8 @@ type contentReader struct {
 	// next is the sequence number that is expected, by CPU and slot.
 	next   []uint64
 	counts contentCounts
+	// told is when everything was handed out that had been taken before.
+	told int64
 }
 
 // ringContent is what the head of its records says, RING_CONTENT of bpf/include/record.h.
@@ -105,9 +108,11 @@ func (r *contentReader) cycle(pause time.Duration, handle ContentHandler, files 
 	if err := r.ring.wait(pause); err != nil {
 		return err
 	}
+	now := int64(bootNow())
 	for range batchMax {
 		raw, _ := r.ring.next()
 		if raw == nil {
+			r.told = now
 			break
 		}
 		r.hand(raw, handle, files)

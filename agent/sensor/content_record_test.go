@@ -17,7 +17,7 @@ import (
 // contentCount counts what it is handed.
 type contentCount struct{ records, bytes int }
 
-func (c *contentCount) Settle() {}
+func (c *contentCount) Settle(int64) {}
 
 func (c *contentCount) Content(_ *wire.Content, text []byte) {
 	c.records++
@@ -121,4 +121,41 @@ func TestOpenIn(t *testing.T) {
 			file.Close()
 		}
 	}
+}
+
+// FuzzContentRecord has a record be any bytes: what is handed out is what its head says, and all else is counted.
+func FuzzContentRecord(f *testing.F) {
+	f.Add(contentRecord(0, "text"), uint8(1))
+	f.Add(contentRecord(7, ""), uint8(4))
+	f.Add([]byte{}, uint8(0))
+	looks := newFiles(1, slog.New(slog.DiscardHandler), nil)
+	f.Fuzz(func(t *testing.T, data []byte, cpus uint8) {
+		if len(data) > 1<<16 {
+			return
+		}
+		raw := bytesOf(make([]uint64, len(data)/8+1))[:len(data):len(data)]
+		copy(raw, data)
+		r := &contentReader{next: make([]uint64, int(cpus)*slots)}
+		got := &contentCount{}
+		r.hand(raw, got, looks)
+		if got.bytes > len(data) || uint64(got.records) != r.counts.records.Load() || uint64(got.bytes) != r.counts.bytes.Load() {
+			t.Errorf("of %d bytes %d were handed out, counted %d", len(data), got.bytes, r.counts.bytes.Load())
+		}
+		head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
+		exec := len(data) >= int(unsafe.Sizeof(*head)) && wire.Type(head.Type) == wire.TypeContentExec
+		if got.records == 0 && r.counts.bad.Load() == 0 && !exec {
+			t.Error("a record is neither handed out nor counted")
+		}
+	})
+}
+
+// FuzzExecutablePath has a line of /proc/PID/maps name any file: programs choose the names of what they map.
+func FuzzExecutablePath(f *testing.F) {
+	f.Add("7f00-7f10 r-xp 00001000 fe:00 12345                      /usr/lib/libssl.so.3")
+	f.Add(`7f00-7f10 r-xp 00001000 fe:00 12345                      /a\012b c`)
+	f.Fuzz(func(t *testing.T, line string) {
+		if path := executablePath(line); path != "" && path[0] != '/' || len(path) > len(line) {
+			t.Errorf("%q is the path of %q", path, line)
+		}
+	})
 }

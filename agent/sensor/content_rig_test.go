@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ type contentRig struct {
 	mu     sync.Mutex
 	pieces []piece
 	fresh  chan struct{}
+	// told is the time of the last Settle.
+	told atomic.Int64
 }
 
 // piece is a copy of a record.
@@ -54,8 +57,8 @@ func newContentRig(t *testing.T, cfg ContentConfig) *contentRig {
 	return r
 }
 
-// Settle implements Handler and ContentHandler.
-func (r *contentRig) Settle() {}
+// Settle implements ContentHandler.
+func (r *contentRig) Settle(now int64) { r.told.Store(now) }
 
 // Content implements ContentHandler.
 func (r *contentRig) Content(c *wire.Content, text []byte) {

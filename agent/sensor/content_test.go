@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ func TestNetworkContent(t *testing.T) {
 		{"icmp", testContentICMP},
 		{"budget", testContentBudget},
 		{"others", testContentOthers},
+		{"time", testContentTime},
 		{"go", testContentGo},
 		{"opaque", testContentOpaque},
 		{"programs", testContentPrograms},
@@ -45,6 +47,18 @@ func TestNetworkContent(t *testing.T) {
 			defer func() { r.t = whole }()
 			tt.test(t, r)
 		})
+	}
+}
+
+// testContentTime has nothing come: time passes all the same, and is not ahead of what is still to be handed out.
+func testContentTime(t *testing.T, r *contentRig) {
+	r.inspected(leaving, Budget{})
+	start := int64(bootNow())
+	for _, goal := range []int64{start, start + int64(200*time.Millisecond)} {
+		r.until(t, "time has passed", func() bool { return r.told.Load() > goal })
+	}
+	if told := r.told.Load(); told > int64(bootNow()) {
+		t.Errorf("it is said to be %d ns later than it is", told-int64(bootNow()))
 	}
 }
 
