@@ -195,11 +195,12 @@ func (p *http2) begin(d Dir, data []byte) (n int, ok bool) {
 	case fr.kind == framePush:
 		n += 4
 	}
-	if n > fr.left {
-		p.f.in.stats.Malformed++
-		n = fr.left
-	} else if len(data) < n {
+	short := n > fr.left
+	if n = min(n, fr.left); len(data) < n {
 		return 0, false
+	}
+	if short {
+		p.f.in.stats.Malformed++
 	}
 	fr.begun = true
 	if n > 0 && padded {
