@@ -3,6 +3,9 @@
 package dlp
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/rules/dlp"
 	"github.com/holdfast-project/holdfast/rules/waf"
@@ -317,7 +320,9 @@ func wanted(c *inspect.Context) bool {
 	switch c.Part {
 	case inspect.URL, inspect.RequestLine:
 		return len(c.Layers) == 0
-	case inspect.Header, inspect.Cookie, inspect.FormField, inspect.JSONString, inspect.MultipartFile, inspect.Body:
+	case inspect.JSONString:
+		return !escaped(c.Layers)
+	case inspect.Header, inspect.Cookie, inspect.FormField, inspect.MultipartFile, inspect.Body:
 		return true
 	}
 	return false
@@ -325,6 +330,15 @@ func wanted(c *inspect.Context) bool {
 
 // portDNS is where questions are seen with their answers, by others than a Sink, who tell more of a tunnel.
 const portDNS = 53
+
+// escaped reports whether nothing but escapes was undone, of a string in a body that the filter reads as a whole. Such a text
+// may begin within the string, where no injection does.
+func escaped(layers []inspect.Layer) bool {
+	n := len(layers)
+	return n > 0 && layers[n-1] == inspect.LayerJSON && !slices.ContainsFunc(layers[:n-1], func(l inspect.Layer) bool {
+		return l > inspect.LayerZstd
+	})
+}
 
 // outgoing looks a part through for values, files and tunnels.
 func (s *Sink) outgoing(c *inspect.Context, t *opened, part []byte, last bool) {
@@ -411,8 +425,26 @@ func (s *Sink) judge(c *inspect.Context, t *opened, text []byte) {
 	case inspect.MultipartFile:
 		kind = waf.File
 	}
+	if packed(c.Layers) && binary(text) {
+		// A picture, say: that there are words in it means nothing.
+		kind = waf.File
+	}
 	s.hits = s.cfg.Filter.Text(s.hits[:0], kind, name, text)
 	s.report(c, &t.party, t.peer)
+}
+
+// packed reports whether a text was written in other letters.
+func packed(layers []inspect.Layer) bool {
+	return slices.ContainsFunc(layers, func(l inspect.Layer) bool {
+		return l == inspect.LayerBase64 || l == inspect.LayerBase32 || l == inspect.LayerHex
+	})
+}
+
+// binary reports whether there are bytes at the beginning of a text that no text has.
+func binary(b []byte) bool {
+	return bytes.ContainsFunc(b[:min(len(b), 512)], func(c rune) bool {
+		return c < ' ' && c != '\t' && c != '\r' && c != '\n' || c == 0x7f
+	})
 }
 
 // cookieName makes the filter take a text apart into cookies.

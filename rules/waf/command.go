@@ -169,12 +169,13 @@ func (f *Filter) commands(t *text) {
 		f.report(t, ruleReverseShell, i, min(len(b), i+100))
 		return
 	}
-	if t.kind == Header || t.kind == Body || t.kind == Cookie && len(b) > 256 {
+	if t.kind == Body || t.kind == Cookie && len(b) > 256 {
 		return
 	}
+	substitutions := t.kind == Header && !addressed(t.name)
 	for i := 0; i < len(b); i++ {
 		n, wrapped := meta(b, i)
-		if n == 0 {
+		if n == 0 || substitutions && wrapped == 0 {
 			continue
 		}
 		if !f.anchored(t, b[:i]) {
@@ -191,6 +192,20 @@ func (f *Filter) commands(t *text) {
 		}
 		i += n - 1
 	}
+}
+
+// addressed reports whether a header holds the address or the name of a machine. In the others semicolons, bars and ampersands
+// have a meaning of their own, and only substitutions have none.
+func addressed(name []byte) bool {
+	for _, h := range [...]string{
+		"x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-client-ip", "client-ip", "true-client-ip", "x-originating-ip", "x-remote-ip",
+		"x-remote-addr", "x-host", "host", "cf-connecting-ip", "fastly-client-ip",
+	} {
+		if equalFold(name, h) {
+			return true
+		}
+	}
+	return false
 }
 
 // meta is the length of what ends a command at i, and what closes it where it opens a substitution.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-project/holdfast/rules/waf"
+	"github.com/holdfast-project/holdfast/tests/traffic"
 )
 
 // every is all attacks of the tables.
@@ -93,10 +94,10 @@ func TestTextKinds(t *testing.T) {
 // TestCleanAllocates checks that ordinary requests take no memory.
 func TestCleanAllocates(t *testing.T) {
 	w := filter(t, waf.Config{})
-	g := newTraffic(11)
+	g := traffic.New(11)
 	requests := make([]*waf.Request, 300)
 	for i := range requests {
-		requests[i] = g.request()
+		requests[i] = g.Request()
 	}
 	dst := make([]waf.Hit, 0, 4)
 	all := func() {

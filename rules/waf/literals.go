@@ -25,7 +25,7 @@ var meant = [kindCount]families{
 	ParamName: inNames,
 	Field:     inValues,
 	Value:     inValues,
-	Header:    1<<Log4Shell | 1<<SQLInjection | 1<<CommandInjection | 1<<ShellShock | 1<<OGNL | 1<<Scanner | 1<<ClassLoader | 1<<Deserialisation | maskEncoded,
+	Header:    1<<Log4Shell | 1<<Traversal | 1<<SQLInjection | 1<<CommandInjection | 1<<ShellShock | 1<<OGNL | 1<<Scanner | 1<<ClassLoader | 1<<Deserialisation | maskEncoded,
 	Cookie:    1<<Log4Shell | 1<<SQLInjection | 1<<Deserialisation | 1<<Traversal | 1<<CommandInjection | maskEncoded,
 	Body:      1<<Log4Shell | 1<<ExternalEntity | 1<<Deserialisation | 1<<CommandInjection | 1<<WebShell | 1<<Smuggling | 1<<OGNL | maskClass,
 	File:      1<<ExternalEntity | 1<<Deserialisation | 1<<WebShell | maskClass,

@@ -13,6 +13,9 @@ func (f *Filter) paths(t *text) {
 		f.requestPath(t)
 		return
 	}
+	if t.kind == Header && equalFold(t.name, "referer") {
+		return // a page of another server, whose paths are its own
+	}
 	b := bytes.TrimLeft(t.b, " \t\"'")
 	if len(b) == 0 || len(b) > 2048 {
 		return

@@ -284,13 +284,16 @@ func (s *sqlText) within(i, end int) int {
 				return ruleSubquery
 			}
 		case tokFunction:
-			if hostile(s.bytes(i)) {
+			if hostile(s.bytes(i)) && !s.prose(s.closing(i+1)) {
 				return ruleSQLFunction
 			}
 		}
 	}
 	return -1
 }
+
+// prose reports whether two names stand at i, one after the other, which they do in no statement: sleep(8) hours a day.
+func (s *sqlText) prose(i int) bool { return s.kind(i) == tokName && s.kind(i+1) == tokName }
 
 // hostile reports whether a function is one that is called to wait, to fail with data in the message, to read files, to
 // run commands, or to take data apart letter by letter.

