@@ -30,12 +30,15 @@ func readLabels(path string) (*exfil.Labels, error) {
 	return labels, nil
 }
 
-// tellFindings makes alerts of the findings that came, of containers whose mode asks for them.
-func (p *pipeline) tellFindings() {
+// tellFindings makes alerts of the findings that came, and of those that have waited, of containers whose mode asks for them.
+func (p *pipeline) tellFindings(now uint64) {
+	p.acceptors.release(now, p.finding)
 	for {
 		select {
 		case f := <-p.found:
-			p.finding(&f)
+			if !p.acceptors.hold(&f) {
+				p.finding(&f)
+			}
 		default:
 			return
 		}

@@ -53,8 +53,13 @@ func (a *Agent) narrow(c *container.Container) {
 	interest, live := a.watches.Containers, a.pipeline.tails.Classes()
 	usual := interest.All | a.policy.Union() | live
 	interest.All |= a.policy.Bits(c) | live
-	if watch, _ := a.inspection.of(c.Cgroup); watch {
+	dlp, waf := a.inspection.of(c.Cgroup)
+	if dlp {
 		interest.All |= exfil.Classes()
+	}
+	if waf {
+		// Who serves a request.
+		interest.All |= 1 << wire.TypeAccept
 	}
 	err := a.sensor.ClearInterest(c.Cgroup)
 	if interest.All != usual {

@@ -64,6 +64,7 @@ type pipeline struct {
 	exfil      *exfil.Joiner
 	inspection *inspection
 	exceptions []dlp.Exception
+	acceptors  acceptors
 	resolved   chan uint64
 	// releaseAll is set when a message did not fit into resolved.
 	releaseAll atomic.Bool
@@ -159,6 +160,8 @@ func (p *pipeline) follow(ev *event.Event) {
 		p.table.Forget(ev.Cgroup().Id)
 		p.told.forget(ev.Cgroup().Id)
 		p.exfil.Forget(ev.Cgroup().Id)
+	case wire.TypeAccept:
+		p.acceptors.note(ev.Head, ev.Net())
 	case wire.TypeFork:
 		p.table.Fork(ev.Fork())
 	case wire.TypeExec:
@@ -247,7 +250,7 @@ func (p *pipeline) Settle() {
 	}
 	p.tellLate(now)
 	p.relearn()
-	p.tellFindings()
+	p.tellFindings(now)
 	for {
 		select {
 		case cgroup := <-p.resolved:
