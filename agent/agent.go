@@ -59,6 +59,8 @@ type Agent struct {
 	// inspection reads what is sent and received, where modes ask for it; labels say which files matter then.
 	inspection *inspection
 	labels     *exfil.Labels
+	// thorough is nil where no workload is chosen for it.
+	thorough *thorough
 	// narrowing is held while the filter of a container is set.
 	narrowing sync.Mutex
 	// plugin is nil where NRI is not to be used, cluster where Kubernetes is not.
@@ -116,6 +118,9 @@ func (a *Agent) build() error {
 		return err
 	}
 	a.inspection = newInspection(a)
+	if err := a.buildThorough(); err != nil {
+		return err
+	}
 	if err := a.buildGuard(); err != nil {
 		return err
 	}
@@ -243,6 +248,9 @@ func (a *Agent) run(ctx context.Context) error {
 	add(ctx, &group, a.flows)
 	add(ctx, &group, a.inspect)
 	add(ctx, &group, a.settle)
+	if a.thorough != nil {
+		add(ctx, &group, a.thorough.stage.Run)
+	}
 	if a.plugin != nil {
 		add(ctx, &group, a.plug)
 	}

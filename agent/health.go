@@ -179,6 +179,10 @@ func (a *Agent) losses() map[string]uint64 {
 	note("label_file_unread", a.inspection.heads.missed.Load())
 	inspected := a.inspection.stats()
 	note("content_skipped_bytes", inspected.read.Skipped)
+	thorough := a.thoroughStats()
+	note("waf_crs_full", thorough.Full+inspected.read.RequestsFull)
+	note("waf_crs_cut", thorough.Cut)
+	note("waf_crs_failed", thorough.Failed)
 	note("content_record_gap", inspected.taken.Gaps)
 	note("content_file_refused", inspected.taken.Refused)
 	note("content_program_unlooked", inspected.taken.Unlooked)
@@ -211,7 +215,7 @@ func (a *Agent) serveMetrics(ctx context.Context) error {
 			{Name: "labelled_reads_total", Help: "Labelled files that were seen to be opened for reading.", Value: float64(a.pipeline.exfil.Stats().Read)},
 			{Name: "content_bytes_total", Help: "Bytes read of what containers send and get.", Value: float64(a.inspection.stats().read.Bytes)},
 			{Name: "recorded_total", Help: "Recorded events put into the spool.", Value: float64(c.recorded.Load())},
-		}, slices.Concat(a.pluginCounters(), a.clusterCounters(), a.toldCounters())...)
+		}, slices.Concat(a.pluginCounters(), a.clusterCounters(), a.toldCounters(), a.thoroughCounters())...)
 	}, Histograms: func() []metrics.Histogram { return []metrics.Histogram{policyWindows(a.guard.Windows())} }}
 	if a.uplink != nil {
 		source.Connected = func() bool { return a.uplink.Stats().Connected }

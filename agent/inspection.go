@@ -71,7 +71,7 @@ func (i *inspection) modes(cgroup uint64, modes profile.Modes) {
 		i.any.Store(len(i.asked) > 0)
 	}
 	i.mu.Unlock()
-	if to.dlp != before.dlp {
+	if to != before {
 		i.agent.refocus(cgroup)
 	}
 	select {
@@ -161,7 +161,7 @@ func (i *inspection) prepare() error {
 	}
 	i.reader, err = content.New(content.Config{
 		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found,
-		PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
+		Requests: i.agent.requests(), PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
 	})
 	if err != nil {
 		return err

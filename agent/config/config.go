@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/workload"
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
@@ -58,6 +59,11 @@ type Config struct {
 	// DLPLabels says which files matter, and what may be sent all the same.
 	DLPLabels  string
 	PolicyFile string
+	// WAFRuleSet are patterns of the workloads whose requests go to the core rule set too, WAFRuleSetCPU the percentage of one
+	// processor that this may take, WAFRuleSetFile its settings.
+	WAFRuleSet     []string
+	WAFRuleSetCPU  int
+	WAFRuleSetFile string
 	// BrakeWorkloads, BrakeCanary and Promote are agent/mode.Brakes.
 	BrakeWorkloads int
 	BrakeCanary    time.Duration
@@ -113,6 +119,9 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.DLPMode, "dlp-mode", "off", "`MODE` of what workloads send: off (not read), learn (read and counted) or monitor (sensitive data is told)")
 	flags.StringVar(&c.WAFMode, "waf-mode", "off", "`MODE` of what workloads are sent over HTTP: off (not read), learn (read and counted) or monitor (attacks are told)")
 	flags.StringVar(&c.DLPLabels, "dlp-labels", "", "`FILE` with labels of files whose reading matters, and with what may be sent all the same, for dlp-mode")
+	flags.StringSliceVar(&c.WAFRuleSet, "waf-crs", nil, "`WORKLOADS`, by patterns such as shop/web, of which the requests that waf-mode reads go to the OWASP core rule set too")
+	flags.IntVar(&c.WAFRuleSetCPU, "waf-crs-cpu", 10, "most `PERCENT` of one processor that the core rule set takes; requests that find no room are counted")
+	flags.StringVar(&c.WAFRuleSetFile, "waf-crs-file", "", "`FILE` with the paranoia level, threshold and exclusions of the core rule set")
 	flags.StringVar(&c.PolicyFile, "policy-file", "", "`FILE` with profiles and their modes, as holdfast profile export writes it")
 	flags.IntVar(&c.BrakeWorkloads, "brake-workloads", 5, "most `WORKLOADS` that may have deeds blocked within a minute; beyond, those newly enforced fall back to monitor; 0: any number")
 	flags.DurationVar(&c.BrakeCanary, "brake-canary", 0, "how long one replica on the node enforces before the others follow")
@@ -166,6 +175,7 @@ func (c *Config) Validate() error {
 		bad("kubeconfig", "has no meaning with kubernetes off")
 	}
 	c.validateModes(bad)
+	c.validateRuleSet(bad)
 	if c.BrakeWorkloads < 0 || c.BrakeCanary < 0 {
 		bad("brake-workloads, brake-canary", "must not be negative")
 	}
@@ -220,6 +230,21 @@ func (c *Config) Logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// validateRuleSet reports what is wrong with the settings of the core rule set, but for its file.
+func (c *Config) validateRuleSet(bad func(setting, format string, args ...any)) {
+	for _, pattern := range c.WAFRuleSet {
+		if _, err := workload.Compile(pattern); err != nil {
+			bad("waf-crs", "%v", err)
+		}
+	}
+	if c.WAFRuleSetCPU < 1 || c.WAFRuleSetCPU > 100 {
+		bad("waf-crs-cpu", "%d is not between 1 and 100", c.WAFRuleSetCPU)
+	}
+	if c.WAFRuleSetFile != "" && len(c.WAFRuleSet) == 0 {
+		bad("waf-crs-file", "has no meaning without waf-crs")
+	}
 }
 
 // validateModes reports modes that their signals cannot have.

@@ -34,6 +34,8 @@ type Config struct {
 	Found func(Found)
 	// PrintKey is that of the hashes by which labelled files are found again; it should be random and stay secret.
 	PrintKey uint64
+	// Requests asks for whole requests that containers serve; by default for none.
+	Requests RequestsConfig
 	// Exceptions are what may be sent all the same; those that name an executable are for who knows it.
 	Exceptions []dlp.Exception
 }
@@ -61,6 +63,7 @@ type Reader struct {
 	files     files
 	ended     ended
 	people    people
+	requests  requests
 	piece     inspect.Piece
 	// at is where the text stands that is looked at.
 	at        *inspect.Context
@@ -82,9 +85,11 @@ func New(cfg Config) (*Reader, error) {
 		prints:  dlp.NewPrints(dlp.PrintsConfig{}, cfg.PrintKey),
 		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher), Exceptions: anybody(cfg.Exceptions)}),
 	}
+	r.requests = requests{cfg: cfg.Requests, open: map[uint64]*Request{}}
 	r.sink = dlp.NewSink(dlp.SinkConfig{
 		World: r, Streams: dlp.Matching(cfg.Matcher), Counter: r.counter, Prints: r.prints, Tunnels: r.tunnels, Attacks: r.attacks,
 		Filter: cfg.Filter, Findings: r.found,
+		Struck: func(message uint64) { r.requests.struck(message, &r.counts) },
 	})
 	var err error
 	if r.inspector, err = inspect.New(cfg.Inspect, r); err != nil {
@@ -206,6 +211,8 @@ type Stats struct {
 	Pieces, Bytes, Skipped uint64
 	// Flows are followed now, and take Memory bytes.
 	Flows, Memory uint64
+	// RequestsStruck were not put together further since the filter has hits in them; RequestsFull for want of room.
+	RequestsStruck, RequestsFull uint64
 	// Opaque counts what could not be looked into, by reason.
 	Opaque map[inspect.Reason]uint64
 	// GivenUp counts what had to make room or was not followed, by cause; those that did not occur are missing.
@@ -213,9 +220,9 @@ type Stats struct {
 }
 
 type counts struct {
-	pieces, bytes, skipped, flows, memory atomic.Uint64
-	opaque                                [16]atomic.Uint64
-	givenUp                               [len(causes)]atomic.Uint64
+	pieces, bytes, skipped, flows, memory, requestsStruck, requestsFull atomic.Uint64
+	opaque                                                              [16]atomic.Uint64
+	givenUp                                                             [len(causes)]atomic.Uint64
 }
 
 // Stats may be called from any goroutine.
@@ -223,6 +230,7 @@ func (r *Reader) Stats() Stats {
 	c := &r.counts
 	s := Stats{
 		Pieces: c.pieces.Load(), Bytes: c.bytes.Load(), Skipped: c.skipped.Load(), Flows: c.flows.Load(), Memory: c.memory.Load(),
+		RequestsStruck: c.requestsStruck.Load(), RequestsFull: c.requestsFull.Load(),
 		Opaque: map[inspect.Reason]uint64{}, GivenUp: map[string]uint64{},
 	}
 	for i, cause := range causes {

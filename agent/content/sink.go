@@ -8,11 +8,15 @@ import (
 )
 
 // Begin implements inspect.Sink.
-func (r *Reader) Begin(c *inspect.Context) { r.sink.Begin(c) }
+func (r *Reader) Begin(c *inspect.Context) {
+	r.sink.Begin(c)
+	r.requests.begin(c, r.people.of(c.Tag), &r.counts)
+}
 
 // Text implements inspect.Sink.
 func (r *Reader) Text(c *inspect.Context, part []byte, last bool) {
 	r.at = c
+	r.requests.write(c, part)
 	r.sink.Text(c, part, last)
 }
 
@@ -20,6 +24,9 @@ func (r *Reader) Text(c *inspect.Context, part []byte, last bool) {
 func (r *Reader) End(c *inspect.Context) {
 	r.at = c
 	r.sink.End(c)
+	if r.requests.open[c.Message] != nil {
+		r.requests.end(c, r.people.of(c.Tag), r.Peer(c))
+	}
 }
 
 // Opaque implements inspect.Sink.

@@ -153,7 +153,7 @@ func finding(f *content.Found, ev *event.Event) *apiv1.Finding {
 		Found: uint64(f.Count), Distinct: uint64(f.Distinct), Masked: f.Masked, Hashes: f.Hashes,
 		Direction: "inbound", Accepted: f.Inbound,
 		Application: f.App, Part: f.Part, Name: f.Name, Layers: f.Layers,
-		Method: f.Method, Host: f.Host, Path: redact.Text(f.Path), Bytes: f.Bytes, File: f.File,
+		Method: f.Method, Host: f.Host, Path: redact.Text(f.Path), Bytes: f.Bytes, File: f.File, Score: uint32(f.Score),
 	}
 	if c := ev.Content(); c != nil {
 		m.Source = via(wire.Via(c.Via))
@@ -189,7 +189,11 @@ func findingOutput(f *content.Found, n *apiv1.Network) string {
 	}
 	peer := fmt.Sprintf("%s port %d", n.GetRemoteAddress(), n.GetRemotePort())
 	if attack(f) {
-		return fmt.Sprintf("%s (%s) in the %s of a request over %s from %s: %s,", f.Class, f.Detector, part(f), where, peer, clean(strings.Join(f.Masked, " ")))
+		by := f.Detector
+		if f.Score > 0 {
+			by += fmt.Sprintf(", score %d", f.Score)
+		}
+		return fmt.Sprintf("%s (%s) in the %s of a request over %s from %s: %s,", f.Class, by, part(f), where, peer, clean(strings.Join(f.Masked, " ")))
 	}
 	found := fmt.Sprintf("%d matches of %s", f.Count, f.Detector)
 	if f.Count == 1 {

@@ -126,6 +126,8 @@ type Finding struct {
 	Count, Distinct, Repeats int
 	// Confidence is 0 to 100.
 	Confidence uint8
+	// Score is what the rules of a set that counts gave the request together; 0 where none did.
+	Score int
 	// Masked are at most five examples with what may be shown of them, Hashes their keyed hashes.
 	Masked []string
 	Hashes []uint64

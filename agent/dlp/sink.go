@@ -61,6 +61,8 @@ type SinkConfig struct {
 	Filter  *waf.Filter
 	// Findings takes what is found, during the call that led to it.
 	Findings func(*Finding)
+	// Struck is told of a message in which the filter has hits, each time that it has, told of before or not; nil: nobody.
+	Struck func(message uint64)
 	// Texts is how many texts are looked at at the same time: 4,096. Joined is how much of one the filter gets at once:
 	// 64 KiB. Room is how much of all texts together waits for the rest: 8 MiB; beyond, the filter gets each part as it comes.
 	Texts, Joined, Room int
@@ -464,6 +466,9 @@ func (s *Sink) frame(c *inspect.Context, value []byte) {
 func (s *Sink) report(c *inspect.Context, party *Party, peer Peer) {
 	if len(s.hits) == 0 {
 		return
+	}
+	if s.cfg.Struck != nil {
+		s.cfg.Struck(c.Message)
 	}
 	target := Target{
 		Time: c.Time, Tag: c.Tag, Process: party.Process, Executable: party.Executable, Workload: party.Workload, Lineage: party.Lineage, Peer: peer,

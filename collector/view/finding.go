@@ -42,6 +42,8 @@ type Finding struct {
 	Bytes    uint64 `json:"bytes,omitempty"`
 	File     string `json:"file,omitempty"`
 	Evidence string `json:"evidence,omitempty"`
+	// Score is what the rules of the core rule set gave the request together, where they found the attack.
+	Score uint32 `json:"score,omitempty"`
 }
 
 func newFinding(f *apiv1.Finding) *Finding {
@@ -58,6 +60,6 @@ func newFinding(f *apiv1.Finding) *Finding {
 		Direction: f.GetDirection(), Accepted: f.GetAccepted(), Source: f.GetSource(),
 		Application: f.GetApplication(), Part: f.GetPart(), Name: f.GetName(), Layers: f.GetLayers(),
 		Method: f.GetMethod(), Host: f.GetHost(), Path: f.GetPath(),
-		Bytes: f.GetBytes(), File: f.GetFile(), Evidence: f.GetEvidence(),
+		Bytes: f.GetBytes(), File: f.GetFile(), Evidence: f.GetEvidence(), Score: f.GetScore(),
 	}
 }

@@ -175,7 +175,7 @@ func sum(counts map[string]uint64) uint64 {
 
 // uninspected says whether a cause is about content that was not looked through.
 func uninspected(cause string) bool {
-	return strings.HasPrefix(cause, "content_") || cause == "kernel_content_read" || cause == "kernel_ring_content_full"
+	return strings.HasPrefix(cause, "content_") || strings.HasPrefix(cause, "waf_crs_") || cause == "kernel_content_read" || cause == "kernel_ring_content_full"
 }
 
 // NewHealth gives an agent's health its outside shape; nil stays nil.

@@ -22,6 +22,9 @@ const (
 	ShellShock
 	OGNL
 	Scanner
+	// The filter has no rules of these: they are what stages behind it find.
+	CrossSiteScripting
+	Anomaly
 	familyCount
 )
 
@@ -30,7 +33,7 @@ func (f Family) String() string {
 	names := [familyCount]string{
 		"log4shell", "path-traversal", "sql-injection", "command-injection", "request-forgery", "deserialisation",
 		"web-shell", "template-injection", "external-entity", "response-splitting", "request-smuggling", "class-loader",
-		"shellshock", "ognl-injection", "scanner",
+		"shellshock", "ognl-injection", "scanner", "cross-site-scripting", "request-anomaly",
 	}
 	if f >= familyCount {
 		return "unknown"

@@ -1500,7 +1500,9 @@ type Finding struct {
 	// The file that was read before, or that was sent.
 	File string `protobuf:"bytes,21,opt,name=file,proto3" json:"file,omitempty"`
 	// Of an attack: the text that shows it, cut short.
-	Evidence      string `protobuf:"bytes,22,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Evidence string `protobuf:"bytes,22,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Of an attack that a rule set which counts has found: what its rules gave the request together.
+	Score         uint32 `protobuf:"varint,23,opt,name=score,proto3" json:"score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1687,6 +1689,13 @@ func (x *Finding) GetEvidence() string {
 		return x.Evidence
 	}
 	return ""
+}
+
+func (x *Finding) GetScore() uint32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
 }
 
 // Violation says what of a profile a deed goes against, with everything that is needed to find the nearest entry and the
@@ -4870,7 +4879,7 @@ const file_holdfast_proto_rawDesc = "" +
 	" \x01(\v2\x14.holdfast.v1.FindingR\afinding\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbd\x04\n" +
 	"\aFinding\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\tR\x06signal\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1a\n" +
@@ -4896,7 +4905,8 @@ const file_holdfast_proto_rawDesc = "" +
 	"\x04path\x18\x13 \x01(\tR\x04path\x12\x14\n" +
 	"\x05bytes\x18\x14 \x01(\x04R\x05bytes\x12\x12\n" +
 	"\x04file\x18\x15 \x01(\tR\x04file\x12\x1a\n" +
-	"\bevidence\x18\x16 \x01(\tR\bevidence\"\x80\x04\n" +
+	"\bevidence\x18\x16 \x01(\tR\bevidence\x12\x14\n" +
+	"\x05score\x18\x17 \x01(\rR\x05score\"\x80\x04\n" +
 	"\tViolation\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.holdfast.v1.ProfileKeyR\x03key\x12'\n" +
 	"\x0fprofile_version\x18\x02 \x01(\x04R\x0eprofileVersion\x12\x16\n" +

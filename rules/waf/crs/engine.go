@@ -3,7 +3,6 @@
 package crs
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
@@ -77,11 +76,8 @@ type Engine struct {
 // New builds an engine, which takes a second or two and about 30 MiB. It fails if the config is out of range or an
 // exclusion is not well-formed.
 func New(cfg Config) (*Engine, error) {
-	if cfg.Paranoia < 0 || cfg.Paranoia > 4 {
-		return nil, fmt.Errorf("core rule set: paranoia level %d: it is 1 to 4", cfg.Paranoia)
-	}
-	if cfg.Threshold < 0 || cfg.MaxBody < 0 || cfg.MaxRules < 0 {
-		return nil, errors.New("core rule set: a bound is negative")
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	cfg.Paranoia = or(cfg.Paranoia, DefaultParanoia)
 	cfg.Threshold = or(cfg.Threshold, DefaultThreshold)
@@ -126,9 +122,6 @@ func directives(cfg Config) (string, error) {
 	var before, after strings.Builder
 	fmt.Fprintf(&before, setup, cfg.Paranoia, cfg.Threshold, cfg.MaxBody)
 	for i, e := range cfg.Exclusions {
-		if err := e.check(); err != nil {
-			return "", fmt.Errorf("exclusion %d: %w", i+1, err)
-		}
 		switch id := strconv.Itoa(e.Rule); {
 		case e.Path != "" && e.Target != "":
 			fmt.Fprintf(&before, "SecRule REQUEST_FILENAME \"@beginsWith %s\" \"id:%d,phase:1,pass,nolog,t:none,ctl:ruleRemoveTargetById=%s;%s\"\n", e.Path, 11000+i, id, e.Target)
@@ -176,15 +169,50 @@ func plain(s, more string) bool {
 }
 
 // Inspect runs the rules over a request. An error means that the request could not be given to them; what the rules find
-// wrong with its form is a match.
-func (e *Engine) Inspect(r *waf.Request) (Result, error) {
+// wrong with its form is a match. Whoever sends requests chooses what the rules and their parsers are given: where these give
+// up altogether it is an error as well, and the engine goes on.
+func (e *Engine) Inspect(r *waf.Request) (result Result, err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			result, err = Result{}, fmt.Errorf("core rule set: the rules gave up: %v", what)
+		}
+	}()
 	tx := e.waf.NewTransaction()
-	err := e.run(tx, r)
-	result := e.result(tx)
+	err = e.run(tx, r)
+	result = e.result(tx)
 	if closing := tx.Close(); err == nil && closing != nil {
 		err = fmt.Errorf("core rule set: end the transaction: %w", closing)
 	}
 	return result, err
+}
+
+// Family is the family of attacks that a match's tags stand for.
+func (m *Match) Family() waf.Family {
+	for _, tag := range m.Tags {
+		switch tag {
+		case "attack-sqli":
+			return waf.SQLInjection
+		case "attack-rce":
+			return waf.CommandInjection
+		case "attack-lfi":
+			return waf.Traversal
+		case "attack-rfi", "attack-ssrf":
+			return waf.RequestForgery
+		case "attack-xss":
+			return waf.CrossSiteScripting
+		case "attack-ssti":
+			return waf.TemplateInjection
+		case "attack-xxe":
+			return waf.ExternalEntity
+		case "attack-injection-java":
+			return waf.Deserialisation
+		case "attack-injection-php":
+			return waf.WebShell
+		case "attack-reputation-scanner":
+			return waf.Scanner
+		}
+	}
+	return waf.Anomaly
 }
 
 func (e *Engine) run(tx types.Transaction, r *waf.Request) error {

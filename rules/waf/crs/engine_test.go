@@ -295,3 +295,18 @@ func form() *waf.Request {
 	r.Body = []byte("name=Ann&comment=" + strings.Repeat("it+was+a+very+good+book+and+I+read+it+twice+", 90))
 	return r
 }
+
+func TestParse(t *testing.T) {
+	cfg, err := crs.Parse("crs.yaml", []byte("paranoia: 2\nthreshold: 10\nexclusions:\n  - {rule: 942100, path: /forum}\n  - {rule: 941100, target: \"ARGS:html\"}\n"))
+	if err != nil || cfg.Paranoia != 2 || cfg.Threshold != 10 || len(cfg.Exclusions) != 2 || cfg.Exclusions[1] != (crs.Exclusion{Rule: 941100, Target: "ARGS:html"}) {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	if cfg, err := crs.Parse("crs.yaml", nil); err != nil || cfg.Paranoia != 0 || len(cfg.Exclusions) != 0 {
+		t.Errorf("an empty file: %+v, %v", cfg, err)
+	}
+	for text, want := range map[string]string{"paranoia: 5": "crs.yaml", "level: 1": "line 1", "exclusions: [{rule: 5}]": "exclusion 1", "paranoia: x": "line 1"} {
+		if _, err := crs.Parse("crs.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", text, err, want)
+		}
+	}
+}
