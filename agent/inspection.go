@@ -160,7 +160,7 @@ func (i *inspection) prepare() error {
 		return err
 	}
 	i.reader, err = content.New(content.Config{
-		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found,
+		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found, Failed: i.failed,
 		Requests: i.agent.requests(), PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
 	})
 	if err != nil {
@@ -226,6 +226,11 @@ func (i *inspection) found(f content.Found) {
 	default:
 		i.agent.pipeline.counts.findingsLost.Add(1)
 	}
+}
+
+// failed tells that what was sent could not be read: a fault of ours, which somebody may have looked for.
+func (i *inspection) failed(failure any, stack []byte) {
+	i.agent.log.Error("what was sent was not read, and nothing else that was on its way", "part", "inspection", "failure", failure, "at", string(stack))
 }
 
 // Content implements sensor.ContentHandler.

@@ -2,8 +2,6 @@
 
 package content
 
-import "github.com/holdfast-project/holdfast/agent/inspect"
-
 // causes are what can be given up: names as docs/metrics.md has them, after content_.
 var causes = [...]string{
 	// Flows that made room for others, before and after it was known what they are, and pieces of flows for which there was no
@@ -16,19 +14,26 @@ var causes = [...]string{
 	// Texts that were not looked at any further, since others came while too many were open; those of which the filter for requests got only the beginning, or part by part,
 	// since the open ones had all the room together.
 	"text_evicted", "text_cut", "text_apart",
-	// Connections of which it was forgotten whose they are, and texts and findings of those.
-	"owner_forgotten", "text_unowned",
+	// Texts and findings of connections of which it was forgotten whose they are, and those connections.
+	"text_unowned", "finding_unowned", "owner_forgotten",
 	// Counts of values sent, by process and destination, that made room for others.
 	"count_evicted",
+	// Failures of parsers.
+	"failure",
 }
 
-// givenUp publishes what was given up so far.
-func (r *Reader) givenUp(s *inspect.Stats) {
-	sink := r.sink.Stats()
-	for i, n := range [len(causes)]uint64{
-		s.EvictedHalfOpen, s.Evicted, s.Refused, s.GapBytes, s.Differing, s.Streams, sink.Evicted, sink.Cut, sink.Apart,
-		r.people.forgotten, sink.Unknown + r.nobody, r.counter.Stats().Evicted,
-	} {
-		r.counts.givenUp[i].Store(n)
+// passing is how many of causes, the first, are counted by what is made anew after a failure.
+const passing = 10
+
+// total is what was given up so far.
+func (r *Reader) total() (sum [len(causes)]uint64) {
+	s, sink := r.inspector.Stats(), r.sink.Stats()
+	sum = [len(causes)]uint64{
+		s.EvictedHalfOpen, s.Evicted, s.Refused, s.GapBytes, s.Differing, s.Streams, sink.Evicted, sink.Cut, sink.Apart, sink.Unknown,
+		r.nobody, r.people.forgotten, r.counter.Stats().Evicted, r.failures,
 	}
+	for i, n := range r.before {
+		sum[i] += n
+	}
+	return sum
 }

@@ -133,3 +133,35 @@ func TestAttacksBehindAFlood(t *testing.T) {
 	}
 	r.inspector.Closed(inspect.Key{Cookie: 5})
 }
+
+// TestFailuresOfParsers has what is asked while a text is read fail: the agent goes on, with what comes from then on, and it is
+// counted and told.
+func TestFailuresOfParsers(t *testing.T) {
+	r := newRig(t)
+	modes, told := r.cfg.Modes, 0
+	r.cfg.Modes = func(cgroup uint64) (bool, bool) {
+		if cgroup == 13 {
+			panic("a fault")
+		}
+		return modes(cgroup)
+	}
+	r.cfg.Failed = func(failure any, stack []byte) {
+		if failure != "a fault" || !strings.Contains(string(stack), "TestFailuresOfParsers") {
+			t.Errorf("%v at %s", failure, stack)
+		}
+		told++
+	}
+	for n := range uint64(20) {
+		c := piece(wire.ContentOut)
+		c.Cookie, c.Head.Origin = 1000+n, 13
+		r.send(c, post(cards), 4096)
+	}
+	r.send(piece(wire.ContentOut), post(cards), 4096)
+	if len(r.found) != 1 || told != maxFailures {
+		t.Errorf("%d findings, told of %d failures", len(r.found), told)
+	}
+	r.Settle(2e9)
+	if st := r.Stats(); st.GivenUp["failure"] != 20 || st.Flows != 1 {
+		t.Errorf("%d flows, given up %v", st.Flows, st.GivenUp)
+	}
+}

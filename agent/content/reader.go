@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type Config struct {
 	Modes func(cgroup uint64) (dlp, waf bool)
 	// Found takes what was found. It must not wait.
 	Found func(Found)
+	// Failed is told of the first failures of a parser, with where it was; nil: nobody is.
+	Failed func(failure any, stack []byte)
 	// PrintKey is that of the hashes by which labelled files are found again; it should be random and stay secret.
 	PrintKey uint64
 	// Requests asks for whole requests that containers serve; by default for none.
@@ -72,7 +75,10 @@ type Reader struct {
 	matches []detectors.Match
 	// nobody counts findings of connections that were forgotten.
 	nobody uint64
-	counts counts
+	// failures of parsers, and what had been given up by those that were replaced.
+	failures uint64
+	before   [passing]uint64
+	counts   counts
 }
 
 // New makes a reader. An error names the bound that is not one.
@@ -85,17 +91,42 @@ func New(cfg Config) (*Reader, error) {
 		prints:  dlp.NewPrints(dlp.PrintsConfig{}, cfg.PrintKey),
 		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher), Exceptions: anybody(cfg.Exceptions)}),
 	}
-	r.requests = requests{cfg: cfg.Requests, open: map[uint64]*Request{}}
-	r.sink = dlp.NewSink(dlp.SinkConfig{
-		World: r, Streams: dlp.Matching(cfg.Matcher), Counter: r.counter, Prints: r.prints, Tunnels: r.tunnels, Attacks: r.attacks,
-		Filter: cfg.Filter, Findings: r.found,
-		Struck: func(message uint64) { r.requests.struck(message, &r.counts) },
-	})
-	var err error
-	if r.inspector, err = inspect.New(cfg.Inspect, r); err != nil {
+	if err := r.renew(); err != nil {
 		return nil, fmt.Errorf("content: %w", err)
 	}
 	return r, nil
+}
+
+// renew begins anew to put together what comes.
+func (r *Reader) renew() (err error) {
+	r.prints.ForgetAll()
+	r.requests = requests{cfg: r.cfg.Requests, open: map[uint64]*Request{}}
+	r.sink = dlp.NewSink(dlp.SinkConfig{
+		World: r, Streams: dlp.Matching(r.cfg.Matcher), Counter: r.counter, Prints: r.prints, Tunnels: r.tunnels, Attacks: r.attacks,
+		Filter: r.cfg.Filter, Findings: r.found,
+		Struck: func(message uint64) { r.requests.struck(message, &r.counts) },
+	})
+	r.inspector, err = inspect.New(r.cfg.Inspect, r)
+	return err
+}
+
+// maxFailures is how many failures are told of; all are counted.
+const maxFailures = 8
+
+// guard keeps what somebody sends from ending the agent, should a parser fail over it: all that was followed is given up.
+func (r *Reader) guard() {
+	failure := recover()
+	if failure == nil {
+		return
+	}
+	if r.failures++; r.failures <= maxFailures && r.cfg.Failed != nil {
+		r.cfg.Failed(failure, debug.Stack())
+	}
+	total := r.total()
+	copy(r.before[:], total[:])
+	if err := r.renew(); err != nil {
+		panic(err) // The bounds are those that were good before.
+	}
 }
 
 // anybody are the exceptions that hold for every executable: which one sends is not known here.
@@ -105,6 +136,7 @@ func anybody(all []dlp.Exception) []dlp.Exception {
 
 // Content takes a piece; both are read during the call only.
 func (r *Reader) Content(c *wire.Content, data []byte) {
+	defer r.guard()
 	r.files.take(r.prints.Read)
 	flags := wire.ContentFlag(c.ContentFlags)
 	if flags&wire.ContentTls != 0 && flags&wire.ContentSeen != 0 {
@@ -150,6 +182,7 @@ func (r *Reader) Settle(now int64) {
 	if r.now < r.next {
 		return
 	}
+	defer r.guard()
 	r.next = r.now + advanceEvery
 	r.ended.close(r.now, r.inspector)
 	r.inspector.Advance(r.now)
@@ -159,7 +192,9 @@ func (r *Reader) Settle(now int64) {
 	stats := r.inspector.Stats()
 	r.counts.flows.Store(uint64(stats.Flows))
 	r.counts.memory.Store(uint64(stats.Memory))
-	r.givenUp(&stats)
+	for i, n := range r.total() {
+		r.counts.givenUp[i].Store(n)
+	}
 }
 
 // File takes the beginning of a labelled file that was read, to find it again in what is sent. It may be called from any

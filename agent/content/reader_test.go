@@ -183,8 +183,8 @@ func FuzzReader(f *testing.F) {
 		c.Tls, c.Skipped = tls, skipped
 		r.Content(&c, data[:min(len(data), 4096)])
 		r.Settle(int64(c.Head.Time))
-		if s := r.Stats(); s.Memory > 64<<20 {
-			t.Errorf("%d bytes of memory", s.Memory)
+		if s := r.Stats(); s.Memory > 64<<20 || r.failures > 0 {
+			t.Errorf("%d bytes of memory, %d failures", s.Memory, r.failures)
 		}
 	})
 }

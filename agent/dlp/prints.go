@@ -181,6 +181,12 @@ func (p *Prints) Text(id uint64, part []byte, last bool) (Read, bool) {
 	return Read{}, false
 }
 
+// Forget forgets a text that is not looked at any further.
+func (p *Prints) Forget(id uint64) { delete(p.streams, id) }
+
+// ForgetAll forgets all texts.
+func (p *Prints) ForgetAll() { clear(p.streams) }
+
 // Matched is the finding for a file that Text recognised in what is sent.
 func Matched(read Read, s *Send) Finding {
 	to := s.Peer.Host

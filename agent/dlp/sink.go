@@ -207,6 +207,9 @@ func (s *Sink) evict() {
 	if t.out && t.stream != nil && s.cfg.Counter != nil {
 		t.stream.Close(s.found)
 	}
+	if t.out && s.cfg.Prints != nil {
+		s.cfg.Prints.Forget(t.c.TextID)
+	}
 	s.decide(t)
 	// What the inspector holds has nothing in it any more, and what was in it serves another text.
 	kept := *t

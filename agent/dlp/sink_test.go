@@ -220,8 +220,12 @@ func TestTextsMakeRoom(t *testing.T) {
 	var found []string
 	var sink *dlp.Sink
 	seed := maphash.MakeSeed()
+	prints := dlp.NewPrints(dlp.PrintsConfig{Streams: 4}, 0x1234567)
+	if !prints.Read(dlp.Read{File: "/data/customers.csv"}, content(1, 16<<10)) {
+		t.Fatal("the file was not remembered")
+	}
 	sink = dlp.NewSink(dlp.SinkConfig{
-		World: node{}, Filter: filter, Attacks: dlp.NewAttacks(dlp.AttacksConfig{}), Texts: 4,
+		World: node{}, Filter: filter, Attacks: dlp.NewAttacks(dlp.AttacksConfig{}), Prints: prints, Texts: 4,
 		Counter:  dlp.NewCounter(dlp.CounterConfig{Detectors: []dlp.Detector{{ID: "card", Class: "card"}}}),
 		Streams:  func() dlp.Stream { return &cards{seed: seed} },
 		Findings: func(f *dlp.Finding) { found = append(found, f.Class+" "+string(sink.At().Path)) },
@@ -229,7 +233,7 @@ func TestTextsMakeRoom(t *testing.T) {
 	texts := make([]inspect.Context, 12)
 	give := func(i int, text string, last bool) { sink.Text(&texts[i], []byte(text), last) }
 	for i := range texts {
-		texts[i] = inspect.Context{Tag: 1, Protocol: inspect.HTTP1, Part: inspect.Body, Path: []byte{'/', byte('a' + i)}, Host: []byte{byte('a' + i)}}
+		texts[i] = inspect.Context{Tag: 1, TextID: uint64(i + 1), Protocol: inspect.HTTP1, Part: inspect.Body, Path: []byte{'/', byte('a' + i)}, Host: []byte{byte('a' + i)}}
 		texts[i].Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 80)
 		if i%2 == 1 {
 			texts[i].Dir, texts[i].Inbound = inspect.In, true
@@ -259,6 +263,9 @@ func TestTextsMakeRoom(t *testing.T) {
 	}
 	if s := sink.Stats(); s.Evicted != 8 || s.Texts != 12 {
 		t.Errorf("stats %+v", s)
+	}
+	if s := prints.Stats(); s.Evicted != 0 {
+		t.Errorf("texts that made room are followed: %+v", s)
 	}
 	for i := range texts {
 		if texts[i].State != nil {
