@@ -4,17 +4,24 @@ package content
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/inspect"
 	detectors "github.com/holdfast-project/holdfast/rules/dlp"
 )
 
 // What stands around a value is for the sender to choose, and may hold the value once more: the path of the request, its host,
 // the name of a field. So none of it is shown before the detectors have looked at it.
 
-// pathBytes is how much of a path is shown.
-const pathBytes = 256
+const (
+	// pathBytes is how much of a path is shown.
+	pathBytes = 256
+	// plainSegment is how long a part of a path may be that is shown where the value stood in the target in an encoding: what is
+	// longer may be it.
+	plainSegment = 11
+)
 
 // shown is a text with what the detectors find in it masked, as it stands or without its URL encoding.
 func (r *Reader) shown(text []byte) string {
@@ -75,5 +82,15 @@ func (r *Reader) path(f *dlp.Finding) string {
 		// What was cut off may be the rest of a value.
 		text = text[:strings.LastIndexByte(text, '/')+1]
 	}
-	return r.shown([]byte(text))
+	text = r.shown([]byte(text))
+	if f.Part != inspect.URL.String() || !slices.ContainsFunc(f.Layers, func(l string) bool { return l != inspect.LayerURL.String() }) {
+		return text
+	}
+	segments := strings.Split(text, "/")
+	for i, s := range segments {
+		if len(s) > plainSegment {
+			segments[i] = "*"
+		}
+	}
+	return strings.Join(segments, "/")
 }

@@ -3,6 +3,7 @@
 package content
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -18,12 +19,14 @@ const token = "ghp_" + "Zx81bQv0Kp7TnRm5Yw3Lc9Hd2Gs6Fj" + "1gW7ZP"
 // TestWhatStandsAroundAValue has the value in the request's line, in its host, in a field's name, and in encodings: the finding
 // tells of all of these what can be told without it.
 func TestWhatStandsAroundAValue(t *testing.T) {
+	coded := base64.RawURLEncoding.EncodeToString([]byte(token))
 	escaped := strings.ReplaceAll(token, "_", "%5F")
 	for _, c := range []struct{ request, host, path string }{
 		{"GET /keep/" + token + "/now HTTP/1.1\r\nHost: a.example\r\n\r\n", "a.example", "/keep/ghp_********ZP/now"},
 		{"GET /keep/" + escaped + " HTTP/1.1\r\nHost: a.example\r\n\r\n", "a.example", "/keep/ghp_********ZP"},
 		{"GET /" + token + ".html?k=" + token + " HTTP/1.1\r\nHost: " + token + ".example\r\n\r\n", "", "/ghp_********ZP.html"},
 		{body("/up/"+token, "{\"k\": \""+token+"\"}"), "a.example", "/up/ghp_********ZP"},
+		{"GET /in/" + coded + " HTTP/1.1\r\nHost: a.example\r\n\r\n", "a.example", "/in/*"},
 		{"GET /" + strings.Repeat("x", 230) + "/" + token + " HTTP/1.1\r\nHost: a.example\r\n\r\n", "a.example", "/" + strings.Repeat("x", 230) + "/"},
 		{body("/up", "{\""+token+"\": \""+token+"\"}"), "a.example", "/up"},
 	} {
@@ -34,7 +37,7 @@ func TestWhatStandsAroundAValue(t *testing.T) {
 			continue
 		}
 		for _, f := range r.found {
-			if all := fmt.Sprintf("%+v", f); strings.Contains(all, token[4:20]) || strings.Contains(all, token[20:]) {
+			if all := fmt.Sprintf("%+v", f); strings.Contains(all, token[4:20]) || strings.Contains(all, token[20:]) || strings.Contains(all, coded[8:40]) {
 				t.Errorf("%q: told as %s", c.request, all)
 			}
 			if f.Path != c.path || c.host != "" && f.Host != c.host {

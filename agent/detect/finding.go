@@ -187,7 +187,10 @@ func findingOutput(f *content.Found, n *apiv1.Network) string {
 	if f.Host != "" {
 		where += " with " + clean(f.Host+redact.Text(f.Path))
 	}
-	peer := fmt.Sprintf("%s port %d", n.GetRemoteAddress(), n.GetRemotePort())
+	peer := n.GetRemoteAddress()
+	if port := n.GetRemotePort(); port != 0 {
+		peer += fmt.Sprintf(" port %d", port)
+	}
 	if attack(f) {
 		by := f.Detector
 		if f.Score > 0 {

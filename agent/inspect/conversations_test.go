@@ -78,6 +78,9 @@ func httpConversations(t testing.TB) []conversation {
 			say(Out, wsDeflated(t, card, "again "+card)),
 			say(In, wsFrame(0x82, false, strings.Repeat("x", 300))+wsFrame(0x88, false, "\x03\xe8")),
 		}},
+		{name: "http1-path", port: 80, steps: []step{
+			say(Out, "GET /in/"+base64.RawURLEncoding.EncodeToString([]byte(card+" in the path"))+"/d41d8cd98f00b204e9800998ecf8427e/"+hex.EncodeToString([]byte(card))+" HTTP/1.1\r\nHost: h\r\n\r\n"),
+		}},
 		{name: "http1-unanswered-upgrade", port: 80, steps: []step{
 			say(Out, "GET /ws HTTP/1.1\r\nHost: ws.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
 			say(Out, wsFrame(0x81, true, "{\"card\":\""+card+"\"}")), say(Out, wsDeflated(t, card, "again "+card)),

@@ -72,7 +72,8 @@ func (m *message) header(b *body, id field, name, value []byte) {
 // url gives a request's target, and its parameters one by one.
 func (m *message) url(target []byte) {
 	m.value(URL, nil, target)
-	_, query, ok := bytes.Cut(target, []byte("?"))
+	path, query, ok := bytes.Cut(target, []byte("?"))
+	m.segments(path)
 	if !ok || len(query) == 0 {
 		return
 	}
@@ -105,4 +106,27 @@ func number(b []byte, base int64) (n int64, ok bool) {
 		n = n*base + v
 	}
 	return n, true
+}
+
+// segmentsDecoded is how many parts of a path are decoded.
+const segmentsDecoded = 16
+
+// segments gives what parts of a path are an encoding of, if that is text.
+func (m *message) segments(path []byte) {
+	for n := 0; len(path) >= base64Min && n < segmentsDecoded; {
+		var segment []byte
+		segment, path, _ = bytes.Cut(path, []byte("/"))
+		if !hexadecimal(segment, true) && !base64Text(segment, true) {
+			continue
+		}
+		n++
+		if t := m.open(URL, nil, modeValue); t != nil {
+			t.decide(segment, true)
+			t.shown = false
+			if t.inner != nil {
+				t.inner.write(segment)
+			}
+			t.close(true)
+		}
+	}
 }
