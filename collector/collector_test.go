@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/storetest"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 const (
@@ -39,17 +40,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// within fails the test if a condition does not come true.
-func within(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
+// patience is how long something may take to come about.
+const patience = 20 * time.Second
 
 func timeout(t testing.TB) context.Context {
 	t.Helper()
@@ -146,7 +138,7 @@ func TestWholeLine(t *testing.T) {
 			t.Errorf("%s answers %d %s, want %q in it", path, code, body, want)
 		}
 	}
-	within(t, "health of the node", func() bool {
+	wait.True(t, patience, "health of the node", func() bool {
 		_, body := ask(t, c, "/api/v1/nodes/node-1", viewer)
 		return strings.Contains(body, `"ring":4`)
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // childDir is the environment variable that makes the test binary a collector on a data directory.
@@ -160,7 +161,7 @@ func TestKilled(t *testing.T) {
 		if i%4 == 0 {
 			// Most collectors die at any moment; every fourth has done something first.
 			before := senders[0].acked.Load()
-			within(t, "an acknowledgement", func() bool { return senders[0].acked.Load() > before })
+			wait.True(t, patience, "an acknowledgement", func() bool { return senders[0].acked.Load() > before })
 		}
 		time.Sleep(time.Duration(30+rand.IntN(200)) * time.Millisecond)
 		c.kill(t)

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/storetest"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // hear waits for a message that is wanted; acknowledgements are left out.
@@ -129,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	check(t, f.Close())
 	check(t, s.Say(batch(t, alerts, 1, 2, 500)))
-	within(t, "not ready", func() bool {
+	wait.True(t, patience, "not ready", func() bool {
 		code, _ := ask(t, c, "/readyz", "")
 		return code == http.StatusServiceUnavailable
 	})
@@ -143,7 +144,7 @@ func TestFullDisk(t *testing.T) {
 	check(t, os.Remove(ballast))
 	_, err = s.Ack(alerts, 1, 501)
 	check(t, err)
-	within(t, "ready again", func() bool {
+	wait.True(t, patience, "ready again", func() bool {
 		code, _ := ask(t, c, "/readyz", "")
 		return code == http.StatusOK
 	})

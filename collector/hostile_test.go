@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/storetest"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // ends fails the test unless a stream ends with a code and a text.
@@ -40,7 +41,7 @@ func ends(t *testing.T, s *collectortest.Stream, code codes.Code, text string) {
 // logged fails the test unless the collector logs a text.
 func logged(t *testing.T, c *collectortest.Collector, text string) {
 	t.Helper()
-	within(t, "logged: "+text, func() bool { return strings.Contains(c.Log.String(), text) })
+	wait.True(t, patience, "logged: "+text, func() bool { return strings.Contains(c.Log.String(), text) })
 }
 
 // works fails the test unless an agent can still have an alert stored.
@@ -111,7 +112,7 @@ func TestForgedNode(t *testing.T) {
 	if _, body := ask(t, c, "/metrics", ""); !strings.Contains(body, `holdfast_collector_rejected_total{reason="denied"} 1`) {
 		t.Error("the forgery was not counted")
 	}
-	within(t, "the forgery is reported", func() bool {
+	wait.True(t, patience, "the forgery is reported", func() bool {
 		all, err := c.Fleet().Refusals(t.Context())
 		check(t, err)
 		return len(all) == 1 && all[0].Node == "node-1" && all[0].Cause == string(authority.CauseOtherNode) && all[0].Credential == "certificate"

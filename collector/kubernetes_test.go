@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/kube"
 	rig "github.com/holdfast-project/holdfast/tests/rig/kube"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestKubernetes runs a whole collector that is told of an API server by a kubeconfig: the definitions come after it has
@@ -54,13 +55,12 @@ func TestKubernetes(t *testing.T) {
 	}
 	eventually := func(what string, is func() error) {
 		t.Helper()
-		deadline := time.Now().Add(5 * time.Minute)
-		for err := is(); err != nil; err = is() {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %v", what, err)
+		wait.Until(t, 5*time.Minute, func() error {
+			if err := is(); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
 			}
-			time.Sleep(50 * time.Millisecond)
-		}
+			return nil
+		})
 	}
 	c := collectortest.Start(t, collector.Config{Kubernetes: kube.On, Kubeconfig: path})
 	eventually("the authority's certificate is published", func() error {

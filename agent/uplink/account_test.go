@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // mounted are the files that a pod has to enrol with.
@@ -94,7 +95,7 @@ func TestAccountFilesComeLate(t *testing.T) {
 	m.write(m.token, "h.first.s\n")
 	r.fails(ErrAccount, "token h.first.s")
 	m.write(m.token, "h.second.s\n")
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if s := r.Stats(); !s.Connected || s.Expires.IsZero() {
 			return fmt.Errorf("not connected: %v", s.LastError)
 		}
@@ -134,7 +135,7 @@ func TestAccountTokenIsToldToNobodyElse(t *testing.T) {
 // goesOn waits for some more attempts.
 func goesOn(t *testing.T, r *rig) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		select {
 		case err := <-r.ended:
 			t.Fatalf("Run ended with %v", err)
@@ -219,7 +220,7 @@ func TestAccountOfRevokedNode(t *testing.T) {
 	m.write(m.token, "h.p.s")
 	r := newRig(t, p.address, authority.node("node-1"), m.config)
 	r.run()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if s, e := streams.Load(), enrolments.Load(); s < 3 || e < 3 {
 			return fmt.Errorf("%d streams, %d enrolments", s, e)
 		}
@@ -227,7 +228,7 @@ func TestAccountOfRevokedNode(t *testing.T) {
 	})
 	r.fails(ErrDenied, "revoked")
 	allowed.Store(true)
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if s := r.Stats(); !s.Connected {
 			return fmt.Errorf("not connected: %v", s.LastError)
 		}
@@ -254,7 +255,7 @@ func TestAccountAfterExpiry(t *testing.T) {
 	})
 	r := newRig(t, p.address, expired, m.config)
 	r.run()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if s := r.Stats(); !s.Connected || !s.Expires.After(time.Now()) {
 			return fmt.Errorf("not connected: %v", s.LastError)
 		}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestBreaches lets a collector do what it must not. The agent says what it was, tries again without haste, and loses
@@ -93,7 +94,7 @@ func TestBreaches(t *testing.T) {
 			began := time.Now()
 			r.run()
 			r.fails(test.want, test.says)
-			eventually(t, func() error {
+			wait.Until(t, patience, func() error {
 				if attempts.Load() < 3 {
 					return fmt.Errorf("%d attempts", attempts.Load())
 				}

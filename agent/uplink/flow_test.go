@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/spool"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // incoming gives the batches of a lane that a stream brings, until it ends.
@@ -91,7 +92,7 @@ func TestCredit(t *testing.T) {
 	if err := acknowledge(s, apiv1.Lane_LANE_ALERTS, epoch, acked, 1); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if st := r.alerts.Stats(); st.Acked != total || st.Backlog != 0 {
 			return fmt.Errorf("spool: %+v", st)
 		}
@@ -168,7 +169,7 @@ func TestTooMuchAcknowledged(t *testing.T) {
 	r := newRig(t, p.address, authority.node("node-1"), nil)
 	r.appendTo(r.alerts, 50, 10)
 	r.run()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if st := r.alerts.Stats(); st.Backlog != 0 || sent.Load() != 50 {
 			return fmt.Errorf("%d were sent: %+v", sent.Load(), st)
 		}
@@ -228,7 +229,7 @@ func TestResent(t *testing.T) {
 	r := newRig(t, p.address, authority.node("node-1"), nil)
 	r.appendTo(r.alerts, 20, 100<<10) // several batches
 	r.run()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if st := r.alerts.Stats(); st.Acked != 20 {
 			return fmt.Errorf("spool: %+v; %v", st, r.Stats().LastError)
 		}
@@ -280,7 +281,7 @@ func TestAlertsFirst(t *testing.T) {
 	r.appendTo(r.records, total/2, 1000)
 	// Nobody reads: what was sent stops growing.
 	var last uint64
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		now := r.Stats().Records.Sent
 		defer func() { last = now }()
 		time.Sleep(50 * time.Millisecond)
@@ -290,7 +291,7 @@ func TestAlertsFirst(t *testing.T) {
 		return nil
 	})
 	r.appendTo(r.alerts, 1, 10)
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if r.Stats().Alerts.Sent == 0 {
 			return errors.New("the alert was not taken from its spool")
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/tail"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 func TestIdentityOnDisk(t *testing.T) {
@@ -264,7 +265,7 @@ func TestEnrolmentThatGoesWrong(t *testing.T) {
 				}
 			} else {
 				r.fails(test.want, "")
-				eventually(t, func() error {
+				wait.Until(t, patience, func() error {
 					if n := r.Stats().Failures; n < 3 {
 						return fmt.Errorf("%d attempts", n)
 					}

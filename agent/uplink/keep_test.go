@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestDiskRefuses enrols while the identity cannot be written down. The token may be good for one use only, so the node
@@ -52,7 +53,7 @@ func TestDiskRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.run()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if s := r.Stats(); !s.Connected {
 			return fmt.Errorf("stats: %+v", s)
 		}
@@ -64,7 +65,7 @@ func TestDiskRefuses(t *testing.T) {
 	if err := os.Remove(r.dir); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		id, err := loadIdentity(r.dir)
 		if err == nil && !id.leaf.Equal(r.current().leaf) {
 			err = errors.New("it is another one")
@@ -100,7 +101,7 @@ func TestPolicyIsKept(t *testing.T) {
 	if p := <-got; !proto.Equal(p, want) {
 		t.Errorf("policy %v, expected %v", p, want)
 	}
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		kept := &apiv1.RecordPolicy{}
 		err := load(filepath.Join(first.dir, policyFile), kept)
 		if err == nil && !proto.Equal(kept, want) {

@@ -32,6 +32,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/spool"
 	"github.com/holdfast-project/holdfast/agent/tail"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // The tests of this package are about what a collector should never do, and what lies between it and the agent: a real
@@ -304,7 +305,7 @@ func (r *rig) appendTo(s *spool.Spool, n, size int) {
 // fails waits until an attempt has ended in an error that is want, or says it.
 func (r *rig) fails(want error, says string) {
 	r.t.Helper()
-	eventually(r.t, func() error {
+	wait.Until(r.t, patience, func() error {
 		err := r.Stats().LastError
 		if err == nil || want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), says) {
 			return fmt.Errorf("last error is %v, expected %v that says %q", err, want, says)
@@ -313,26 +314,14 @@ func (r *rig) fails(want error, says string) {
 	})
 }
 
-func eventually(t testing.TB, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
+// patience is how long something may take to come about.
+const patience = 10 * time.Second
 
 // checkLeaks checks, after the uplink was stopped, that no goroutine of it or of its connections is left.
 func checkLeaks(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
-		eventually(t, func() error {
+		wait.Until(t, patience, func() error {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
 			for stack := range strings.SplitSeq(string(stacks), "\n\n") {

@@ -17,6 +17,7 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // learner is the agent's part: it holds one observed text for each key.
@@ -99,7 +100,7 @@ func (l *learner) Forget(removals []Removal) (dropped []profile.Key, later []Rem
 // heeds waits until so many removals were heeded.
 func (l *learner) heeds(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if len(l.removed) != n {
@@ -129,7 +130,7 @@ func (l *learner) learnAfter(removed uint64, key profile.Key, version uint64, te
 // has waits until what was applied and answered, sorted, is this.
 func (l *learner) has(t *testing.T, applied, answers string) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		var texts []string

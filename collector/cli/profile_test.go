@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/query/querytest"
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // observed is a profile of testdata, as a node would observe it: nobody has written anything.
@@ -71,19 +72,8 @@ func learned(t *testing.T) (*querytest.API, *querytest.Agent) {
 		},
 	})
 	agent.Observe(t, 7, observed(t, "web"))
-	until(t, func() bool { return strings.Contains(of(api).must(t, "profile", "list", "-o", "json"), `"version":1`) })
+	wait.True(t, 30*time.Second, "what the collector was told is there", func() bool { return strings.Contains(of(api).must(t, "profile", "list", "-o", "json"), `"version":1`) })
 	return api, agent
-}
-
-// until waits for a condition.
-func until(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come to pass")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
 }
 
 // candidate is the id of the candidate that a text tells from the others.
@@ -360,7 +350,7 @@ func TestEditOverwritesNobody(t *testing.T) {
 	started, proceed := filepath.Join(t.TempDir(), "started"), filepath.Join(t.TempDir(), "go-on")
 	script := editor(t, fmt.Sprintf(`printf 'processes:\n  - path: /usr/bin/mine\n' >> "$1"; touch %s; until test -e %s; do sleep 0.01; done`, started, proceed))
 	person := admin(api).with("EDITOR", script).start(t, "profile", "edit", "shop/web", "--reason", "mine")
-	until(t, func() bool { _, err := os.Stat(started); return err == nil })
+	wait.True(t, 30*time.Second, "what the collector was told is there", func() bool { _, err := os.Stat(started); return err == nil })
 	admin(api).must(t, "profile", "approve", "shop/web", "--all", "--reason", "theirs")
 	if err := os.WriteFile(proceed, nil, 0o600); err != nil {
 		t.Fatal(err)

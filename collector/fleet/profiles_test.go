@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // rig is a fleet over a real store, whose agents the test plays.
@@ -105,17 +106,31 @@ func observe(t *testing.T, s *fleet.Session, version uint64, p *profile.Profile)
 // version waits until the effective profile of a key has a version, 0 for any, and so many programs, each with its parent.
 func (r *rig) version(key profile.Key, version uint64, programs int) fleet.Profile {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		p, err := r.Profile(r.t.Context(), key)
-		if err == nil && (version == 0 || p.Version == version) && p.Entries == 2*programs {
-			return p
+	var p fleet.Profile
+	wait.Until(r.t, 20*time.Second, func() error {
+		var err error
+		p, err = r.Profile(r.t.Context(), key)
+		if err != nil || version != 0 && p.Version != version || p.Entries != 2*programs {
+			return fmt.Errorf("profile is %+v (%w), expected version %d with %d programs", p, err, version, programs)
 		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("profile is %+v (%v), expected version %d with %d programs", p, err, version, programs)
+		return nil
+	})
+	return p
+}
+
+// troubled waits until the profile of web says what could not be taken into account.
+func (r *rig) troubled(within time.Duration, says string) fleet.Profile {
+	r.t.Helper()
+	var p fleet.Profile
+	wait.Until(r.t, within, func() error {
+		var err error
+		p, err = r.Profile(r.t.Context(), keyed("web"))
+		if err == nil && !strings.Contains(p.Trouble, says) {
+			err = fmt.Errorf("its trouble is %q, not %q", p.Trouble, says)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return err
+	})
+	return p
 }
 
 // TestComputedAtStart stores what a node has observed, and ends before anybody is told: the next start does it.
@@ -150,17 +165,7 @@ func TestUnreadableOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	observe(t, a, 2, programs(keyed("web"), "/bin/a", "/bin/b"))
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		p, err := r.Profile(t.Context(), keyed("web"))
-		if err == nil && strings.Contains(p.Trouble, "overlay version 1") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("profile is %+v: %v", p, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	r.troubled(10*time.Second, "overlay version 1")
 	r.version(keyed("web"), 1, 1)
 	base := uint64(1)
 	by := fleet.Author{Name: "ann", Reason: "repair"}
@@ -188,19 +193,8 @@ func TestLimits(t *testing.T) {
 		half[i] = fmt.Sprintf("/bin/b%d", i)
 	}
 	observe(t, b, 1, programs(keyed("web"), half...))
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
-		p, err := r.Profile(t.Context(), keyed("web"))
-		if err == nil && strings.Contains(p.Trouble, "too many entries") {
-			if p.Version != before.Version || p.Entries != before.Entries {
-				t.Errorf("what is effective has changed from %+v to %+v", before, p)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nothing says that there are too many entries: %+v, %v", p, err)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if p := r.troubled(2*time.Minute, "too many entries"); p.Version != before.Version || p.Entries != before.Entries {
+		t.Errorf("what is effective has changed from %+v to %+v", before, p)
 	}
 	by := fleet.Author{Name: "ann", Reason: "all of it"}
 	if _, err := r.PutOverlay(t.Context(), keyed("web"), string(profile.Encode(programs(keyed("web"), half...))), nil, by); !errors.Is(err, fleet.ErrRefused) {

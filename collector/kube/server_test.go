@@ -34,6 +34,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
 	"github.com/holdfast-project/holdfast/rules/profile"
 	rig "github.com/holdfast-project/holdfast/tests/rig/kube"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // cluster is a real API server that knows our kinds, as an administrator talks to it.
@@ -142,17 +143,12 @@ func (c *cluster) must(method, path, kind string, body []byte) []byte {
 // until waits for something to succeed.
 func (c *cluster) until(what string, try func() error) {
 	c.t.Helper()
-	deadline := time.Now().Add(5 * time.Minute)
-	for {
-		err := try()
-		if err == nil {
-			return
+	wait.Until(c.t, 5*time.Minute, func() error {
+		if err := try(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // resourceOf is the resource of a kind, in namespace shop.

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/query/querytest"
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 const (
@@ -71,18 +72,15 @@ func startWeb(t *testing.T) (*querytest.API, *querytest.Agent) {
 	api := querytest.Start(t, query.Config{})
 	agent := api.Join(t, &apiv1.Hello{Node: "node-1"}, nil)
 	agent.Observe(t, 7, webProfile())
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	wait.Until(t, 10*time.Second, func() error {
 		var list struct{ Profiles []view.Profile }
 		get(t, api, "/api/v1/profiles", &list)
-		if len(list.Profiles) == 1 && list.Profiles[0].Version == 1 {
-			return api, agent
+		if len(list.Profiles) != 1 || list.Profiles[0].Version != 1 {
+			return fmt.Errorf("profiles: %+v", list)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("profiles: %+v", list)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return nil
+	})
+	return api, agent
 }
 
 func changeLines(changes []view.Change) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/query/querytest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // streamed is one line of a stream.
@@ -163,15 +164,10 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("code is %s", code)
 	}
 	closeFirst()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	wait.True(t, 10*time.Second, "the place of a closed stream is given back", func() bool {
 		response, _ := ask(t, api, http.MethodHead, "/api/v1/alerts?follow=true", api.Viewer, "")
-		if response.StatusCode == http.StatusOK {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the place of a closed stream is never given back")
-		}
-	}
+		return response.StatusCode == http.StatusOK
+	})
 }
 
 // TestStreamsCutOffWhoDoesNotRead opens the only stream there may be and never reads it.
@@ -183,15 +179,10 @@ func TestStreamsCutOffWhoDoesNotRead(t *testing.T) {
 	}
 	api.Append(t, alerts, "node-1", 1, 1, large...)
 	open(t, api, "/api/v1/alerts?follow=true&since=2000-01-01T00:00:00Z")
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	wait.True(t, 20*time.Second, "a stream that nobody reads is cut off", func() bool {
 		response, _ := ask(t, api, http.MethodHead, "/api/v1/alerts?follow=true", api.Viewer, "")
-		if response.StatusCode == http.StatusOK {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("a stream that nobody reads stays open")
-		}
-	}
+		return response.StatusCode == http.StatusOK
+	})
 }
 
 func TestTail(t *testing.T) {

@@ -4,7 +4,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // bin has the programs of this machine's architecture, top is the source tree; missing says why nothing can be tested.
@@ -39,11 +39,8 @@ func run(m *testing.M) int {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err == nil {
 		top = strings.TrimSpace(string(root))
-		bin, err = os.MkdirTemp("", "holdfast-bin-")
-	}
-	if err == nil {
+		bin, err = rig.BuildTemp(ctx)
 		defer os.RemoveAll(bin)
-		err = errors.Join(os.Chmod(bin, 0o755), rig.Build(ctx, bin, rig.Programs()...))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -80,17 +77,12 @@ func one(t *testing.T, dir, pattern string) string {
 // await waits until a condition holds, three minutes at most; what says what is waited for when it does not come.
 func await(t *testing.T, what string, condition func() (bool, string)) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
-	for {
-		holds, state := condition()
-		if holds {
-			return
+	wait.Until(t, 3*time.Minute, func() error {
+		if holds, state := condition(); !holds {
+			return fmt.Errorf("%s does not come: %s", what, state)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not come: %s", what, state)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 func must(t *testing.T, err error) {

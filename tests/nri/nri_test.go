@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 var mayBuild = flag.Bool("build", false, "build containerd where the cache does not have it")
@@ -53,11 +54,8 @@ func run(m *testing.M) int {
 		return m.Run()
 	}
 	if err == nil {
-		bin, err = os.MkdirTemp("", "holdfast-bin-")
-	}
-	if err == nil {
+		bin, err = rig.BuildTemp(context.Background())
 		defer os.RemoveAll(bin)
-		err = errors.Join(os.Chmod(bin, 0o755), rig.Build(context.Background(), bin, rig.Programs()...))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -152,22 +150,21 @@ func marker(name, marks string) lab.ContainerConfig {
 // before waits until the collector has the agent's word on whether verdicts come before the first program.
 func before(t *testing.T, r *rig.Rig, want string) view.Capability {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
+	var word view.Capability
+	wait.Until(t, time.Minute, func() error {
 		n, err := r.Node(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range n.Capabilities {
 			if c.Signal == "verdict before first exec" && c.Block == want && n.Connected {
-				return c
+				word = c
+				return nil
 			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no word %q on verdicts before the first program: %+v", want, n.Capabilities)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+		return fmt.Errorf("no word %q on verdicts before the first program: %+v", want, n.Capabilities)
+	})
+	return word
 }
 
 // metrics reads the agent's, by name and labels.
@@ -408,17 +405,13 @@ func TestAnnotation(t *testing.T) {
 // sessions waits until the agent has had as many sessions with the runtime since it started, and the last one stands.
 func sessions(t *testing.T, r *rig.Rig, want float64) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
+	wait.Until(t, time.Minute, func() error {
 		m := metrics(t, r)
-		if m["nri_sessions_total"] >= want && m[`capability{mechanism="up",signal="names from nri"}`] == 1 {
-			return
+		if m["nri_sessions_total"] < want || m[`capability{mechanism="up",signal="names from nri"}`] != 1 {
+			return fmt.Errorf("%.0f sessions with the runtime, want %.0f", m["nri_sessions_total"], want)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%.0f sessions with the runtime, want %.0f", m["nri_sessions_total"], want)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // signal sends the agent a signal.

@@ -76,6 +76,19 @@ func Build(ctx context.Context, dir string, packages ...string) error {
 	return nil
 }
 
+// BuildTemp compiles Programs into a folder of its own, which everybody may enter and the caller removes; the folder's name is
+// empty when there is an error.
+func BuildTemp(ctx context.Context) (string, error) {
+	dir, err := os.MkdirTemp("", "holdfast-bin-")
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), Build(ctx, dir, Programs()...)); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
 // New starts a lab and prepares the rest, without collector and agent. Close has to be called, unless it fails.
 func New(ctx context.Context, cfg Config) (*Rig, error) {
 	bin, err := filepath.Abs(cfg.Bin)

@@ -33,6 +33,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/agent/container/kube"
 	rig "github.com/holdfast-project/holdfast/tests/rig/kube"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // patience is how long a condition is waited for.
@@ -175,13 +176,12 @@ func (b *bench) grant() {
 // until waits for a condition.
 func (b *bench) until(what string, met func() bool) {
 	b.Helper()
-	deadline := time.Now().Add(patience)
-	for !met() {
-		if time.Now().After(deadline) {
-			b.Fatalf("not in time: %s; status %+v", what, b.source.Status())
+	wait.Until(b, patience, func() error {
+		if !met() {
+			return fmt.Errorf("%s; status %+v", what, b.source.Status())
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // template is the least that a pod needs.

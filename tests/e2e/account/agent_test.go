@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // agent is an uplink as the agent runs it, with the files that a pod has.
@@ -84,7 +85,7 @@ func mount(t *testing.T, path string, text []byte) {
 // waits waits until the last attempt has failed for a reason.
 func (a *agent) waits(t *testing.T, says string) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		if err := a.Stats().LastError; err == nil || !strings.Contains(err.Error(), says) {
 			return fmt.Errorf("last error is %v, expected %q", err, says)
 		}
@@ -113,7 +114,7 @@ func TestAgent(t *testing.T) {
 		Rule: "from the agent", Event: &apiv1.Event{Type: "exec", TimeNs: time.Now().UnixNano()},
 	}}}))
 	check(t, err)
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		found := false
 		c.holdfast(t, func(line []byte) { found = found || bytes.Contains(line, []byte("from the agent")) }, "alerts", "--since", "1h")
 		if !found {

@@ -37,6 +37,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/rig/kube"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // What the cluster of these tests is made of.
@@ -178,7 +179,7 @@ func (c *central) holdfast(t *testing.T, take func(line []byte), args ...string)
 func (c *central) reported(t *testing.T, node, host, cause string) view.Refusal {
 	t.Helper()
 	var found view.Refusal
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		found = view.Refusal{}
 		c.holdfast(t, func(line []byte) {
 			var r view.Refusal
@@ -198,7 +199,7 @@ func (c *central) reported(t *testing.T, node, host, cause string) view.Refusal 
 // connected waits until 'holdfast nodes' shows that a node is connected.
 func (c *central) connected(t *testing.T, node string) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, patience, func() error {
 		err := errors.New("node " + node + " is not listed")
 		c.holdfast(t, func(line []byte) {
 			var n view.Node
@@ -247,18 +248,5 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t *testing.T, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(4 * time.Minute)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-}
+// patience is how long something may take to come about.
+const patience = 4 * time.Minute

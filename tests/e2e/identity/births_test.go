@@ -4,7 +4,6 @@ package identity
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -104,18 +103,5 @@ func (w *watcher) run() {
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("it does not come to this: %s", what)
-		case <-tick.C:
-		}
-	}
-}
+// patience is how long something may take to come about.
+const patience = 20 * time.Second

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/container/containerd"
 	"github.com/holdfast-project/holdfast/agent/container/cri"
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -247,7 +248,7 @@ func TestIdentity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "CRI has added the image id", func() bool {
+			wait.True(t, patience, "CRI has added the image id", func() bool {
 				got, _ := n.reg.Lookup(id)
 				return got != nil && got.ImageID != "" && got.InitPID != 0
 			})
@@ -283,11 +284,11 @@ func TestIdentity(t *testing.T) {
 		}
 		second := runPod(t, l, "second", nil)
 		want.Name = "second"
-		eventually(t, "the new pod's address is known", func() bool { e, _ := n.book.Lookup(second.IP); return e == want })
+		wait.True(t, patience, "the new pod's address is known", func() bool { e, _ := n.book.Lookup(second.IP); return e == want })
 		if err := second.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the address is given back", func() bool { _, known := n.book.Lookup(second.IP); return !known })
+		wait.True(t, patience, "the address is given back", func() bool { _, known := n.book.Lookup(second.IP); return !known })
 	})
 	t.Run("end", func(t *testing.T) {
 		id, err := young.CgroupID()
@@ -298,7 +299,7 @@ func TestIdentity(t *testing.T) {
 		if err := young.Remove(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the cgroup is gone", func() bool { return n.reg.Stats().Gone > gone })
+		wait.True(t, patience, "the cgroup is gone", func() bool { return n.reg.Stats().Gone > gone })
 		if got, _ := n.reg.Lookup(id); got == nil || got.Name != "young" {
 			t.Errorf("right after its end: %+v", got)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/container"
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // plain is a containerd without CRI in a lab, that a test starts and kills as it likes.
@@ -51,7 +52,7 @@ func (p *plain) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	eventually(p.t, "containerd answers", func() bool {
+	wait.True(p.t, patience, "containerd answers", func() bool {
 		return p.l.Command(p.t.Context(), "ctr", "-a", p.socket, "version").Run() == nil
 	})
 }
@@ -87,7 +88,7 @@ func (p *plain) run(namespace, id, path string) {
 func (p *plain) remove(namespace, id string) {
 	p.t.Helper()
 	p.ctr("-n", namespace, "task", "kill", "-s", "KILL", id)
-	eventually(p.t, "the task is deleted", func() bool {
+	wait.True(p.t, patience, "the task is deleted", func() bool {
 		return p.l.Command(p.t.Context(), "ctr", "-a", p.socket, "-n", namespace, "task", "rm", id).Run() == nil
 	})
 	p.ctr("-n", namespace, "container", "rm", id)
@@ -106,7 +107,7 @@ func TestContainerdComesAndGoes(t *testing.T) {
 		t.Errorf("without containerd: %+v", s)
 	}
 	p.start()
-	eventually(t, "the source is up", func() bool { return source().State == "up" })
+	wait.True(t, patience, "the source is up", func() bool { return source().State == "up" })
 
 	named := func(id string) *container.Container {
 		for _, c := range n.reg.Snapshot() {
@@ -118,7 +119,7 @@ func TestContainerdComesAndGoes(t *testing.T) {
 	}
 	base := "/" + l.Name() + "/named"
 	p.run("team", "before", base+"/before")
-	eventually(t, "the first container has its name and process", func() bool { c := named("before"); return c != nil && c.InitPID != 0 })
+	wait.True(t, patience, "the first container has its name and process", func() bool { c := named("before"); return c != nil && c.InitPID != 0 })
 	first := named("before")
 	expect(t, first, map[string]string{
 		"kind": "container", "name": "before", "workload": "Container/before", "runtime": "containerd/team", "label": "front",
@@ -128,17 +129,17 @@ func TestContainerdComesAndGoes(t *testing.T) {
 	}
 
 	p.kill()
-	eventually(t, "the loss is noticed", func() bool { return source().State != "up" })
+	wait.True(t, patience, "the loss is noticed", func() bool { return source().State != "up" })
 	if got, state := n.reg.Lookup(first.Cgroup); state != container.StateResolved || got.ID != "before" {
 		t.Errorf("while containerd is away: %s %+v", state, got)
 	}
 	p.start()
-	eventually(t, "the source is up again", func() bool { return source().State == "up" })
+	wait.True(t, patience, "the source is up again", func() bool { return source().State == "up" })
 	if got, _ := n.reg.Lookup(first.Cgroup); got == nil || got.State != container.StateResolved || got.Cgroup != first.Cgroup {
 		t.Errorf("after the restart: %+v", got)
 	}
 	p.run("team", "after", base+"/after")
-	eventually(t, "the second container has its name", func() bool { return named("after") != nil })
+	wait.True(t, patience, "the second container has its name", func() bool { return named("after") != nil })
 	if s := n.ctrd.Stats(); s.Connects != 2 || s.BadEvents != 0 {
 		t.Errorf("source: %+v", s)
 	}
@@ -148,7 +149,7 @@ func TestContainerdComesAndGoes(t *testing.T) {
 	p.remove("team", "before")
 	p.remove("team", "after")
 	n.reg.Advance(time.Now().Add(container.DefaultGrace + time.Second))
-	eventually(t, "both are forgotten", func() bool {
+	wait.True(t, patience, "both are forgotten", func() bool {
 		n.reg.Advance(time.Now().Add(container.DefaultGrace + time.Second))
 		return n.reg.Stats().Records == 0
 	})
@@ -165,7 +166,7 @@ func TestDefaultPath(t *testing.T) {
 	namespace := l.Name() + "-team"
 	t.Cleanup(func() { removeCgroups(t, namespace) })
 	p.run(namespace, "web", "")
-	eventually(t, "the container has its name", func() bool {
+	wait.True(t, patience, "the container has its name", func() bool {
 		for _, c := range n.reg.Snapshot() {
 			if c.ID == "web" && c.CgroupPath == "/"+namespace+"/web" && c.State == container.StateResolved {
 				return true

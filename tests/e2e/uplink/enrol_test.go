@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/uplink"
 	"github.com/holdfast-project/holdfast/collector/authority"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestRefusedEnrolment checks that a node that was never enrolled gives up, with an error that says why, and that the
@@ -54,7 +55,7 @@ func TestRefusedEnrolment(t *testing.T) {
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("Run returned %q, expected %q that says %q", err, test.want, test.says)
 			}
-			eventually(t, 5*time.Second, func() error {
+			wait.Until(t, 5*time.Second, func() error {
 				if !strings.Contains(c.log.String(), test.heard) {
 					return fmt.Errorf("the collector's log does not say %q:\n%s", test.heard, c.log)
 				}
@@ -141,7 +142,7 @@ func TestRevoked(t *testing.T) {
 	if err := c.fleet.Revoke(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 15*time.Second, func() error {
+	wait.Until(t, 15*time.Second, func() error {
 		if s := a.Stats(); s.Connected || !errors.Is(s.LastError, uplink.ErrDenied) || !strings.Contains(s.LastError.Error(), "revoked") {
 			return fmt.Errorf("stats: %+v", s)
 		}
@@ -180,7 +181,7 @@ func TestExpired(t *testing.T) {
 	a.connected(t)
 	a.stop()
 	expires := a.Stats().Expires
-	eventually(t, 20*time.Second, func() error {
+	wait.Until(t, 20*time.Second, func() error {
 		if time.Now().Before(expires) {
 			return fmt.Errorf("the certificate is good until %s", expires)
 		}
@@ -188,7 +189,7 @@ func TestExpired(t *testing.T) {
 	})
 
 	without := startAgent(t, dir, node, c.address, "")
-	eventually(t, 10*time.Second, func() error {
+	wait.Until(t, 10*time.Second, func() error {
 		err := without.Stats().LastError
 		if !errors.Is(err, uplink.ErrCertificate) || !strings.Contains(err.Error(), "expired at") || !strings.Contains(err.Error(), "--join-token-file") {
 			return fmt.Errorf("without a token: %v", err)
@@ -213,7 +214,7 @@ func TestNewAuthority(t *testing.T) {
 	c.stop()
 	a.alert(t, 0)
 	next := startCollector(t, t.TempDir(), c.address, 0)
-	eventually(t, 15*time.Second, func() error {
+	wait.Until(t, 15*time.Second, func() error {
 		if err := a.Stats().LastError; !errors.Is(err, uplink.ErrAuthority) {
 			return fmt.Errorf("last error: %v", err)
 		}
@@ -233,7 +234,7 @@ func TestRenewal(t *testing.T) {
 	a := startAgent(t, dir, node, c.address, c.token(t, authority.Grant{}))
 	a.connected(t)
 	sent := 0
-	eventually(t, 30*time.Second, func() error {
+	wait.Until(t, 30*time.Second, func() error {
 		a.alert(t, sent)
 		sent++
 		if s := a.Stats(); s.Renewals < 2 || s.Streams < 3 {

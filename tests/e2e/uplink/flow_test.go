@@ -9,6 +9,7 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/authority"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestFlow takes alerts, records, health and a record policy through a whole line.
@@ -29,7 +30,7 @@ func TestFlow(t *testing.T) {
 	if err != nil || usage.Rows != records {
 		t.Errorf("%d records are stored, expected %d: %v", usage.Rows, records, err)
 	}
-	eventually(t, 5*time.Second, func() error {
+	wait.Until(t, 5*time.Second, func() error {
 		n, err := c.fleet.Node(t.Context(), node)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestKilled kills the collector with SIGKILL again and again, and restarts the agent, while alerts come. In the end
@@ -42,7 +43,7 @@ func TestKilled(t *testing.T) {
 		serving := serve(t, program, data, address)
 		a.connected(t)
 		before := a.Stats().Alerts.Acked
-		eventually(t, 30*time.Second, func() error {
+		wait.Until(t, 30*time.Second, func() error {
 			for range 20 {
 				a.alert(t, sent)
 				sent++

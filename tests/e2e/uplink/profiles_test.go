@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/fleet"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // learner is an agent's part in profiles: what it has observed of each key, and what it was told.
@@ -178,7 +179,7 @@ func (l *learner) change(key profile.Key, do func(*observation)) {
 func (l *learner) allows(t *testing.T, within time.Duration, key profile.Key, paths ...string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	eventually(t, within, func() error {
+	wait.Until(t, within, func() error {
 		l.mu.Lock()
 		text := l.told[key].Text
 		l.mu.Unlock()
@@ -298,7 +299,7 @@ func TestLearnedElsewhere(t *testing.T) {
 // held waits until the collector holds what a node has observed.
 func held(t *testing.T, s store.Store, key profile.Key, node string, l *learner) {
 	t.Helper()
-	eventually(t, 30*time.Second, func() error {
+	wait.Until(t, 30*time.Second, func() error {
 		l.mu.Lock()
 		want := l.observed[key].version
 		l.mu.Unlock()
@@ -353,7 +354,7 @@ func TestMalformedProfile(t *testing.T) {
 	} {
 		n := len(one.refused)
 		one.change(web, func(o *observation) { o.raw, o.dirty, o.version = test.raw, true, o.version+1 })
-		eventually(t, 5*time.Second, func() error {
+		wait.Until(t, 5*time.Second, func() error {
 			one.mu.Lock()
 			defer one.mu.Unlock()
 			if len(one.refused) != n+1 || !strings.Contains(one.refused[n], test.says) {
@@ -383,7 +384,7 @@ func TestModes(t *testing.T) {
 	startLearner(t, t.TempDir(), "node-1", c.address, c.token(t, authority.Grant{}), one).connected(t)
 	is := func(l *learner, want string) {
 		t.Helper()
-		eventually(t, 5*time.Second, func() error {
+		wait.Until(t, 5*time.Second, func() error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			var got []byte
@@ -446,7 +447,9 @@ func TestProfilesOverKills(t *testing.T) {
 	one, two := newLearner(), newLearner()
 	startLearner(t, t.TempDir(), "node-1", address, token(), one)
 	dir := t.TempDir()
-	second := startLearner(t, dir, "node-2", address, token(), two)
+	// It may not have enrolled yet when it is started again.
+	ticket := token()
+	second := startLearner(t, dir, "node-2", address, ticket, two)
 	var want []string
 	for round := range 4 {
 		serving := serve(t, program, data, address)
@@ -457,7 +460,7 @@ func TestProfilesOverKills(t *testing.T) {
 			want = append(want, a, b)
 			if i == 3 {
 				// Somewhere between what was heard of the last round and what was not of this one.
-				eventually(t, 60*time.Second, func() error {
+				wait.Until(t, 60*time.Second, func() error {
 					one.mu.Lock()
 					defer one.mu.Unlock()
 					if one.tellings < round+1 {
@@ -473,7 +476,7 @@ func TestProfilesOverKills(t *testing.T) {
 		_ = serving.Wait() // it was killed
 		if round == 1 {
 			second.stop()
-			second = startLearner(t, dir, "node-2", address, "", two)
+			second = startLearner(t, dir, "node-2", address, ticket, two)
 		}
 	}
 	serve(t, program, data, address)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/collector/authority"
 	"github.com/holdfast-project/holdfast/collector/fleet"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestRemovedProfile removes a profile while one node is away that has learned more of it, and starts the collector anew:
@@ -32,7 +33,7 @@ func TestRemovedProfile(t *testing.T) {
 	}
 	second.stop()
 	two.learn(web, "/bin/b")
-	eventually(t, 5*time.Second, func() error {
+	wait.Until(t, 5*time.Second, func() error {
 		_, err := c.fleet.Forget(t.Context(), web, by)
 		return err
 	})
@@ -41,7 +42,7 @@ func TestRemovedProfile(t *testing.T) {
 
 	third := startLearner(t, dir, "node-2", c.address, "", two)
 	third.connected(t)
-	eventually(t, 30*time.Second, func() error {
+	wait.Until(t, 30*time.Second, func() error {
 		two.mu.Lock()
 		defer two.mu.Unlock()
 		if o := two.observed[web]; two.removed[web] == 0 || len(o.paths) != 0 {

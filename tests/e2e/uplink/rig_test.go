@@ -27,6 +27,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/ingest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/store/sqlite"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // node is the name of the agents of these tests.
@@ -96,7 +97,7 @@ func listen(t *testing.T, address string) net.Listener {
 		address = "127.0.0.1:0"
 	}
 	var listener net.Listener
-	eventually(t, 10*time.Second, func() (err error) {
+	wait.Until(t, 10*time.Second, func() (err error) {
 		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 		return err
 	})
@@ -275,7 +276,7 @@ func exactlyOnce(t *testing.T, s store.Reader, n int) {
 // connected waits until the agent is connected.
 func (a *agent) connected(t *testing.T) {
 	t.Helper()
-	eventually(t, 15*time.Second, func() error {
+	wait.Until(t, 15*time.Second, func() error {
 		if s := a.Stats(); !s.Connected {
 			return fmt.Errorf("not connected: %v", s.LastError)
 		}
@@ -287,7 +288,7 @@ func (a *agent) connected(t *testing.T) {
 func (a *agent) delivered(t *testing.T) {
 	t.Helper()
 	for _, s := range []*spool.Spool{a.alerts, a.records} {
-		eventually(t, 30*time.Second, func() error {
+		wait.Until(t, 30*time.Second, func() error {
 			if err := s.Sync(t.Context()); err != nil {
 				return err
 			}
@@ -296,22 +297,6 @@ func (a *agent) delivered(t *testing.T) {
 			}
 			return nil
 		})
-	}
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, within time.Duration, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %v", within, err)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/collector/authority"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestTail watches a node while events come faster than they can be shown: those that match are shown or counted as shed,
@@ -28,7 +29,7 @@ func TestTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() error {
+	wait.Until(t, 5*time.Second, func() error {
 		if !a.tails.Active() {
 			return fmt.Errorf("the agent has not heard of the tail")
 		}
@@ -75,7 +76,7 @@ func TestTail(t *testing.T) {
 	}
 	t.Logf("%d of %d matching events were shown, %d counted as shed", shown, matching, shed)
 	cancel()
-	eventually(t, 5*time.Second, func() error {
+	wait.Until(t, 5*time.Second, func() error {
 		if a.tails.Active() {
 			return fmt.Errorf("the tail goes on after its watcher has left")
 		}
