@@ -49,7 +49,8 @@ func findingRules() []Rule {
 		{
 			Name: "Labelled file in what is sent",
 			Description: "What a container sent to a destination that the profile does not hold has pieces of a file with a label in it, " +
-				"whole, in part or packed, whoever had read the file.",
+				"whole or in part, also after its content was encoded or packed in a way that is undone here, and another process had read the " +
+				"file. Where it was the sender, or one that shares an ancestor with it, \"Labelled data sent\" tells it.",
 			Priority: criticalPriority, Tags: []string{"T1048", "T1567", "container", "network", "dlp"},
 		},
 		{
