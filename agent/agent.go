@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -297,7 +298,10 @@ func (a *Agent) sense(ctx context.Context) error {
 	}
 	close(a.attached)
 	a.guard.Watching()
-	return a.sensor.Run(ctx, a.pipeline)
+	err = a.sensor.Run(ctx, a.pipeline)
+	// No record comes any more that a finding could wait for.
+	a.pipeline.tellFindings(math.MaxUint64)
+	return err
 }
 
 // flowInterval is how often flows that go on are reported.

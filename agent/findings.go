@@ -30,19 +30,50 @@ func readLabels(path string) (*exfil.Labels, error) {
 	return labels, nil
 }
 
-// tellFindings makes alerts of the findings that came, and of those that have waited, of containers whose mode asks for them.
+// foundAt is a finding that waits for what was done before it: content comes another way than deeds, and may be quicker.
+type foundAt struct {
+	content.Found
+	// at is when it came, boot clock.
+	at uint64
+}
+
+// findingPatience is how long a finding waits for a record that is younger, nanoseconds: where nothing is done, none comes.
+const findingPatience = 100e6
+
+// tellFindings takes the findings that came, and tells those that need wait no longer.
 func (p *pipeline) tellFindings(now uint64) {
-	p.acceptors.release(now, p.finding)
-	for {
+	for len(p.awaiting) < maxFindings {
 		select {
 		case f := <-p.found:
-			if !p.acceptors.hold(&f) {
-				p.finding(&f)
-			}
+			p.awaiting = append(p.awaiting, foundAt{f, now})
+			continue
 		default:
-			return
+		}
+		break
+	}
+	left := p.awaiting[:0]
+	for i := range p.awaiting {
+		f := &p.awaiting[i]
+		switch {
+		case !p.due(f, now):
+			left = append(left, *f)
+		case !p.acceptors.hold(&f.Found):
+			p.finding(&f.Found)
 		}
 	}
+	clear(p.awaiting[len(left):])
+	p.awaiting = left
+	p.acceptors.release(now, p.finding)
+}
+
+// due reports whether what was done before a finding has been read, the begin of its process too, or does not come.
+func (p *pipeline) due(f *foundAt, now uint64) bool {
+	head, age := &f.Piece.Head, now-f.at
+	if p.reached < head.Time && age < findingPatience {
+		return false
+	}
+	process := p.table.Lookup(head.Tgid, head.Start)
+	return head.Tgid == 0 || process != nil && !process.Stub || age >= latePatience
 }
 
 // finding takes one about content.

@@ -57,6 +57,51 @@ func TestStoriesAreCountedWhereTheModeDoesNotTell(t *testing.T) {
 	}
 }
 
+// TestFindingsWaitForTheirProcess has findings in content come before the records of what was done before.
+func TestFindingsWaitForTheirProcess(t *testing.T) {
+	p, _ := newPipeline(t)
+	p.found = make(chan content.Found, 1)
+	told := func(want uint64) {
+		t.Helper()
+		if got := p.counts.findings.Load(); got != want {
+			t.Fatalf("%d findings are told, %d expected", got, want)
+		}
+	}
+	f := content.Found{Finding: dlp.Finding{Reason: dlp.Content, Detector: "card"}}
+	f.Piece.Head = wire.Head{Origin: testCgroup, Tgid: 7, Start: 70, Time: 50}
+	later := wire.Exit{Head: wire.Head{Time: 60}}
+	p.found <- f
+	p.tellFindings(1e6)
+	told(0)
+	p.Record(execBytes(testCgroup, "/bin/a", wire.FileOverlay))
+	// What else it did before may still come.
+	p.tellFindings(2e6)
+	told(0)
+	p.Record(bytesOf(wire.TypeExit, testCgroup, later))
+	p.tellFindings(3e6)
+	told(1)
+	// Nothing younger comes.
+	f.Piece.Head.Time = 70
+	p.found <- f
+	p.tellFindings(4e6)
+	told(1)
+	p.tellFindings(4e6 + findingPatience)
+	told(2)
+	// Nor does the process.
+	f.Piece.Head.Start = 71
+	p.found <- f
+	p.tellFindings(1e9)
+	p.tellFindings(1e9 + findingPatience)
+	told(2)
+	p.tellFindings(2e9)
+	told(3)
+	// Of one that is not told, the container has it.
+	f.Piece.Head.Tgid, f.Piece.Head.Time = 0, 0
+	p.found <- f
+	p.tellFindings(2e9)
+	told(4)
+}
+
 // TestHeadsAreReadWithinTheRoot reads the beginning of files as a process sees them, and of nothing else.
 func TestHeadsAreReadWithinTheRoot(t *testing.T) {
 	dir := t.TempDir()

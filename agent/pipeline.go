@@ -58,9 +58,12 @@ type pipeline struct {
 	parked   parking
 	late     lateQueue
 	anew     relearning
-	// found are findings in what is sent, to be told with who it was. exfil finds what containers do with data, exceptions
+	// found are findings in what is sent, to be told with who it was; awaiting those that wait for records as young as they
+	// are: reached is the time of the youngest that came, boot clock. exfil finds what containers do with data, exceptions
 	// are what they may send all the same.
 	found      chan content.Found
+	awaiting   []foundAt
+	reached    uint64
 	exfil      *exfil.Joiner
 	inspection *inspection
 	exceptions []dlp.Exception
@@ -110,6 +113,7 @@ func (p *pipeline) Record(raw []byte) {
 		return
 	}
 	p.counts.events[ev.Type].Add(1)
+	p.reached = max(p.reached, ev.Head.Time)
 	if ev.Head.Seq%lagSample == 0 && ev.Head.Time > p.reading {
 		p.lag.add(bootNow(), ev.Head.Time)
 	}
