@@ -133,7 +133,7 @@ func (i *inspection) read(cgroup uint64, begin bool) error {
 	if err := i.prepare(); err != nil {
 		return err
 	}
-	return i.taking.Inspect(cgroup, sensor.Budget{})
+	return i.taking.Inspect(cgroup, sensor.Budget{Rate: i.agent.cfg.ContentRate})
 }
 
 // prepare makes the reader when the first container is to be read.

@@ -77,6 +77,8 @@ type Config struct {
 	RecordSpoolBytes int64
 	// RingBytes is the size of the ring for bulk events, a power of two.
 	RingBytes uint32
+	// ContentRate bounds what is read of what a container sends and gets, in bytes a second.
+	ContentRate uint64
 	// MaxProcesses and MaxCgroups bound what is known at one time.
 	MaxProcesses uint32
 	MaxCgroups   uint32
@@ -130,6 +132,7 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.Int64Var(&c.AlertSpoolBytes, "alert-spool-bytes", 256<<20, "most `BYTES` of alerts kept on disk while the collector is away")
 	flags.Int64Var(&c.RecordSpoolBytes, "record-spool-bytes", 512<<20, "most `BYTES` of recorded events kept on disk")
 	flags.Uint32Var(&c.RingBytes, "ring-bytes", 8<<20, "`BYTES` of the kernel's ring for bulk events, a power of two; all of it counts in the resident set")
+	flags.Uint64Var(&c.ContentRate, "content-rate", 4<<20, "most `BYTES` a second that are read of what a container sends and gets where dlp or waf ask for it, twice that at once; what is beyond is counted")
 	flags.Uint32Var(&c.MaxProcesses, "max-processes", 65536, "most processes known at one time")
 	flags.Uint32Var(&c.MaxCgroups, "max-cgroups", 16384, "most cgroups known at one time")
 	flags.DurationVar(&c.PendingTimeout, "pending-timeout", 10*time.Second, "how long an event waits for the name of its container")
@@ -186,6 +189,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RingBytes < 1<<16 || c.RingBytes&(c.RingBytes-1) != 0 {
 		bad("ring-bytes", "%d is not a power of two of at least 65536", c.RingBytes)
+	}
+	if c.ContentRate < 1<<16 || c.ContentRate > 1<<36 {
+		bad("content-rate", "%d is not between 65536 and %d", c.ContentRate, 1<<36)
 	}
 	const leastSpool = 16 << 20
 	if c.AlertSpoolBytes < leastSpool || c.RecordSpoolBytes < leastSpool {

@@ -54,6 +54,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"bad yaml", "node: [\n", []string{"agent.yaml"}},
 		{"bad class", "record: exec,nothing\n", []string{`"nothing" is no event class`}},
 		{"bad size", "ring-bytes: 100000\n", []string{"ring-bytes", "power of two"}},
+		{"bad rate", "content-rate: 1000\n", []string{"content-rate", "between 65536 and"}},
 		{"relative pins", "pin-dir: holdfast\n", []string{"pin-dir", "absolute"}},
 		{"bad end", "when-dead: forget\n", []string{"when-dead", "keep, monitor, release"}},
 		{"nothing to keep", "when-dead: release\nno-pin: true\n", []string{"when-dead", "no-pin"}},
