@@ -103,7 +103,6 @@ type opened struct {
 	c          *inspect.Context
 	prev, next *opened
 	party      Party
-	peer       Peer
 	stream     Stream
 	out, in    bool
 	joined     []byte
@@ -144,7 +143,7 @@ func (s *Sink) End(c *inspect.Context) {
 	if party, ok := s.cfg.World.Party(c.Tag); ok && party.WAF {
 		s.at = c
 		s.hits = s.cfg.Filter.Framing(s.hits[:0], s.headers)
-		s.report(c, &party, s.cfg.World.Peer(c))
+		s.report(c, &party)
 	}
 	s.headers = s.headers[:0]
 }
@@ -277,13 +276,8 @@ func (s *Sink) begin(c *inspect.Context) *opened {
 	}
 	s.open++
 	s.stats.Texts++
-	t := &opened{}
-	if n := len(s.free); n > 0 {
-		t, s.free = s.free[n-1], s.free[:n-1]
-	} else if s.cfg.Streams != nil {
-		t.stream = s.cfg.Streams()
-	}
-	t.c, t.party, t.peer, t.out, t.in = c, party, s.cfg.World.Peer(c), out, in
+	t := s.take()
+	t.c, t.party, t.out, t.in = c, party, out, in
 	s.link(t)
 	if out && t.stream != nil {
 		t.stream.Reset(c.Name)
@@ -296,6 +290,20 @@ const (
 	keep       = 64
 	keepJoined = 16 << 10
 )
+
+// take is a state that was used before, or a new one.
+func (s *Sink) take() *opened {
+	if n := len(s.free); n > 0 {
+		t := s.free[n-1]
+		s.free = s.free[:n-1]
+		return t
+	}
+	t := &opened{}
+	if s.cfg.Streams != nil {
+		t.stream = s.cfg.Streams()
+	}
+	return t
+}
 
 func (s *Sink) close(t *opened) {
 	s.unlink(t)
@@ -367,7 +375,7 @@ func (s *Sink) outgoing(c *inspect.Context, t *opened, part []byte, last bool) {
 	switch {
 	case c.Protocol == inspect.DNS && c.Part == inspect.DNSName && c.Remote.Port() != portDNS && len(c.Layers) == 0 && last:
 		s.emit(s.cfg.Tunnels.Query(s.dst[:0], &Query{
-			Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: t.peer,
+			Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: s.cfg.World.Peer(c),
 			Name: string(c.Host), Join: t.party.Lineage,
 		}))
 	case c.Protocol == inspect.ICMP && c.Part == inspect.Payload && len(c.Layers) == 0:
@@ -380,7 +388,7 @@ func (s *Sink) outgoing(c *inspect.Context, t *opened, part []byte, last bool) {
 
 func (s *Sink) sent(c *inspect.Context, t *opened, bytes int) *Send {
 	return &Send{
-		Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: t.peer,
+		Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: s.cfg.World.Peer(c),
 		Inbound: c.Inbound, Bytes: uint64(bytes), Join: t.party.Lineage,
 	}
 }
@@ -393,7 +401,7 @@ func (s *Sink) value(v *Value) {
 	}
 	t.masked = append(t.masked[:0], v.Masked...)
 	sighting := Sighting{
-		Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: t.peer,
+		Time: c.Time, Tag: c.Tag, Process: t.party.Process, Executable: t.party.Executable, Workload: t.party.Workload, Peer: s.cfg.World.Peer(c),
 		Inbound: c.Inbound, Detector: v.Detector, Hash: v.Hash, Confidence: v.Confidence, Masked: t.masked, Join: t.party.Lineage,
 		App: c.Protocol.String(), Part: c.Part.String(), Layers: c.Layers, Path: c.Path,
 	}
@@ -435,7 +443,7 @@ func (s *Sink) judge(c *inspect.Context, t *opened, text []byte) {
 		kind = waf.File
 	}
 	s.hits = s.cfg.Filter.Text(s.hits[:0], kind, name, text)
-	s.report(c, &t.party, t.peer)
+	s.report(c, &t.party)
 }
 
 // packed reports whether a text was written in other letters.
@@ -466,7 +474,7 @@ func (s *Sink) frame(c *inspect.Context, value []byte) {
 }
 
 // report tells of the hits at hand.
-func (s *Sink) report(c *inspect.Context, party *Party, peer Peer) {
+func (s *Sink) report(c *inspect.Context, party *Party) {
 	if len(s.hits) == 0 {
 		return
 	}
@@ -474,8 +482,9 @@ func (s *Sink) report(c *inspect.Context, party *Party, peer Peer) {
 		s.cfg.Struck(c.Message)
 	}
 	target := Target{
-		Time: c.Time, Tag: c.Tag, Process: party.Process, Executable: party.Executable, Workload: party.Workload, Lineage: party.Lineage, Peer: peer,
-		App: c.Protocol.String(), Path: string(c.Path),
+		Time: c.Time, Tag: c.Tag, Process: party.Process, Executable: party.Executable, Workload: party.Workload, Lineage: party.Lineage,
+		Peer: s.cfg.World.Peer(c),
+		App:  c.Protocol.String(), Path: string(c.Path),
 	}
 	s.emit(s.cfg.Attacks.Hits(s.dst[:0], &target, s.hits))
 }
