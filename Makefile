@@ -130,9 +130,10 @@ demo: ## Show the main job on real containers (root); ARGS=--keep leaves it runn
 	go run ./tests/demo $(ARGS)
 
 bench: ## Count the instructions that the programs add (root), run the comparisons of tests/bench and every benchmark
-	@.ci/prepare kernel
+	@.ci/prepare kernel lab servers
 	go run ./tests/kernel/cmd/vmtest --count --kernels 6.12 --lsm bpf --pkg ./tests/bench/cost
-	go test -run '^$$' -bench . -benchmem -benchtime 1x ./tests/bench
+	go test -run '^$$' -bench . -benchmem -benchtime 1x -v ./tests/bench
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m -v ./tests/bench/web
 	go test -run '^$$' -bench . -benchmem $(PRODUCT)
 
 fuzz: ## Run every fuzz target for FUZZTIME (20s)
