@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 }
 
 // rounds are how often each state of the modes has its turn.
-const rounds = 15
+const rounds = 7
 
 // state is which signals are in monitor.
 type state struct {
@@ -28,12 +28,12 @@ type state struct {
 }
 
 // BenchmarkReading measures with the budget that agents have unless they are told otherwise, beyond which traffic is counted and
-// not read, and with one that reads everything.
+// not read, and with one that is never used up: what is not read then, the agent was too slow for.
 func BenchmarkReading(b *testing.B) {
 	for _, budget := range []struct {
 		name string
 		args []string
-	}{{"default", nil}, {"everything", []string{"--content-rate", fmt.Sprint(2 << 30)}}} {
+	}{{"default", nil}, {"unbounded", []string{"--content-rate", fmt.Sprint(2 << 30)}}} {
 		b.Run(budget.name, func(b *testing.B) {
 			s := start(b, budget.args)
 			for b.Loop() {
