@@ -123,21 +123,31 @@ func sendCards(t *testing.T, r *rig.Rig, c *lab.Container, url, source string) (
 // holdsNone checks that no file below a directory holds one of the words.
 func holdsNone(t *testing.T, dir string, words []string) {
 	t.Helper()
+	for _, word := range words {
+		for _, path := range holders(t, dir, word) {
+			t.Errorf("%s holds %s", path, word)
+		}
+	}
+}
+
+// holders are the files below a directory that hold a word.
+func holders(t *testing.T, dir, word string) []string {
+	t.Helper()
+	var paths []string
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, word := range words {
-			if bytes.Contains(text, []byte(word)) {
-				t.Errorf("%s holds %s", path, word)
-			}
+		if bytes.Contains(text, []byte(word)) {
+			paths = append(paths, path)
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return paths
 }
 
 // TestAttackInARequestIsTold sends requests to a web server in a container: ordinary ones, of which nothing is told, and one
