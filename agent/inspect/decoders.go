@@ -42,6 +42,8 @@ type decoders struct {
 	held int
 	// credit is how much may be made anew.
 	credit int
+	// idle and fresh are the ends of the list of those at work: that which was idle longest, and the newest.
+	idle, fresh *inflater
 }
 
 type spare struct {
@@ -79,14 +81,79 @@ func (in *Inspector) newInflater(m *message, l Layer, out consumer) *inflater {
 	x.in, x.m, x.layer, x.out, x.charge = in, m, l, out, inflaterCost
 	x.raw, x.headN, x.ended, x.cut, x.dead, x.took, x.gave, x.dec.window = false, 0, false, false, false, 0, 0, 0
 	in.stats.Decoders++
+	in.decoders.link(x)
 	return x
 }
 
+// keep keeps the decoder of one that is given up for the next of its kind, if it is small and there is room.
+func (d *decoders) keep(x *inflater) {
+	if x.wide(x.dec.made) || len(d.free[x.layer]) >= decodersKept {
+		x.dec.close()
+		return
+	}
+	kept := newInflater()
+	kept.dec, x.dec = x.dec, decoder{}
+	kept.dec.r = nil
+	d.free[x.layer] = append(d.free[x.layer], kept)
+}
+
+// swap gives a decoder that is kept and has so much memory for one that has less.
+func (d *decoders) swap(x *inflater, made int) {
+	for _, kept := range d.free[x.layer] {
+		if kept.dec.made >= made {
+			kept.dec, x.dec = x.dec, kept.dec
+			return
+		}
+	}
+}
+
+func (d *decoders) link(x *inflater) {
+	if x.older = d.fresh; x.older != nil {
+		x.older.newer = x
+	} else {
+		d.idle = x
+	}
+	d.fresh, x.newer, x.linked = x, nil, true
+}
+
+func (d *decoders) unlink(x *inflater) {
+	if x.older != nil {
+		x.older.newer = x.newer
+	} else {
+		d.idle = x.newer
+	}
+	if x.newer != nil {
+		x.newer.older = x.older
+	} else {
+		d.fresh = x.older
+	}
+	x.older, x.newer, x.linked = nil, nil, false
+}
+
+// evictDecoder gives up the decompressor that was idle longest, of other messages: bodies that do not end are no reason not to
+// read others. One that is at work further up, and waits for what it gives to be dealt with, stays. False when there is none.
+func (in *Inspector) evictDecoder(m *message) bool {
+	for x := in.decoders.idle; x != nil; x = x.newer {
+		if x.running || x.m == m {
+			continue
+		}
+		in.stats.DecoderMemory++
+		if x.m != nil {
+			x.m.opaque(ReasonMemory)
+		}
+		x.giveUp()
+		return true
+	}
+	return false
+}
+
 // reserveDecoder is reserve for decompressors, which together have half of the memory at most: they are no reason to
-// forget thousands of flows.
+// forget thousands of flows. Those that were idle longest make room.
 func (in *Inspector) reserveDecoder(n int, m *message) bool {
-	if in.decoding+n > in.cfg.MemoryBytes/2 {
-		in.dropSpares()
+	for in.decoding+n > in.cfg.MemoryBytes/2 && n <= in.cfg.MemoryBytes/2 {
+		if !in.dropSpares() && !in.evictDecoder(m) {
+			break
+		}
 	}
 	if in.decoding+n > in.cfg.MemoryBytes/2 || !in.reserve(n, m.f) {
 		in.stats.DecoderMemory++

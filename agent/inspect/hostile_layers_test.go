@@ -295,3 +295,102 @@ func TestEndlessFlows(t *testing.T) {
 	t.Logf("%d KiB held, %d KiB charged for %d flows", held>>10, st.Memory>>10, st.Flows)
 	checkWork(t, st)
 }
+
+// bodies is a sink that keeps what bodies hold, by connection.
+type bodies struct {
+	counter
+	of map[Key]string
+}
+
+func (b *bodies) Text(c *Context, p []byte, _ bool) {
+	if b.of == nil {
+		b.of = map[Key]string{}
+	}
+	if c.Part == Body {
+		b.of[c.Key] += string(p)
+	}
+}
+
+// TestIdleDecodersMakeRoom holds so many compressed bodies open that decompressors have all the memory that they may: others are
+// read all the same.
+func TestIdleDecodersMakeRoom(t *testing.T) {
+	for name, pack := range map[string]func(testing.TB, string) string{"gzip": gz, "br": brotlied, "zstd": zstded} {
+		t.Run(name, func(t *testing.T) {
+			var r bodies
+			in := newInspector(t, Config{MemoryBytes: 4 << 20}, &r)
+			text := strings.Repeat("text that goes on ", 20) + card
+			data := pack(t, text)
+			head := "POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: " + name + "\r\nContent-Length: " + itoa(len(data)) + "\r\n\r\n"
+			for i := range 200 {
+				send(in, Key{Cookie: uint64(i + 10)}, Out, 80, []byte(head+data[:len(data)-4]))
+				if in.decoding > in.cfg.MemoryBytes/2 || in.memory > in.cfg.MemoryBytes {
+					t.Fatalf("%d bytes are charged, %d for decoders", in.memory, in.decoding)
+				}
+			}
+			send(in, testKey, Out, 80, []byte(head+data))
+			st := in.Stats()
+			if st.DecoderMemory < 100 || st.Opaque[ReasonMemory] != st.DecoderMemory || st.Decoders < 2 {
+				t.Errorf("%d decoders at work, %d made room, told %d times", st.Decoders, st.DecoderMemory, st.Opaque[ReasonMemory])
+			}
+			// Those that made room go on, and come to their end.
+			for i := range 200 {
+				send(in, Key{Cookie: uint64(i + 10)}, Out, 80, []byte(data[len(data)-4:]))
+				in.Closed(Key{Cookie: uint64(i + 10)})
+			}
+			in.Closed(testKey)
+			if got := r.of[testKey]; got != text {
+				t.Errorf("of what came while others were held open %q is read", got)
+			}
+			if st := in.Stats(); st.Memory != 0 || st.Decoders != 0 || in.decoders.idle != nil || in.decoding != in.decoders.held {
+				t.Errorf("%d bytes, %d decoders after the end", st.Memory, st.Decoders)
+			}
+		})
+	}
+}
+
+// TestDecodersAtRandom sends compressed bodies, one in the other, and messages of WebSocket, piece by piece over many connections
+// that take each other's memory: what is charged is given back, whichever makes room.
+func TestDecodersAtRandom(t *testing.T) {
+	text := strings.Repeat("text that goes on ", 300)
+	var streams []string
+	for encoding, data := range map[string]string{
+		"gzip": gz(t, text), "deflate": deflated(t, text), "br": brotlied(t, text), "zstd": zstded(t, text), "zstd, gzip": gz(t, zstded(t, text)),
+		"gzip, br": brotlied(t, gz(t, text)), "zstd, zstd": wideZstd(t, 256<<10), "identity": gz(t, gz(t, zstded(t, text))),
+	} {
+		streams = append(streams, "POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: "+encoding+"\r\nContent-Length: "+itoa(len(data))+"\r\n\r\n"+data)
+	}
+	socket := "GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+	streams = append(streams, socket+wsDeflated(t, "first text "+card, "second text "+card)+wsFrame(0xc1, true, "damaged"))
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		var sink counter
+		in := newInspector(t, Config{MemoryBytes: 2 << 20}, &sink)
+		left := map[Key]string{}
+		for range 4000 {
+			key := Key{Cookie: rng.Uint64N(40)}
+			rest := left[key]
+			if rest == "" {
+				if rng.IntN(2) == 0 {
+					in.Closed(key)
+				}
+				rest = streams[rng.IntN(len(streams))]
+			}
+			n := min(1+rng.IntN(200), len(rest))
+			send(in, key, Out, 80, []byte(rest[:n]))
+			if strings.HasPrefix(rest, socket[:4]) && n >= len(socket) {
+				send(in, key, In, 80, []byte(answer))
+			}
+			left[key] = rest[n:]
+			if in.memory > in.cfg.MemoryBytes || in.decoding > in.cfg.MemoryBytes/2 || in.decoding < in.decoders.held {
+				t.Fatalf("seed %d: %d bytes are charged, %d for decoders, %d for spare ones", seed, in.memory, in.decoding, in.decoders.held)
+			}
+		}
+		for key := range left {
+			in.Closed(key)
+		}
+		if st := in.Stats(); st.Memory != 0 || st.Decoders != 0 || in.decoders.idle != nil || in.decoding != in.decoders.held || st.DecoderMemory == 0 {
+			t.Errorf("seed %d: %d bytes, %d decoders after the end, %d made room", seed, st.Memory, st.Decoders, st.DecoderMemory)
+		}
+	}
+}

@@ -62,7 +62,10 @@ type inflater struct {
 	dec      decoder
 	// small is the decoder that was put aside for a spare one.
 	small decoder
-	buf   [inflateRead]byte
+	// older and newer are those that were at work before and after; running says that the coroutine is.
+	older, newer    *inflater
+	linked, running bool
+	buf             [inflateRead]byte
 }
 
 func newInflater() *inflater {
@@ -117,6 +120,9 @@ func (x *inflater) grow(n int) bool {
 		return false
 	}
 	x.charge += n
+	if n > x.dec.made {
+		x.in.decoders.swap(x, n)
+	}
 	if n > x.dec.made {
 		if !x.in.afford(n-x.dec.made, x.m) {
 			x.dead = true
@@ -176,10 +182,31 @@ func (x *inflater) resume(p []byte) {
 	}
 	x.took += len(p)
 	x.input = p
+	if x.in.decoders.fresh != x {
+		x.in.decoders.unlink(x)
+		x.in.decoders.link(x)
+	}
+	x.running = true
 	if _, more := x.next(); !more {
 		x.dead = true
 	}
+	x.running = false
 	x.input = nil
+}
+
+// giveUp ends a decompressor before its data does, and gives back what it has.
+func (x *inflater) giveUp() {
+	x.dead = true
+	if x.next != nil {
+		x.stop()
+		x.next, x.stop = nil, nil
+	}
+	x.in.decoders.keep(x)
+	x.small.close()
+	x.in.releaseDecoder(x.charge)
+	x.charge = 0
+	x.in.decoders.unlink(x)
+	x.in.stats.Decoders--
 }
 
 // Read gives the decoder what there is, and suspends the coroutine when there is none.
@@ -332,7 +359,10 @@ func (x *inflater) close(whole bool) {
 	}
 	x.out.close(whole && !x.dead)
 	in, l := x.in, x.layer
-	in.stats.Decoders--
+	if x.linked {
+		in.decoders.unlink(x)
+		in.stats.Decoders--
+	}
 	in.releaseDecoder(x.charge)
 	x.in, x.m, x.out, x.next, x.stop, x.yield, x.dec.r = nil, nil, nil, nil, nil, nil, nil
 	if x.wide(x.dec.made) {

@@ -225,6 +225,9 @@ func (p *websocket) messageEnd(d Dir, whole bool) {
 		h.inflate.write([]byte{0, 0, 0xff, 0xff})
 		h.through.to = nil
 	}
+	if h.inflate != nil {
+		h.inflate.m = nil
+	}
 	if h.out != nil {
 		h.out.close(whole)
 	}
