@@ -83,10 +83,13 @@ func (s *story) check() error {
 	return errors.Join(s.errs...)
 }
 
-// TestShortContainers runs 1,000 containers that live under a second each, start two processes, open a file and
-// connect. Every one of these deeds must be stored, once, under the right names.
+// TestShortContainers runs 250 containers, or 1,000 in the long form, that live under a second each, start two
+// processes, open a file and connect. Every one of these deeds must be stored, once, under the right names.
 func TestShortContainers(t *testing.T) {
-	const count = 1000
+	count := 250
+	if long() {
+		count = 1000
+	}
 	r := startRig(t, rig.Config{Record: []string{"exec", "open", "connect"}})
 	image := attacker(t, r)
 	addr := accept(t, r)
