@@ -69,6 +69,9 @@ func (g *Guard) Forget(list []uplink.Removal) (dropped []profile.Key, later []up
 				w.unsent, w.unsaved = true, true
 			}
 		case g.enforces(w):
+			if !w.withheld {
+				g.log.Warn("the profile was removed at the collector, and is kept while it is enforced here", "workload", r.Key.String())
+			}
 			w.withheld = true
 			later = append(later, r)
 			continue

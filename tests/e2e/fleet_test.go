@@ -56,8 +56,16 @@ func startTwoNodes(t *testing.T) *twoNodes {
 	if err := os.WriteFile(policy, []byte(fleetPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	n := startNodes(t, "--policy-file", policy)
+	n.learns, n.kept = startReplica(t, n.first, "once"), startReplica(t, n.second, "always")
+	return n
+}
+
+// startNodes starts the collector and the agents, the second with more arguments, and no replicas.
+func startNodes(t *testing.T, more ...string) *twoNodes {
+	t.Helper()
 	n := &twoNodes{first: startRig(t, rig.Config{})}
-	n.second = prepare(t, rig.Config{AgentArgs: []string{"--node", "node-2", "--policy-file", policy}})
+	n.second = prepare(t, rig.Config{AgentArgs: append([]string{"--node", "node-2"}, more...)})
 	// The second node reaches the collector as if it were its own.
 	listener, err := n.second.Lab.Listen(t.Context(), "tcp", rig.GRPCAddress)
 	if err != nil {
@@ -80,11 +88,19 @@ func startTwoNodes(t *testing.T) *twoNodes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(n.second.AgentArgs(), "--join-token-file", token)
+	n.startSecond(t, "--join-token-file", token)
+	return n
+}
+
+// startSecond starts the agent of the second node and waits until it is connected.
+func (n *twoNodes) startSecond(t *testing.T, more ...string) {
+	t.Helper()
+	var err error
+	args := append(n.second.AgentArgs(), more...)
 	if n.second.Agent, err = n.second.Launch("agent", nil, n.second.Program("holdfast-agent"), args...); err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(t.Context(), 30*time.Second, func() error {
+	err = eventually(t.Context(), patience, func() error {
 		out, err := n.first.Holdfast(t.Context(), "nodes", "show", "node-2").CombinedOutput()
 		if err == nil && !strings.Contains(string(out), "node-2: connected") {
 			err = fmt.Errorf("node-2 is not connected: %s", out)
@@ -94,8 +110,6 @@ func startTwoNodes(t *testing.T) *twoNodes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.learns, n.kept = startReplica(t, n.first, "once"), startReplica(t, n.second, "always")
-	return n
 }
 
 func startReplica(t *testing.T, r *rig.Rig, how string) *lab.Container {
