@@ -134,7 +134,7 @@ func (p *pipeline) tellFinding(f *content.Found, ev *event.Event) {
 	if f.Reason == dlp.Attack || f.Reason == dlp.AttackFollowed {
 		signal = profile.SignalWAF
 	}
-	if p.guard.Mode(ev.Head.Origin, signal) == profile.ModeMonitor {
+	if mode := p.guard.Mode(ev.Head.Origin, signal); mode == profile.ModeMonitor || mode == profile.ModeEnforce {
 		p.tell(p.engine.FindingAlert(f, ev), ev)
 	}
 }

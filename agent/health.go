@@ -184,6 +184,7 @@ func (a *Agent) losses() map[string]uint64 {
 	note("waf_crs_cut", thorough.Cut)
 	note("waf_crs_failed", thorough.Failed)
 	note("content_record_gap", inspected.taken.Gaps)
+	note("content_not_reset", inspected.taken.Unreset)
 	note("content_file_refused", inspected.taken.Refused)
 	note("content_program_unlooked", inspected.taken.Unlooked)
 	for cause, n := range inspected.read.GivenUp {

@@ -155,6 +155,13 @@ func (i *inspection) prepare() error {
 	if err != nil {
 		return fmt.Errorf("detectors: %w", err)
 	}
+	inline, err := matcher.Inline()
+	if err != nil {
+		return fmt.Errorf("detectors: %w", err)
+	}
+	if err := i.taking.Block(&inline, matcher.Detectors()); err != nil {
+		return fmt.Errorf("detectors: %w", err)
+	}
 	filter, err := waf.Compile(waf.Config{})
 	if err != nil {
 		return err

@@ -2,9 +2,10 @@
 //
 // What the packets of inspected containers carry, as far as the modes of their policies ask for it. Attached only while a
 // container asks. Where TLS begins on a socket, its first packet is the last that is taken: what is inside comes from
-// tls.bpf.c, or is not seen. Every packet passes.
+// tls.bpf.c, or is not seen. Packets pass but those with what must not leave, and what follows them on their connection.
 
 #include "contentsock.h"
+#include "refuse.h"
 
 // Bits of the 13th byte of a TCP header.
 #define TCP_SYN 2
@@ -54,6 +55,9 @@ __attribute__((noinline)) int content_piece(struct __sk_buff *skb, __u32 slot, _
 // The pieces of the largest packet that the stack hands over, 512 KiB.
 #define CONTENT_PIECES 128
 
+// Beside hf_content_flag: the packet is refused.
+#define CONTENT_REFUSED 0x10000
+
 // Sends up to total bytes of what the packet carries.
 static __attribute__((noinline)) void content_send(struct __sk_buff *skb, struct content_sock *state,
 						   struct packet *packet, __u32 total, __u32 flags)
@@ -73,6 +77,8 @@ static __attribute__((noinline)) void content_send(struct __sk_buff *skb, struct
 	}
 	content_begin(b, &state->owner, state->owner.origin, flags | ((state->flags >> 4) & 6), HF_VIA_PACKET);
 	r = &b->record;
+	if (flags & CONTENT_REFUSED)
+		r->head.flags = HF_F_BLOCKED;
 	r->cookie = bpf_get_socket_cookie(skb);
 	__builtin_memcpy(r->local, packet->local, sizeof(r->local));
 	__builtin_memcpy(r->remote, packet->peer.addr, sizeof(r->remote));
@@ -119,7 +125,8 @@ __inline bool tcp_read(struct __sk_buff *skb, struct packet *packet, __u32 trans
 	if (bpf_skb_load_bytes(skb, transport + 4, &sequence, sizeof(sequence)) < 0 ||
 	    bpf_skb_load_bytes(skb, transport + 12, words, sizeof(words)) < 0)
 		return false;
-	packet->sequence = swap32(sequence);
+	// What comes with a SYN follows it.
+	packet->sequence = swap32(sequence) + (words[1] & TCP_SYN ? 1 : 0);
 	packet->offset = transport + (words[0] >> 4) * 4;
 	packet->length = skb->len > packet->offset ? skb->len - packet->offset : 0;
 	*bits = words[1];
@@ -199,7 +206,7 @@ static __attribute__((noinline)) int content_packet(struct __sk_buff *skb, struc
 {
 	__u32 bits = 0, total, flags = out ? HF_CONTENT_OUT : 0;
 	struct packet packet = {};
-	int look;
+	int look, fate = PASSES;
 
 	if (!packet_read(skb, &packet, out) || !content_transport(skb, &packet, &bits))
 		return ALLOW;
@@ -211,13 +218,20 @@ static __attribute__((noinline)) int content_packet(struct __sk_buff *skb, struc
 		sender(state);
 	look = looks(skb, &packet);
 	tls_note(skb, state, &packet, look, out);
+	if (out && want & WANT_WALK) {
+		if (want & WANT_BLOCK && state->flags & SOCK_REFUSED)
+			return DENY;
+		fate = refuses(skb, state, &packet, want);
+		if (fate == REFUSED)
+			flags |= CONTENT_REFUSED;
+	}
 	want &= out ? WANT_OUT : state->flags & SOCK_INBOUND ? WANT_IN : 0;
 	total = packet.length;
 	if (state->flags & SOCK_TLS) {
 		if (look != TLS_HELLO || !want) {
 			if (want && !state->tls)
 				count_opaque(state, total);
-			return ALLOW;
+			return fate == PASSES ? ALLOW : DENY;
 		}
 		flags |= state->tls ? HF_CONTENT_TLS | HF_CONTENT_SEEN : HF_CONTENT_TLS;
 		if (total > HF_CONTENT_MAX)
@@ -225,7 +239,7 @@ static __attribute__((noinline)) int content_packet(struct __sk_buff *skb, struc
 	}
 	if (want)
 		content_send(skb, state, &packet, total, flags);
-	return ALLOW;
+	return fate == PASSES ? ALLOW : DENY;
 }
 
 __inline int on_content(struct __sk_buff *skb, bool out)

@@ -19,6 +19,7 @@ int on_openssl_write(void *ctx)
 {
 	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
+	call.size = (__u32)c_argument(ctx, 2);
 	call.via = HF_VIA_OPENSSL;
 	call.out = 1;
 	return tls_begin(&call);
@@ -31,6 +32,7 @@ int on_openssl_write_ex(void *ctx)
 	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.result = c_argument(ctx, 3);
+	call.size = c_argument(ctx, 2);
 	call.via = HF_VIA_OPENSSL;
 	call.out = 1;
 	return tls_begin(&call);
@@ -43,6 +45,7 @@ int on_openssl_write_ex2(void *ctx)
 	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.result = c_argument(ctx, 4);
+	call.size = c_argument(ctx, 2);
 	call.via = HF_VIA_OPENSSL;
 	call.out = 1;
 	return tls_begin(&call);
@@ -110,6 +113,7 @@ int on_nss_write(void *ctx)
 {
 	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
+	call.size = (__u32)c_argument(ctx, 2);
 	call.via = HF_VIA_NSS;
 	call.out = 1;
 	return is_layered(call.object) ? tls_begin(&call) : 0;
@@ -167,6 +171,16 @@ __inline __u64 tls_done(const struct tls_call *call, __s64 result)
 	return result > 0 ? (__u64)result : 0;
 }
 
+// Of what was not taken, the call is made again.
+__inline void tls_again(const struct tls_call *call)
+{
+	struct tls_key key = { .object = call->object, .tgid = bpf_get_current_pid_tgid() >> 32 };
+	struct tls_flow *flow = bpf_map_lookup_elem(&tls_flows, &key);
+
+	if (flow)
+		flow->block.walk = flow->block.before;
+}
+
 // The return of all of these.
 SEC("uretprobe/tls_return")
 int on_tls_return(void *ctx)
@@ -184,6 +198,8 @@ int on_tls_return(void *ctx)
 	size = tls_done(&call, (__s64)result_of(ctx));
 	if (size)
 		tls_send(&call, size);
+	else if (call.out)
+		tls_again(&call);
 	return 0;
 }
 
@@ -259,8 +275,10 @@ int on_go_write(void *ctx)
 	if (!tls_wanted())
 		return 0;
 	call.out = 1;
+	call.size = go_argument(ctx, 2);
 	go_socket(&key);
-	tls_send(&call, go_argument(ctx, 2));
+	tls_walk(&call);
+	tls_send(&call, call.size);
 	return 0;
 }
 

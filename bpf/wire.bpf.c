@@ -61,3 +61,5 @@ struct hf_content *unused_content;
 struct hf_content_exec *unused_content_exec;
 struct hf_content_asked *unused_content_asked;
 struct hf_content_spent *unused_content_spent;
+struct hf_block *unused_block;
+struct hf_block_detector *unused_block_detector;

@@ -118,7 +118,7 @@ func (c *Config) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", "", "`FILE` with the address of Kubernetes' API server and credentials, outside a cluster; node must be the name of the node's object")
 	flags.StringVar(&c.Mode, "mode", "learn", "`MODE` of workloads that nothing else gives one: off, learn, monitor (tell what enforce would block) or enforce (block what the profile does not list)")
 	flags.StringVar(&c.ProtectMode, "protect-mode", "off", "`MODE` of the rules that need no learning (drifted and fileless programs, protected files, the metadata service, raw sockets): off, monitor or enforce")
-	flags.StringVar(&c.DLPMode, "dlp-mode", "off", "`MODE` of what workloads send: off (not read), learn (read and counted) or monitor (sensitive data is told)")
+	flags.StringVar(&c.DLPMode, "dlp-mode", "off", "`MODE` of what workloads send: off (not read), learn (read and counted), monitor (sensitive data is told) or enforce (what is certain is refused too)")
 	flags.StringVar(&c.WAFMode, "waf-mode", "off", "`MODE` of what workloads are sent over HTTP: off (not read), learn (read and counted) or monitor (attacks are told)")
 	flags.StringVar(&c.DLPLabels, "dlp-labels", "", "`FILE` with labels of files whose reading matters, and with what may be sent all the same, for dlp-mode")
 	flags.StringSliceVar(&c.WAFRuleSet, "waf-crs", nil, "`WORKLOADS`, by patterns such as shop/web, of which the requests that waf-mode reads go to the OWASP core rule set too")
@@ -261,7 +261,7 @@ func (c *Config) validateModes(bad func(setting, format string, args ...any)) {
 		modes          []profile.Mode
 	}{
 		{"mode", c.Mode, all}, {"protect-mode", c.ProtectMode, []profile.Mode{profile.ModeOff, profile.ModeMonitor, profile.ModeEnforce}},
-		{"dlp-mode", c.DLPMode, all[:3]}, {"waf-mode", c.WAFMode, all[:3]},
+		{"dlp-mode", c.DLPMode, all}, {"waf-mode", c.WAFMode, all[:3]},
 	} {
 		if !slices.Contains(of.modes, profile.Mode(of.value)) {
 			bad(of.setting, "%q is none of %v", of.value, of.modes)

@@ -122,12 +122,20 @@ func (e *Engine) FindingAlert(f *content.Found, ev *event.Event) *apiv1.Alert {
 	rule := &e.findings[findingPlace(f)]
 	output := storyOutput(f)
 	if output == "" {
-		output = findingOutput(f, described.GetNetwork())
+		output = findingOutput(f, findingAction(ev), described.GetNetwork())
 	}
 	return &apiv1.Alert{
 		Rule: rule.Name, Priority: severity(f.Severity), Tags: rule.Tags, Output: output + " by " + who(ev),
-		Action: apiv1.Action_ACTION_ALERTED, Event: described, Count: uint64(max(f.Repeats, 0)) + 1, Finding: finding(f, ev),
+		Action: findingAction(ev), Event: described, Count: uint64(max(f.Repeats, 0)) + 1, Finding: finding(f, ev),
 	}
+}
+
+// findingAction says what was done: of what the kernel has held back it says so in the piece.
+func findingAction(ev *event.Event) apiv1.Action {
+	if action := report.Action(ev); action != apiv1.Action_ACTION_UNSPECIFIED {
+		return action
+	}
+	return apiv1.Action_ACTION_ALERTED
 }
 
 // attack reports whether a finding is one of the web application filter, or follows from one.
@@ -180,7 +188,7 @@ func via(v wire.Via) string {
 }
 
 // findingOutput is the line for people, without who it was.
-func findingOutput(f *content.Found, n *apiv1.Network) string {
+func findingOutput(f *content.Found, action apiv1.Action, n *apiv1.Network) string {
 	where := clean(f.App)
 	if f.App == inspect.Unknown.String() {
 		where = "a connection"
@@ -209,6 +217,9 @@ func findingOutput(f *content.Found, n *apiv1.Network) string {
 	verb := "sent to "
 	if f.Inbound {
 		verb = "served to "
+	}
+	if action == apiv1.Action_ACTION_BLOCKED {
+		verb = "held back from "
 	}
 	text := fmt.Sprintf("%s: %s%s, in the %s of %s", found, verb, peer, part(f), where)
 	if len(f.Layers) > 0 {

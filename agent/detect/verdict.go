@@ -140,6 +140,13 @@ func networkVerdicts() []Rule {
 			Priority: criticalPriority, Tags: []string{"T1090.001", "T1055", "container", "network", "profile"},
 			reasons: because(wire.ReasonPassedSocket),
 		},
+		{
+			Name: "Sensitive data held back",
+			Description: "A program sent, or was to send, values of a detector of sensitive data, more than its threshold lets leave " +
+				"by one connection.",
+			Priority: criticalPriority, Tags: []string{"T1048", "T1567", "container", "network", "dlp"},
+			reasons: because(wire.ReasonContent),
+		},
 	}
 }
 
@@ -299,6 +306,9 @@ func fileText(ev *event.Event) string {
 func netText(ev *event.Event) string {
 	n := ev.Net()
 	protocol := report.Transport(n.Protocol)
+	if wire.Reason(ev.Head.Reason) == wire.ReasonContent {
+		return "sending what the detector " + clean(string(ev.Path())) + " finds to " + remote(n, protocol)
+	}
 	switch ev.Type {
 	case wire.TypeSocket:
 		return "making a socket (" + profile.FamilyName(n.Family) + ", " + profile.SocketKindName(n.Kind) + ")"
@@ -334,6 +344,7 @@ func reasonText(r wire.Reason) string {
 		wire.ReasonRawSocket:     "raw and packet sockets are not in the profile",
 		wire.ReasonPassedSocket:  "the socket is not the container's own",
 		wire.ReasonMount:         "mounting is not in the profile",
+		wire.ReasonContent:       "it must not leave",
 	}
 	if text := texts[r]; text != "" {
 		return text

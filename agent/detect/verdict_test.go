@@ -27,12 +27,12 @@ var reasons = map[string]wire.Reason{
 	"fileless": wire.ReasonFileless, "arguments": wire.ReasonArguments, "library": wire.ReasonLibrary, "file": wire.ReasonFile,
 	"protected_file": wire.ReasonProtectedFile, "address": wire.ReasonAddress, "metadata": wire.ReasonMetadata,
 	"domain": wire.ReasonDomain, "listen": wire.ReasonListen, "socket": wire.ReasonSocket, "raw_socket": wire.ReasonRawSocket,
-	"passed_socket": wire.ReasonPassedSocket, "mount": wire.ReasonMount, "none": wire.ReasonNone, "new": 31,
+	"passed_socket": wire.ReasonPassedSocket, "mount": wire.ReasonMount, "content": wire.ReasonContent, "none": wire.ReasonNone, "new": 31,
 }
 
 var signals = map[string]wire.Signal{
 	"process": wire.SignalProcess, "file": wire.SignalFile, "egress": wire.SignalEgress, "protect": wire.SignalProtect,
-	"none": wire.SignalNone,
+	"dlp": wire.SignalDlp, "none": wire.SignalNone,
 }
 
 // TestVerdictTranscripts runs the commands of testdata/*.txt. A line is a deed; the lines after it that begin with a blank
@@ -41,7 +41,7 @@ var signals = map[string]wire.Signal{
 //	exec FLAGS EXE ARGUMENTS…    FLAGS are hf_file_flag
 //	execute, create, unlink, rename, link, symlink, chmod, mmap_exec, mount PATH TARGET
 //	open FLAGS PATH
-//	connect, listen, socket, passed_socket FAMILY KIND PROTOCOL ADDRESS PORT
+//	connect, listen, socket, passed_socket FAMILY KIND PROTOCOL ADDRESS PORT TEXT
 //	dns NAME
 //
 // And "wait SECONDS" lets time pass.
@@ -159,7 +159,9 @@ func netOf(t *testing.T, typ wire.Type, p *proc.Process, rest []string) *event.E
 	if typ == wire.TypeListen {
 		n.Local, n.Remote, n.LocalPort, n.RemotePort = n.Remote, n.Local, n.RemotePort, 0
 	}
-	return ev(t, typ, p, n)
+	text := strings.Join(rest[5:], " ")
+	n.PathLen = uint16(len(text))
+	return ev(t, typ, p, n, text)
 }
 
 // dnsQuestion is a message that asks for the addresses of a name.

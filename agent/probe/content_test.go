@@ -76,6 +76,11 @@ func TestContent(t *testing.T) {
 	if rows["content"].See != probe.Yes || rows["content_java"].See != probe.No {
 		t.Errorf("%+v, %+v", rows["content"], rows["content_java"])
 	}
+	for signal, c := range rows {
+		if c.Block != c.See {
+			t.Errorf("%s: block %s, see %s", signal, c.Block, c.See)
+		}
+	}
 	want := "perf uprobes on "
 	if multi(t) {
 		want = "uprobe_multi on "
@@ -92,8 +97,8 @@ func TestContent(t *testing.T) {
 func TestContentWithoutSysAdmin(t *testing.T) {
 	given := ^probe.RightsOf(probe.BPF, probe.Perfmon, probe.NetAdmin, probe.Kill, probe.SysPtrace, probe.SysResource)
 	rows := contentRows(t, given)
-	if rows["content"].See != probe.Yes {
-		t.Errorf("%+v", rows["content"])
+	if c := rows["content"]; c.See != probe.Yes || c.Block != probe.Yes || !strings.Contains(c.Reason, "not reset: CAP_SYS_ADMIN is missing") {
+		t.Errorf("%+v", c)
 	}
 	for _, signal := range withinTLS {
 		c := rows[signal]

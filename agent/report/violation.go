@@ -54,7 +54,7 @@ func SignalOf(s wire.Signal) profile.Signal {
 }
 
 // ReasonName gives the name of a reason: executable, parent, drift, fileless, arguments, library, file, protected_file,
-// address, metadata, domain, listen, socket, raw_socket, passed_socket, mount; unlisted for one that is not known.
+// address, metadata, domain, listen, socket, raw_socket, passed_socket, mount, content; unlisted for one that is not known.
 func ReasonName(r wire.Reason) string {
 	names := [...]string{
 		wire.ReasonExecutable: "executable", wire.ReasonParent: "parent", wire.ReasonDrift: "drift",
@@ -62,7 +62,7 @@ func ReasonName(r wire.Reason) string {
 		wire.ReasonFile: "file", wire.ReasonProtectedFile: "protected_file", wire.ReasonAddress: "address",
 		wire.ReasonMetadata: "metadata", wire.ReasonDomain: "domain", wire.ReasonListen: "listen",
 		wire.ReasonSocket: "socket", wire.ReasonRawSocket: "raw_socket", wire.ReasonPassedSocket: "passed_socket",
-		wire.ReasonMount: "mount",
+		wire.ReasonMount: "mount", wire.ReasonContent: "content",
 	}
 	if int(r) < len(names) && names[r] != "" {
 		return names[r]

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -66,6 +67,8 @@ func (b Budget) withDefaults() Budget {
 // are attached, and its maps are there, while a container is inspected; nothing of it is pinned. Programs and maps of the sensor
 // are used, and none of them is changed.
 //
+// What must not leave (Block) is refused where the mode is enforce, and the connection is reset.
+//
 // A container is inspected when Inspect was called for it and the mode of its policy is not off: of SignalDlp for what leaves, of
 // SignalWaf for the requests that it serves.
 type Content struct {
@@ -79,14 +82,18 @@ type Content struct {
 	// changed wakes Run when taking begins.
 	changed chan struct{}
 
-	// mu guards asked and taking.
-	mu     sync.Mutex
-	asked  map[uint64]Budget
-	taking *taking
+	// mu guards asked, taking and automaton, which is nil until Block. It is held for moments: who writes taking holds reading too, so
+	// that what takes long, loading and attaching, is done with that alone.
+	mu        sync.Mutex
+	asked     map[uint64]Budget
+	taking    *taking
+	automaton *automaton
 	// reading is held while the ring is read, and while it is brought or taken away; before mu.
 	reading sync.Mutex
 	// counts are those of readers that are gone.
 	counts contentCounts
+	// resets are connections that were ended, unreset those that could not be.
+	resets, unreset atomic.Uint64
 }
 
 // taking is what is there while containers are inspected.
@@ -114,13 +121,11 @@ func (s *Sensor) NewContent(cfg ContentConfig) *Content {
 }
 
 // Inspect begins to take content of a container, by its cgroup2 id, or changes its budget. The first container brings the
-// programs in, which takes some hundred milliseconds; an error says what the kernel refuses, and nothing is taken then.
+// programs in, which takes some seconds, most of them in the kernel's verifier; an error says what the kernel refuses, and nothing is taken then.
 func (c *Content) Inspect(container uint64, budget Budget) error {
 	budget = budget.withDefaults()
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.taking == nil {
 		t, err := c.begin()
 		if err != nil {
@@ -129,13 +134,18 @@ func (c *Content) Inspect(container uint64, budget Budget) error {
 		if err := c.files.use(t.programs, t.uprobes, t.noProbes); err != nil {
 			return errors.Join(err, t.close())
 		}
+		c.mu.Lock()
 		c.taking = t
+		c.mu.Unlock()
 		select {
 		case c.changed <- struct{}{}:
 		default:
 		}
 	}
-	if err := c.taking.ask(container, budget); err != nil {
+	err := c.taking.ask(container, budget)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
 		if len(c.asked) == 0 {
 			err = errors.Join(err, c.end())
 		}
@@ -165,11 +175,13 @@ func (c *Content) Release(container uint64) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, known := c.asked[container]; !known {
+	_, known := c.asked[container]
+	delete(c.asked, container)
+	left := len(c.asked)
+	c.mu.Unlock()
+	if !known {
 		return nil
 	}
-	delete(c.asked, container)
 	var errs []error
 	for _, name := range []string{"content_asked", "content_spent"} {
 		if err := c.taking.maps[name].Delete(container); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -177,7 +189,9 @@ func (c *Content) Release(container uint64) error {
 		}
 	}
 	errs = append(errs, c.files.release(container))
-	if len(c.asked) == 0 {
+	if left == 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		errs = append(errs, c.end())
 	}
 	return errors.Join(errs...)
@@ -245,7 +259,7 @@ func (c *Content) cycle(handle ContentHandler) (active bool, told int64, err err
 	if t == nil {
 		return false, int64(bootNow()), nil
 	}
-	err = t.reader.cycle(c.cfg.Poll, handle, c.files)
+	err = t.reader.cycle(c.cfg.Poll, handle, c)
 	return true, t.reader.told, err
 }
 
@@ -267,7 +281,13 @@ func (c *Content) begin() (*taking, error) {
 			return nil, errors.Join(err, t.close())
 		}
 	}
-	var err error
+	c.mu.Lock()
+	automaton := c.automaton
+	c.mu.Unlock()
+	err := automaton.put(t.maps)
+	if err != nil {
+		return nil, errors.Join(err, t.close())
+	}
 	if t.reader, err = newContentReader(t.maps["ring_content"]); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the ring: %w", err), t.close())
 	}

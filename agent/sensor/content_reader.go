@@ -38,6 +38,9 @@ type ContentStats struct {
 	// Refused are files that could not be read or probed, and those beyond the bound; Unlooked are programs that began while too
 	// many others waited to be looked at.
 	Refused, Unlooked uint64
+	// Resets are connections that were ended because of what they were to carry; Unreset those that could not be, which carry
+	// nothing more and stay.
+	Resets, Unreset uint64
 }
 
 type contentCounts struct {
@@ -53,6 +56,8 @@ func (c *contentCounts) add(other *contentCounts) {
 
 // Stats may be called from any goroutine.
 func (c *Content) Stats() ContentStats {
+	// The lock of files may be held for long, and what is read does not wait for it.
+	files, probes := c.files.size()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var sum contentCounts
@@ -60,12 +65,11 @@ func (c *Content) Stats() ContentStats {
 	if c.taking != nil {
 		sum.add(&c.taking.reader.counts)
 	}
-	s := ContentStats{
+	return ContentStats{
 		Records: sum.records.Load(), Bytes: sum.bytes.Load(), Gaps: sum.gaps.Load(), Malformed: sum.bad.Load(),
 		Containers: len(c.asked), Refused: c.files.refused.Load(), Unlooked: c.files.unlooked.Load(),
+		Resets: c.resets.Load(), Unreset: c.unreset.Load(), Files: files, Probes: probes,
 	}
-	s.Files, s.Probes = c.files.size()
-	return s
 }
 
 // Spent tells what became of the budget of a container that is inspected; false for any other.
@@ -104,7 +108,7 @@ func newContentReader(m *ebpf.Map) (*contentReader, error) {
 }
 
 // cycle waits up to the pause, or less when a record is to be seen at once, and hands out a batch.
-func (r *contentReader) cycle(pause time.Duration, handle ContentHandler, files *files) error {
+func (r *contentReader) cycle(pause time.Duration, handle ContentHandler, c *Content) error {
 	if err := r.ring.wait(pause); err != nil {
 		return err
 	}
@@ -115,19 +119,20 @@ func (r *contentReader) cycle(pause time.Duration, handle ContentHandler, files 
 			r.told = now
 			break
 		}
-		r.hand(raw, handle, files)
+		r.hand(raw, handle, c)
 		r.ring.commit(r.ring.at)
 	}
 	r.ring.commit(r.ring.at)
 	return nil
 }
 
-func (r *contentReader) hand(raw []byte, handle ContentHandler, files *files) {
+func (r *contentReader) hand(raw []byte, handle ContentHandler, content *Content) {
 	head := r.check(raw)
 	if head == nil {
 		r.counts.bad.Add(1)
 		return
 	}
+	files := content.files
 	who := look{pid: head.Tgid, start: head.Start, container: head.Origin}
 	switch wire.Type(head.Type) {
 	case wire.TypeContentExec:
@@ -136,6 +141,12 @@ func (r *contentReader) hand(raw []byte, handle ContentHandler, files *files) {
 			return
 		}
 		files.look(who)
+	case wire.TypeContentRefused:
+		if len(raw) != int(unsafe.Sizeof(wire.Content{})) {
+			r.counts.bad.Add(1)
+			return
+		}
+		content.refused((*wire.Content)(unsafe.Pointer(head)))
 	case wire.TypeContent:
 		c := (*wire.Content)(unsafe.Pointer(head))
 		if len(raw) < int(unsafe.Sizeof(*c)) || len(raw) != int(unsafe.Sizeof(*c))+int(c.Length) {

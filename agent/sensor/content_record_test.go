@@ -39,17 +39,17 @@ func contentRecord(seq uint64, text string) []byte {
 // TestContentRecords hands records out without an allocation, counts those that are missing, and refuses those that are not as
 // they say.
 func TestContentRecords(t *testing.T) {
-	files := newFiles(1, slog.New(slog.DiscardHandler), nil)
+	content := &Content{files: newFiles(1, slog.New(slog.DiscardHandler), nil)}
 	r := &contentReader{next: make([]uint64, slots)}
 	got := &contentCount{}
 	raw := contentRecord(0, "text")
-	if n := testing.AllocsPerRun(100, func() { r.hand(raw, got, files) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { r.hand(raw, got, content) }); n > 0 {
 		t.Errorf("%v allocations a record", n)
 	}
 	if got.bytes != 4*got.records || r.counts.records.Load() != uint64(got.records) || r.counts.bytes.Load() != uint64(got.bytes) {
 		t.Errorf("handed out %+v, counted %d records", got, r.counts.records.Load())
 	}
-	r.hand(contentRecord(5, "text"), got, files)
+	r.hand(contentRecord(5, "text"), got, content)
 	if gaps := r.counts.gaps.Load(); gaps != 4 {
 		t.Errorf("%d gaps, want 4", gaps)
 	}
@@ -61,18 +61,19 @@ func TestContentRecords(t *testing.T) {
 		"another processor": func(c *wire.Content) { c.Head.Cpu = 1 },
 		"another size":      func(c *wire.Content) { c.Head.Size++ },
 		"another length":    func(c *wire.Content) { c.Length++ },
+		"a refusal's text":  func(c *wire.Content) { c.Head.Type = uint16(wire.TypeContentRefused) },
 		"no text":           func(c *wire.Content) { c.Head.Type = uint16(wire.TypeContentExec) },
 	} {
 		bad := r.counts.bad.Load()
 		raw := slices.Clone(contentRecord(6, "text"))
 		change((*wire.Content)(unsafe.Pointer(unsafe.SliceData(raw))))
-		r.hand(raw, got, files)
+		r.hand(raw, got, content)
 		if r.counts.bad.Load() != bad+1 || got.records != before {
 			t.Errorf("%s is taken", name)
 		}
 	}
 	for size := range 64 {
-		r.hand(make([]byte, size), got, files)
+		r.hand(make([]byte, size), got, content)
 	}
 	if got.records != before {
 		t.Error("a short record is taken")
@@ -128,20 +129,24 @@ func FuzzContentRecord(f *testing.F) {
 	f.Add(contentRecord(0, "text"), uint8(1))
 	f.Add(contentRecord(7, ""), uint8(4))
 	f.Add([]byte{}, uint8(0))
-	looks := newFiles(1, slog.New(slog.DiscardHandler), nil)
+	content := &Content{files: newFiles(1, slog.New(slog.DiscardHandler), nil)}
 	f.Fuzz(func(t *testing.T, data []byte, cpus uint8) {
 		if len(data) > 1<<16 {
 			return
 		}
 		raw := bytesOf(make([]uint64, len(data)/8+1))[:len(data):len(data)]
 		copy(raw, data)
+		head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
+		if len(data) >= int(unsafe.Sizeof(*head)) && wire.Type(head.Type) == wire.TypeContentRefused {
+			// It would end the connection that it names.
+			return
+		}
 		r := &contentReader{next: make([]uint64, int(cpus)*slots)}
 		got := &contentCount{}
-		r.hand(raw, got, looks)
+		r.hand(raw, got, content)
 		if got.bytes > len(data) || uint64(got.records) != r.counts.records.Load() || uint64(got.bytes) != r.counts.bytes.Load() {
 			t.Errorf("of %d bytes %d were handed out, counted %d", len(data), got.bytes, r.counts.bytes.Load())
 		}
-		head := (*wire.Head)(unsafe.Pointer(unsafe.SliceData(raw)))
 		exec := len(data) >= int(unsafe.Sizeof(*head)) && wire.Type(head.Type) == wire.TypeContentExec
 		if got.records == 0 && r.counts.bad.Load() == 0 && !exec {
 			t.Error("a record is neither handed out nor counted")

@@ -57,6 +57,7 @@ func TestNetworkDeed(t *testing.T) {
 		"borrow":        deedBorrow,
 
 		"content": deedContent, "content large": deedContentLarge, "content tls": deedContentTLS, "content icmp": deedContentICMP, "content client": deedContentClient, "content opaque": deedContentOpaque,
+		"content block": deedContentBlock,
 
 		"contacts": deedContacts, "wait contact": deedWaitContact, "routes": deedRoutes, "metadata errors": deedMetadataErrors, "listen": deedListen,
 		"listen multipath": deedListenMultipath,

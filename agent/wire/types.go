@@ -114,6 +114,30 @@ const (
 	ArgResult Argument = 7
 )
 
+// Block is hf_block of bpf/include/wire*.h, where it is documented.
+type Block struct {
+	_       structs.HostLayout
+	Classes [256]uint8
+	Accept  [1024]uint8
+	Partial [1024]uint8
+	Next    [65536]uint16
+}
+
+const _ = -uint(unsafe.Sizeof(Block{}) ^ 133376)
+
+// BlockDetector is hf_block_detector of bpf/include/wire*.h, where it is documented.
+type BlockDetector struct {
+	_        structs.HostLayout
+	Name     [48]uint8
+	NameLen  uint32
+	Count    uint32
+	Distinct uint32
+	Pad      uint32
+	Window   uint64
+}
+
+const _ = -uint(unsafe.Sizeof(BlockDetector{}) ^ 72)
+
 // Cgroup is hf_cgroup of bpf/include/wire*.h, where it is documented.
 type Cgroup struct {
 	_         structs.HostLayout
@@ -575,6 +599,7 @@ const (
 	ReasonRawSocket     Reason = 14
 	ReasonPassedSocket  Reason = 15
 	ReasonMount         Reason = 16
+	ReasonContent       Reason = 17
 	Reasons             Reason = 32
 )
 
@@ -709,45 +734,46 @@ const _ = -uint(unsafe.Sizeof(TreeKey{}) ^ 128)
 type Type uint32
 
 const (
-	TypeFork         Type = 1
-	TypeExec         Type = 2
-	TypeExit         Type = 3
-	TypeTask         Type = 4
-	TypeCgroupMkdir  Type = 5
-	TypeCgroupRmdir  Type = 6
-	TypeCgroupAttach Type = 7
-	TypeOpen         Type = 10
-	TypeCreate       Type = 11
-	TypeUnlink       Type = 12
-	TypeRename       Type = 13
-	TypeLink         Type = 14
-	TypeSymlink      Type = 15
-	TypeChmod        Type = 16
-	TypeChown        Type = 17
-	TypeTruncate     Type = 18
-	TypeMount        Type = 19
-	TypeMmapExec     Type = 20
-	TypeExecute      Type = 21
-	TypeConnect      Type = 25
-	TypeSendto       Type = 26
-	TypeBind         Type = 27
-	TypeListen       Type = 28
-	TypeAccept       Type = 29
-	TypeSocket       Type = 30
-	TypeDns          Type = 31
-	TypeFlow         Type = 32
-	TypePassedSocket Type = 33
-	TypePtrace       Type = 40
-	TypeSetns        Type = 41
-	TypeUnshare      Type = 42
-	TypeModule       Type = 43
-	TypeBpf          Type = 44
-	TypeCred         Type = 45
-	TypeMemfd        Type = 46
-	TypeIoUring      Type = 47
-	TypeContent      Type = 50
-	TypeContentExec  Type = 51
-	TypeLimit        Type = 64
+	TypeFork           Type = 1
+	TypeExec           Type = 2
+	TypeExit           Type = 3
+	TypeTask           Type = 4
+	TypeCgroupMkdir    Type = 5
+	TypeCgroupRmdir    Type = 6
+	TypeCgroupAttach   Type = 7
+	TypeOpen           Type = 10
+	TypeCreate         Type = 11
+	TypeUnlink         Type = 12
+	TypeRename         Type = 13
+	TypeLink           Type = 14
+	TypeSymlink        Type = 15
+	TypeChmod          Type = 16
+	TypeChown          Type = 17
+	TypeTruncate       Type = 18
+	TypeMount          Type = 19
+	TypeMmapExec       Type = 20
+	TypeExecute        Type = 21
+	TypeConnect        Type = 25
+	TypeSendto         Type = 26
+	TypeBind           Type = 27
+	TypeListen         Type = 28
+	TypeAccept         Type = 29
+	TypeSocket         Type = 30
+	TypeDns            Type = 31
+	TypeFlow           Type = 32
+	TypePassedSocket   Type = 33
+	TypePtrace         Type = 40
+	TypeSetns          Type = 41
+	TypeUnshare        Type = 42
+	TypeModule         Type = 43
+	TypeBpf            Type = 44
+	TypeCred           Type = 45
+	TypeMemfd          Type = 46
+	TypeIoUring        Type = 47
+	TypeContent        Type = 50
+	TypeContentExec    Type = 51
+	TypeContentRefused Type = 52
+	TypeLimit          Type = 64
 )
 
 // Via is hf_via of bpf/include/wire*.h, where it is documented.

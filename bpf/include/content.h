@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // What is shared by all that takes content: who is inspected, what may be spent on it, and how a record is made. These
-// programs are attached while a container asks, and are not pinned: they judge nothing.
+// programs are attached while a container asks, and are not pinned: what they judge (block.h), they judge while the agent runs.
 
 #pragma once
 
@@ -11,9 +11,41 @@
 // Buffers of a CPU, as those of record.h.
 #define CONTENT_SLOTS 4
 
+// A connection, by its cookie and 0, or by the TLS object and its process; and a detector.
+struct block_key {
+	__u64 id;
+	__u64 tgid;
+	__u64 detector;
+};
+
+// What left, since the time: how many values, and how many different ones, by their hashes.
+struct block_count {
+	__u64 since;
+	__u32 count;
+	__u32 distinct;
+	__u32 hash[HF_BLOCK_VALUES];
+};
+
+// Where it goes, and who sends it.
+struct block_ends {
+	struct owner owner;
+	__u64 cookie;
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u16 protocol;
+};
+
 struct content_buffer {
 	__u64 users;
 	__u64 seq;
+	// The connection whose text is walked over (block.h), and the number and one of the detector of which there is too much.
+	struct block_key key;
+	struct block_count fresh;
+	__u64 found;
+	struct block_ends ends;
 	struct hf_content record;
 	__u8 text[HF_CONTENT_MAX];
 };
@@ -52,6 +84,9 @@ struct {
 // What is wanted of a container.
 #define WANT_OUT 1
 #define WANT_IN 2
+// What leaves is walked over; and does not leave if it must not.
+#define WANT_WALK 4
+#define WANT_BLOCK 8
 
 // What leaves, for the one signal; of what comes, the requests to servers, for the other.
 __inline __u32 content_want(__u64 origin)
@@ -63,6 +98,10 @@ __inline __u32 content_want(__u64 origin)
 		return 0;
 	if (mode_of(&policy, HF_SIGNAL_DLP) != HF_MODE_OFF)
 		want |= WANT_OUT;
+	if (mode_of(&policy, HF_SIGNAL_DLP) >= HF_MODE_MONITOR)
+		want |= WANT_WALK;
+	if (mode_of(&policy, HF_SIGNAL_DLP) == HF_MODE_ENFORCE)
+		want |= WANT_BLOCK;
 	if (mode_of(&policy, HF_SIGNAL_WAF) != HF_MODE_OFF)
 		want |= WANT_IN;
 	return want;

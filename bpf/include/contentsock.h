@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "block.h"
 #include "tls.h"
 
 struct content_sock {
@@ -14,7 +15,11 @@ struct content_sock {
 	__u32 skipped[2];
 	// content_sock_flag
 	__u16 flags;
-	__u16 pad[3];
+	// What left is walked over up to the sequence number, and the state there.
+	__u16 walk;
+	__u32 walked;
+	// Since when nothing leaves, because a value may have begun; 0: nothing waits.
+	__u64 held;
 };
 
 enum content_sock_flag {
@@ -27,6 +32,10 @@ enum content_sock_flag {
 	SOCK_TLS = 256,
 	// The owner is the process that sends.
 	SOCK_SENDER = 512,
+	// walk and walked hold.
+	SOCK_WALKED = 1024,
+	// Nothing leaves it any more.
+	SOCK_REFUSED = 2048,
 };
 
 struct {
@@ -99,6 +108,8 @@ static __attribute__((noinline)) void tls_bind(struct __sk_buff *skb, struct con
 		__builtin_memcpy(fresh.sequence, flow->sequence, sizeof(fresh.sequence));
 		__builtin_memcpy(fresh.skipped, flow->skipped, sizeof(fresh.skipped));
 	}
+	if (flow && (flow->cookie == cookie || !flow->cookie))
+		fresh.block = flow->block;
 	fresh.cookie = cookie;
 	__builtin_memcpy(fresh.local, packet->local, sizeof(fresh.local));
 	__builtin_memcpy(fresh.remote, packet->peer.addr, sizeof(fresh.remote));

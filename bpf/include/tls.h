@@ -13,6 +13,16 @@ struct tls_key {
 	__u64 tgid;
 };
 
+// What became of the walk over what was written (block.h).
+struct tls_block {
+	// The state, that before the last call, and whether nothing leaves any more.
+	__u16 walk;
+	__u16 before;
+	__u32 refused;
+	// Since when nothing leaves, because a value may have begun; 0: nothing waits.
+	__u64 held;
+};
+
 struct tls_flow {
 	__u64 cookie;
 	__u8 local[16];
@@ -28,6 +38,7 @@ struct tls_flow {
 	// The descriptor that the library was given, and one; 0 for none. A connection that was just accepted has no cookie yet.
 	__u32 given;
 	__u32 pad;
+	struct tls_block block;
 };
 
 struct {
@@ -66,7 +77,7 @@ struct tls_caller {
 struct tls_call {
 	__u64 object;
 	__u64 buffer;
-	// Bytes that were given, or asked for.
+	// Bytes that were given; of a call that reads, 0.
 	__u64 size;
 	// Where the number of bytes is told; 0 where it is the result.
 	__u64 result;

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "block.h"
 #include "calls.h"
 #include "descriptor.h"
 #include "tls.h"
@@ -60,6 +61,7 @@ static __attribute__((noinline)) void tls_socket(const struct tls_key *key, __u3
 	if (flow && !flow->cookie) {
 		__builtin_memcpy(fresh.sequence, flow->sequence, sizeof(fresh.sequence));
 		__builtin_memcpy(fresh.skipped, flow->skipped, sizeof(fresh.skipped));
+		fresh.block = flow->block;
 	}
 	flow_ends(&fresh, sk);
 	if (fresh.cookie) {
@@ -149,6 +151,8 @@ static __attribute__((noinline)) void tls_send(const struct tls_call *call, __u6
 	flags = (flow->flags & (TLS_SIDES & ~TLS_DECIDED)) | (out ? HF_CONTENT_OUT : 0);
 	content_begin(b, &owner, owner.origin, flags, call->via);
 	r = &b->record;
+	if (out && flow->cookie && flow->block.refused)
+		r->head.flags = HF_F_BLOCKED;
 	tls_ends(r, flow);
 	r->tls = key.object;
 	r->sequence = flow->sequence[out];
@@ -176,14 +180,98 @@ __inline void tls_caller_now(struct tls_caller *caller)
 	caller->routine = 0;
 }
 
-// A call of a C library begins.
+// What is walked over of one call at most, 4 MiB. The verifier follows each piece of it by itself.
+#define TLS_WALKED 1024
+
+// Reads what is at the address into the buffer of the slot, piece by piece, and walks over it. Gives the state.
+__attribute__((noinline)) __u32 tls_range(__u32 slot, __u64 address, __u32 left, __u32 state)
+{
+	struct content_buffer *b = bpf_map_lookup_elem(&content_buffers, &slot);
+	__u32 length;
+
+	if (!b)
+		return state;
+	for (__u32 i = 0; i < TLS_WALKED; i++) {
+		if (left <= i * HF_CONTENT_MAX)
+			break;
+		length = block_left(left, i * HF_CONTENT_MAX);
+		if (length > HF_CONTENT_MAX)
+			length = HF_CONTENT_MAX;
+		barrier_var(length);
+		length = ((length - 1) & (HF_CONTENT_MAX - 1)) + 1;
+		if (bpf_probe_read_user(b->text, length, (void *)(address + i * HF_CONTENT_MAX)) < 0)
+			count(HF_C_CONTENT_READ);
+		else
+			state = block_walk(slot, length, state);
+	}
+	return state;
+}
+
+// Judges what was found in the buffer.
+__inline void tls_found(struct content_buffer *b, const struct owner *owner, struct tls_flow *flow)
+{
+	struct block_ends *ends = &b->ends;
+
+	ends->owner = *owner;
+	ends->cookie = flow->cookie;
+	__builtin_memcpy(ends->local, flow->local, sizeof(ends->local));
+	__builtin_memcpy(ends->remote, flow->remote, sizeof(ends->remote));
+	ends->local_port = flow->local_port;
+	ends->remote_port = flow->remote_port;
+	ends->family = flow->family;
+	ends->protocol = IPPROTO_TCP;
+	if (block_judge(b->record.head.slot))
+		flow->block.refused = 1;
+}
+
+// Walks over what is about to be encrypted. Where it must not leave, packets of its socket stop (refuse.h).
+static __attribute__((noinline)) void tls_walk(const struct tls_call *call)
+{
+	struct tls_key key = { .object = call->object, .tgid = bpf_get_current_pid_tgid() >> 32 };
+	__u32 want, left;
+	bool found;
+	struct content_buffer *b;
+	struct owner owner = {};
+	struct tls_flow *flow;
+
+	owner_set(&owner);
+	want = content_want(owner.origin);
+	flow = tls_flow_of(&key);
+	if (!(want & WANT_WALK) || !flow)
+		return;
+	b = content_claim();
+	if (!b)
+		return;
+	b->key.id = key.object;
+	b->key.tgid = key.tgid;
+	b->found = 0;
+	left = call->size > TLS_WALKED * HF_CONTENT_MAX ? TLS_WALKED * HF_CONTENT_MAX : (__u32)call->size;
+	flow->block.before = flow->block.walk;
+	flow->block.walk = (__u16)tls_range(b->record.head.slot, call->buffer, left, flow->block.walk);
+	found = b->found != 0;
+	if (found)
+		tls_found(b, &owner, flow);
+	content_release(b);
+	if (!found && want & WANT_BLOCK && block_begun(key.object, key.tgid, flow->block.walk)) {
+		if (!flow->block.held)
+			flow->block.held = bpf_ktime_get_boot_ns();
+		return;
+	}
+	flow->block.held = 0;
+}
+
+// A call of a C library begins. What it calls within itself with the same text was walked over.
 __inline int tls_begin(const struct tls_call *call)
 {
 	struct tls_caller caller;
+	struct tls_call *outer;
 
 	if (!tls_wanted())
 		return 0;
 	tls_caller_now(&caller);
+	outer = bpf_map_lookup_elem(&tls_calls, &caller);
+	if (call->out && !(outer && outer->object == call->object && outer->buffer == call->buffer))
+		tls_walk(call);
 	bpf_map_update_elem(&tls_calls, &caller, call, BPF_ANY);
 	return 0;
 }

@@ -63,6 +63,7 @@ enum hf_type {
 	// On a ring of their own (wire_content.h).
 	HF_CONTENT = 50,
 	HF_CONTENT_EXEC = 51,
+	HF_CONTENT_REFUSED = 52,
 
 	HF_LIMIT = 64,
 };
@@ -138,6 +139,8 @@ enum hf_reason {
 	HF_REASON_RAW_SOCKET = 14,
 	HF_REASON_PASSED_SOCKET = 15,
 	HF_REASON_MOUNT = 16,
+	// What is sent holds a value that must not leave.
+	HF_REASON_CONTENT = 17,
 	HF_REASONS = 32,
 };
 
@@ -324,7 +327,8 @@ struct hf_file_op {
 _Static_assert(sizeof(struct hf_file_op) == 144, "hf_file_op");
 
 // hf_net, for HF_CONNECT … HF_ACCEPT, HF_SOCKET, HF_FLOW and HF_PASSED_SOCKET. v4-mapped addresses are given as IPv4.
-// Addresses are 16 bytes, IPv4 in the first four. For AF_UNIX, the text is the path (a leading NUL for abstract ones).
+// Addresses are 16 bytes, IPv4 in the first four. For AF_UNIX, the text is the path (a leading NUL for abstract ones); for the
+// reason CONTENT, the name of the detector.
 struct hf_net {
 	struct hf_head head;
 	__u64 cookie;

@@ -35,7 +35,8 @@ enum hf_via {
 #define HF_CONTENT_MAX 4096
 
 // hf_content, for HF_CONTENT: a piece of what one packet carries after its transport header, or one call of a TLS library was
-// given or gave. The head names the socket's owner or, inside TLS, the caller. Text: length bytes.
+// given or gave. The head names the socket's owner or, inside TLS, the caller; its HF_F_BLOCKED says that this did not leave, nor will
+// what follows it on the connection. Text: length bytes.
 struct hf_content {
 	struct hf_head head;
 	// 0 where the socket of a TLS call is not known.
@@ -71,6 +72,37 @@ struct hf_content_exec {
 	struct hf_head head;
 };
 _Static_assert(sizeof(struct hf_content_exec) == 64, "hf_content_exec");
+
+// HF_CONTENT_REFUSED is an hf_content without text: the kernel lets nothing of the socket leave any more.
+
+// Bounds of the automaton that decides what leaves, those of rules/dlp. In next, BLOCK_ACCEPT says that a value has ended.
+#define HF_BLOCK_STATES 1024
+#define HF_BLOCK_CLASSES 64
+#define HF_BLOCK_DETECTORS 128
+#define HF_BLOCK_ACCEPT 0x8000
+
+// hf_block is the automaton: byte b leads from state s to next[s * 64 + classes[b]].
+struct hf_block {
+	__u8 classes[256];
+	// By state, a detector's number and one: whose value has ended there, and whose has begun so that few ways lead on. 0: none.
+	__u8 accept[HF_BLOCK_STATES];
+	__u8 partial[HF_BLOCK_STATES];
+	__u16 next[HF_BLOCK_STATES * HF_BLOCK_CLASSES];
+};
+
+// hf_block_detector says how many values, and how many different ones, may leave by one connection within the time less one.
+struct hf_block_detector {
+	__u8 name[48];
+	__u32 name_len;
+	__u32 count;
+	// At most HF_BLOCK_VALUES.
+	__u32 distinct;
+	__u32 pad;
+	__u64 window;
+};
+_Static_assert(sizeof(struct hf_block_detector) == 72, "hf_block_detector");
+
+#define HF_BLOCK_VALUES 8
 
 // hf_content_asked says that a container is inspected, as far as the modes of its policy ask for it, and how much of it is
 // taken: bytes a second over time, and at once.

@@ -227,9 +227,9 @@ func ParseMode(word string) (Mode, error) {
 	return "", fmt.Errorf("unknown mode %q: off, learn, monitor or enforce", word)
 }
 
-// CheckMode refuses a mode that a signal cannot have: what is sent and received is told, and goes on.
+// CheckMode refuses a mode that a signal cannot have: what is received is told, and goes on.
 func CheckMode(s Signal, m Mode) error {
-	if s.Content() && m == ModeEnforce {
+	if s == SignalWAF && m == ModeEnforce {
 		return fmt.Errorf("%s cannot be enforced: monitor tells what is found", s)
 	}
 	return nil

@@ -21,6 +21,9 @@ const (
 	ContentMapAllow               = "allow"
 	ContentMapAllowEgress         = "allow_egress"
 	ContentMapAllowTree           = "allow_tree"
+	ContentMapBlockCounts         = "block_counts"
+	ContentMapBlockDetectors      = "block_detectors"
+	ContentMapBlockTable          = "block_table"
 	ContentMapContainerByCgroup   = "container_by_cgroup"
 	ContentMapContentAsked        = "content_asked"
 	ContentMapContentBuffers      = "content_buffers"
@@ -115,6 +118,9 @@ type ContentMapSpecs struct {
 	Allow               *ebpf.MapSpec `ebpf:"allow"`
 	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
 	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
+	BlockCounts         *ebpf.MapSpec `ebpf:"block_counts"`
+	BlockDetectors      *ebpf.MapSpec `ebpf:"block_detectors"`
+	BlockTable          *ebpf.MapSpec `ebpf:"block_table"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	ContentAsked        *ebpf.MapSpec `ebpf:"content_asked"`
 	ContentBuffers      *ebpf.MapSpec `ebpf:"content_buffers"`
@@ -179,6 +185,9 @@ type ContentMaps struct {
 	Allow               *ebpf.Map `ebpf:"allow"`
 	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
 	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
+	BlockCounts         *ebpf.Map `ebpf:"block_counts"`
+	BlockDetectors      *ebpf.Map `ebpf:"block_detectors"`
+	BlockTable          *ebpf.Map `ebpf:"block_table"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	ContentAsked        *ebpf.Map `ebpf:"content_asked"`
 	ContentBuffers      *ebpf.Map `ebpf:"content_buffers"`
@@ -216,6 +225,9 @@ func (m *ContentMaps) Close() error {
 		m.Allow,
 		m.AllowEgress,
 		m.AllowTree,
+		m.BlockCounts,
+		m.BlockDetectors,
+		m.BlockTable,
 		m.ContainerByCgroup,
 		m.ContentAsked,
 		m.ContentBuffers,

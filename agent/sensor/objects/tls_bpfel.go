@@ -21,6 +21,9 @@ const (
 	TlsMapAllow                 = "allow"
 	TlsMapAllowEgress           = "allow_egress"
 	TlsMapAllowTree             = "allow_tree"
+	TlsMapBlockCounts           = "block_counts"
+	TlsMapBlockDetectors        = "block_detectors"
+	TlsMapBlockTable            = "block_table"
 	TlsMapContainerByCgroup     = "container_by_cgroup"
 	TlsMapContentAsked          = "content_asked"
 	TlsMapContentBuffers        = "content_buffers"
@@ -144,6 +147,9 @@ type TlsMapSpecs struct {
 	Allow               *ebpf.MapSpec `ebpf:"allow"`
 	AllowEgress         *ebpf.MapSpec `ebpf:"allow_egress"`
 	AllowTree           *ebpf.MapSpec `ebpf:"allow_tree"`
+	BlockCounts         *ebpf.MapSpec `ebpf:"block_counts"`
+	BlockDetectors      *ebpf.MapSpec `ebpf:"block_detectors"`
+	BlockTable          *ebpf.MapSpec `ebpf:"block_table"`
 	ContainerByCgroup   *ebpf.MapSpec `ebpf:"container_by_cgroup"`
 	ContentAsked        *ebpf.MapSpec `ebpf:"content_asked"`
 	ContentBuffers      *ebpf.MapSpec `ebpf:"content_buffers"`
@@ -207,6 +213,9 @@ type TlsMaps struct {
 	Allow               *ebpf.Map `ebpf:"allow"`
 	AllowEgress         *ebpf.Map `ebpf:"allow_egress"`
 	AllowTree           *ebpf.Map `ebpf:"allow_tree"`
+	BlockCounts         *ebpf.Map `ebpf:"block_counts"`
+	BlockDetectors      *ebpf.Map `ebpf:"block_detectors"`
+	BlockTable          *ebpf.Map `ebpf:"block_table"`
 	ContainerByCgroup   *ebpf.Map `ebpf:"container_by_cgroup"`
 	ContentAsked        *ebpf.Map `ebpf:"content_asked"`
 	ContentBuffers      *ebpf.Map `ebpf:"content_buffers"`
@@ -243,6 +252,9 @@ func (m *TlsMaps) Close() error {
 		m.Allow,
 		m.AllowEgress,
 		m.AllowTree,
+		m.BlockCounts,
+		m.BlockDetectors,
+		m.BlockTable,
 		m.ContainerByCgroup,
 		m.ContentAsked,
 		m.ContentBuffers,

@@ -88,7 +88,7 @@ type Workload struct {
 // +kubebuilder:validation:Enum=off;learn;monitor;enforce
 type Mode string
 
-// ContentMode is what is done about what is sent and received: it is not read, it is counted, it is reported.
+// ContentMode is what is done about what is received: it is not read, it is counted, it is reported.
 //
 // +kubebuilder:validation:Enum=off;learn;monitor
 type ContentMode string
@@ -110,7 +110,7 @@ type Modes struct {
 	Protect Mode `json:"protect,omitempty"`
 	// DLP is about sensitive data on its way out: what is sent is read.
 	// +optional
-	DLP ContentMode `json:"dlp,omitempty"`
+	DLP Mode `json:"dlp,omitempty"`
 	// WAF is about attack payloads on their way in: what is received is read.
 	// +optional
 	WAF ContentMode `json:"waf,omitempty"`

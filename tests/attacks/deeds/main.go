@@ -47,7 +47,7 @@ func outcome(what string, err error) error {
 
 func deeds() []deed {
 	var all []deed
-	for _, group := range [][]deed{processDeeds(), fileDeeds(), networkDeeds(), kernelDeeds(), loadDeeds(), steadyDeeds()} {
+	for _, group := range [][]deed{processDeeds(), fileDeeds(), networkDeeds(), kernelDeeds(), loadDeeds(), steadyDeeds(), leakDeeds()} {
 		all = append(all, group...)
 	}
 	return all
