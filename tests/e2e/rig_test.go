@@ -50,7 +50,7 @@ func programs(t *testing.T) string {
 			return
 		}
 		bin.err = errors.Join(
-			rig.Build(context.Background(), bin.dir, append(rig.Programs(), "./tests/attacks/deeds")...),
+			rig.Build(context.Background(), bin.dir, append(rig.Programs(), "./tests/attacks/deeds", "./tests/e2e/goserver")...),
 			rig.Build(context.Background(), filepath.Join(bin.dir, "demo"), "./tests/demo", "./tests/demo/webshop", "./tests/demo/render", "./tests/attacks/deeds"))
 	})
 	if bin.err != nil {
