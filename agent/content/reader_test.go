@@ -177,14 +177,17 @@ func TestForgottenConnections(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	f.Add([]byte(post(cards)), uint16(wire.ContentOut), uint64(0), uint32(0))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(wire.ContentInbound), uint64(1), uint32(9))
+	f.Add([]byte("POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 60\r\n\r\n--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--\r\n"), uint16(wire.ContentInbound), uint64(1), uint32(0))
 	r := newRig(f)
+	var largest int
+	r.requests.cfg = RequestsConfig{Wanted: func(uint64) bool { return true }, Take: func(q *Request) { largest = max(largest, q.Size) }}
 	f.Fuzz(func(t *testing.T, data []byte, flags uint16, tls uint64, skipped uint32) {
 		c := piece(wire.ContentFlag(flags))
 		c.Tls, c.Skipped = tls, skipped
 		r.Content(&c, data[:min(len(data), 4096)])
 		r.Settle(int64(c.Head.Time))
-		if s := r.Stats(); s.Memory > 64<<20 || r.failures > 0 {
-			t.Errorf("%d bytes of memory, %d failures", s.Memory, r.failures)
+		if s := r.Stats(); s.Memory > 64<<20 || r.failures > 0 || largest > maxRequestBytes || len(r.requests.open) > maxRequests {
+			t.Errorf("%d bytes of memory, %d failures, %d bytes of a request, %d requests", s.Memory, r.failures, largest, len(r.requests.open))
 		}
 	})
 }
