@@ -2,6 +2,8 @@
 
 package waf
 
+import "bytes"
+
 // tokenKind is what a piece of SQL is.
 type tokenKind uint8
 
@@ -251,8 +253,8 @@ func name(b []byte, i int) (tokenKind, int) {
 		if j < len(b) && b[j] == '(' {
 			return tokFunction, i
 		}
-		// A string with a character set or as hexadecimal digits: n'…', x'…', _utf8'…'.
-		if i < len(b) && b[i] == '\'' && i-start == 1 {
+		// A string of a kind or as hexadecimal digits: n'…', x'…'. I'm is none.
+		if i < len(b) && b[i] == '\'' && i-start == 1 && bytes.IndexByte([]byte("benqrux"), lower(b[start])) >= 0 {
 			if end, closed := quoted(b, i+1, '\''); closed {
 				return tokString, end
 			}
