@@ -45,28 +45,17 @@ func writeFile(t *testing.T, text string) string {
 // TestLabelledFileIsFollowed has a container read a labelled file, pack it and send it, first to an address that its profile
 // holds, then to another: one alert tells the second, in order, with the file and the bytes.
 func TestLabelledFileIsFollowed(t *testing.T) {
-	const held, foreign, file = "203.0.113.10", "203.0.113.9", "/data/customers.csv"
+	const held, foreign = "203.0.113.10", "203.0.113.9"
 	r := startRig(t, rig.Config{AgentArgs: []string{
 		"--dlp-mode", "monitor", "--policy-file", writeFile(t, leakPolicy),
-		"--dlp-labels", writeFile(t, "labels:\n  - {label: customers, paths: ["+file+"]}\n"),
+		"--dlp-labels", writeFile(t, "labels:\n  - {label: customers, paths: ["+customers+"]}\n"),
 	}})
 	webSink(t, r, held)
 	webSink(t, r, foreign)
-	dir := filepath.Join(r.Dir, "data")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	var records strings.Builder
-	for n := range 500 {
-		fmt.Fprintf(&records, "%d;customer %x;street %d\n", n, n*7919, n*31)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "customers.csv"), []byte(records.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	image := attacker(t, r)
 	c := run(t, runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "leak"}), lab.ContainerConfig{
 		Name: "app", Image: image.Name, Command: []string{"sleep", "100000"},
-		Mounts: []lab.Mount{{HostPath: dir, ContainerPath: "/data", ReadOnly: true}},
+		Mounts: []lab.Mount{{HostPath: customersDir(t, r), ContainerPath: filepath.Dir(customers), ReadOnly: true}},
 	})
 	if err := eventually(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/leak", "egress", "monitor") }); err != nil {
 		t.Fatal(err)
@@ -98,18 +87,11 @@ func TestLabelledFileIsFollowed(t *testing.T) {
 		t.Log(a.Output)
 	}
 	a := told[0]
-	if len(told) != 1 || a.Rule != "Labelled data sent" || a.Finding == nil || a.Finding.File != file || a.Finding.Bytes < 1000 || a.Finding.Reason != "archive-send" ||
+	if len(told) != 1 || a.Rule != "Labelled data sent" || a.Finding == nil || a.Finding.File != customers || a.Finding.Bytes < 1000 || a.Finding.Reason != "archive-send" ||
 		a.Event.Network.RemoteAddress != foreign || a.Workload.Name != "leak" || a.Container.Name != "app" {
 		t.Errorf("%d alerts, the first: %+v, finding %+v", len(told), a, a.Finding)
 	}
-	at := 0
-	for _, part := range []string{"read by", "packed by", "sent to " + foreign} {
-		next := strings.Index(a.Output[at:], part)
-		if next < 0 {
-			t.Fatalf("%q does not come after byte %d of %q", part, at, a.Output)
-		}
-		at += next
-	}
+	inOrder(t, a.Output, "read by", "packed by", "sent to "+foreign)
 }
 
 // inMode checks that a signal of a workload has a mode.
