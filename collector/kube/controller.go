@@ -146,7 +146,7 @@ func (c *Controller) tend(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-c.changed:
-			if err := wait(ctx, gather); err != nil {
+			if err := sleep(ctx, gather); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -163,8 +163,8 @@ func (c *Controller) tend(ctx context.Context) error {
 	}
 }
 
-// wait waits, or returns why ctx has ended.
-func wait(ctx context.Context, d time.Duration) error {
+// sleep waits, or returns why ctx has ended.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -70,7 +70,7 @@ func (e *events) follow(ctx context.Context) error {
 		}
 		e.metrics.failed("event")
 		e.log.Error("alerts could not be followed for Events, trying again", "in", retry.String(), "error", err)
-		if err := wait(ctx, retry); err != nil {
+		if err := sleep(ctx, retry); err != nil {
 			return err
 		}
 		retry = min(2*retry, time.Minute)

@@ -42,7 +42,7 @@ func (c *Controller) publish(ctx context.Context) error {
 			pause = retry + rand.N(retry/4)
 			retry = min(2*retry, publishEvery)
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
