@@ -91,8 +91,12 @@ func network(e *event.Event) *apiv1.Network {
 		BytesOut: n.BytesOut, BytesIn: n.BytesIn, Cookie: n.Cookie,
 		Attributes: appendNames(appendNames(nil, uint32(n.NetFlags), netFlags), uint32(e.Head.Flags), eventFlags),
 	}
-	if len(e.Text()) > 0 {
-		m.RemoteAddress = string(e.Text())
+	switch text := string(e.Text()); {
+	case text == "":
+	case wire.Reason(e.Head.Reason) == wire.ReasonContent:
+		m.Attributes = append(m.Attributes, "detector "+text)
+	default:
+		m.RemoteAddress = text
 	}
 	m.RemoteName = peerName(e.Peer)
 	return m
