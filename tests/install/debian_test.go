@@ -22,7 +22,8 @@ import (
 // namespaces that end with the test. Its BPF file system is empty, its loopback device up.
 type debian struct {
 	t *testing.T
-	// pid is that of the process that holds the namespaces, root its new root file system.
+	// pid is that of the process that holds the namespaces, root its new root file system: empty where that is the root of the
+	// mount namespace.
 	pid  int
 	root string
 }
@@ -76,6 +77,9 @@ func (d *debian) path(name string) string {
 // command runs a program in the Debian.
 func (d *debian) command(ctx context.Context, args ...string) *exec.Cmd {
 	enter := []string{"--target", strconv.Itoa(d.pid), "--mount", "--net", "--uts", "--", "chroot", d.root}
+	if d.root == "" {
+		enter = []string{"--target", strconv.Itoa(d.pid), "--all", "--"}
+	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root"}
@@ -256,7 +260,7 @@ func (d *debian) agent(t *testing.T) {
 	}
 }
 
-// strict makes the file systems read-only as ProtectSystem=strict, ProtectKernelTunables=yes and ProtectControlGroups=yes do,
+// strict makes the file systems read-only as ProtectSystem=strict, ReadOnlyPaths=/sys and ProtectControlGroups=yes do,
 // but for the state directory, which is its first argument, and for what can be pinned to; then it runs the rest.
 const strict = `set -e
 mount --bind "$1" "$1"
