@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/wire"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // What deeds send that must not leave, in the writes that they make of it, after what may.
@@ -114,11 +115,9 @@ func testBlock(t *testing.T, r *contentRig, way int, mode wire.Mode) {
 	if !b.datagrams && mode == wire.ModeEnforce && did.said["reset"] != int64(rounds) {
 		t.Errorf("%d of %d connections were reset", did.said["reset"], rounds)
 	}
-	told := r.netRig.of(did.pid, wire.TypeSendto)
-	if len(told) == 0 {
-		t.Fatalf("nothing is told")
-	}
-	for _, e := range told {
+	wait.True(t, 10*time.Second, "it is told", func() bool { return len(r.netRig.of(did.pid, wire.TypeSendto)) > 0 })
+	r.netRig.settle()
+	for _, e := range r.netRig.of(did.pid, wire.TypeSendto) {
 		c.told(e, flagOf(mode), wire.SignalDlp, wire.ReasonContent)
 		if name := string(e.Text()); name != b.detector || e.Net().RemotePort == 0 || e.Net().Cookie == 0 {
 			t.Errorf("told of %q: %+v", name, e.Net())
