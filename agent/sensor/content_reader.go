@@ -148,8 +148,12 @@ func (r *contentReader) hand(raw []byte, handle ContentHandler, content *Content
 		}
 		content.refused((*wire.Content)(unsafe.Pointer(head)))
 	case wire.TypeContent:
+		if len(raw) < int(unsafe.Sizeof(wire.Content{})) {
+			r.counts.bad.Add(1)
+			return
+		}
 		c := (*wire.Content)(unsafe.Pointer(head))
-		if len(raw) < int(unsafe.Sizeof(*c)) || len(raw) != int(unsafe.Sizeof(*c))+int(c.Length) {
+		if len(raw) != int(unsafe.Sizeof(*c))+int(c.Length) {
 			r.counts.bad.Add(1)
 			return
 		}
