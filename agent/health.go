@@ -102,6 +102,7 @@ func (a *Agent) health() *apiv1.Health {
 	for t, n := range counted {
 		h.Counted[event.Name(t)] = n
 	}
+	report.Valid(h)
 	return h
 }
 

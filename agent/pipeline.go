@@ -91,7 +91,6 @@ type pipelineCounts struct {
 	malformed    atomic.Uint64
 	alerts       atomic.Uint64
 	recorded     atomic.Uint64
-	spoolRefused atomic.Uint64
 	parkedOver   atomic.Uint64
 	processes    atomic.Int64
 	stubs        atomic.Uint64
@@ -330,7 +329,11 @@ func (p *pipeline) finish(ev *event.Event) {
 		}
 	}
 	if p.tails.Active() {
-		p.tails.Offer(ev, func() *apiv1.Event { return report.Event(ev) })
+		p.tails.Offer(ev, func() *apiv1.Event {
+			described := report.Event(ev)
+			report.Valid(described)
+			return described
+		})
 	}
 }
 
@@ -387,12 +390,16 @@ func (p *pipeline) tell(alert *apiv1.Alert, ev *event.Event) {
 // write puts a record into a spool. The spool counts what it cannot keep and tells the collector of the gap.
 func (p *pipeline) write(to *spool.Spool, r *apiv1.Record) bool {
 	encoded, err := proto.MarshalOptions{}.MarshalAppend(p.buffer[:0], r)
+	if err != nil {
+		// Somebody chose bytes that are no text.
+		report.Valid(r)
+		encoded, err = proto.MarshalOptions{}.MarshalAppend(p.buffer[:0], r)
+	}
 	p.buffer = encoded
 	if err == nil {
 		_, err = to.Append(encoded)
 	}
 	if err != nil {
-		p.counts.spoolRefused.Add(1)
 		if !errors.Is(err, spool.ErrFull) {
 			p.log.Error("record not spooled", "error", err)
 		}

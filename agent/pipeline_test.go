@@ -173,6 +173,21 @@ func TestAlertCarriesAncestry(t *testing.T) {
 	}
 }
 
+// TestAnyBytesAreTold has a program whose path is not UTF-8.
+func TestAnyBytesAreTold(t *testing.T) {
+	p, _ := newPipeline(t, "exec")
+	p.Record(execBytes(0, "/memfd:\xff", wire.FileMemfd|wire.FileDeleted))
+	told, recorded := stored(t, p.alerts), stored(t, p.records)
+	if len(told) != 1 || len(recorded) != 1 {
+		t.Fatalf("%d alerts, %d records", len(told), len(recorded))
+	}
+	for _, ev := range []*apiv1.Event{told[0].GetAlert().GetEvent(), recorded[0].GetEvent()} {
+		if exe := ev.GetProcess().GetExe(); exe != `/memfd:\xff` {
+			t.Errorf("%q", exe)
+		}
+	}
+}
+
 func TestMalformedRecordsAreCounted(t *testing.T) {
 	p, _ := newPipeline(t)
 	p.Record(make([]byte, 10))
