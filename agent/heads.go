@@ -62,9 +62,7 @@ func (i *inspection) readHeads(ctx context.Context) error {
 }
 
 func (i *inspection) readHead(w wantedHead) error {
-	i.mu.Lock()
-	reader := i.reader
-	i.mu.Unlock()
+	reader := i.reader.Load()
 	if reader == nil {
 		return errors.New("nothing is inspected yet")
 	}

@@ -45,9 +45,10 @@ type inspection struct {
 	// any says that asked has something; it is read without the lock.
 	any    atomic.Bool
 	taking *sensor.Content
-	reader *content.Reader
 
-	heads heads
+	// reader is there from when the first container is to be read.
+	reader atomic.Pointer[content.Reader]
+	heads  heads
 }
 
 // asked is what is asked for of a container: that what it sends is looked through, and the requests that it serves.
@@ -136,11 +137,9 @@ func (i *inspection) read(cgroup uint64, begin bool) error {
 	return i.taking.Inspect(cgroup, sensor.Budget{Rate: i.agent.cfg.ContentRate})
 }
 
-// prepare makes the reader when the first container is to be read.
+// prepare makes the reader when the first container is to be read. What asks for modes meanwhile does not wait for it.
 func (i *inspection) prepare() error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.reader != nil {
+	if i.reader.Load() != nil {
 		return nil
 	}
 	key, err := contentKey(filepath.Join(i.agent.cfg.DataDir, "content.key"))
@@ -166,14 +165,18 @@ func (i *inspection) prepare() error {
 	if err != nil {
 		return err
 	}
-	i.reader, err = content.New(content.Config{
+	reader, err := content.New(content.Config{
 		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found, Failed: i.failed,
 		Requests: i.agent.requests(), PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
 	})
 	if err != nil {
 		return err
 	}
-	return i.agent.watchLabels()
+	if err := i.agent.watchLabels(); err != nil {
+		return err
+	}
+	i.reader.Store(reader)
+	return nil
 }
 
 // contentKey reads the key of the hashes by which values are told, or makes it.
@@ -235,20 +238,20 @@ func (i *inspection) found(f content.Found) {
 	}
 }
 
+// foundInWhole hands on a finding in a request as a whole, of which nobody has masked what stands around it.
+func (i *inspection) foundInWhole(f content.Found) { i.found(i.reader.Load().Shown(f)) }
+
 // failed tells that what was sent could not be read: a fault of ours, which somebody may have looked for.
 func (i *inspection) failed(failure any, stack []byte) {
 	i.agent.log.Error("what was sent was not read, and nothing else that was on its way", "part", "inspection", "failure", failure, "at", string(stack))
 }
 
 // Content implements sensor.ContentHandler.
-func (i *inspection) Content(piece *wire.Content, text []byte) { i.reader.Content(piece, text) }
+func (i *inspection) Content(piece *wire.Content, text []byte) { i.reader.Load().Content(piece, text) }
 
 // Settle implements sensor.ContentHandler.
 func (i *inspection) Settle(now int64) {
-	i.mu.Lock()
-	reader := i.reader
-	i.mu.Unlock()
-	if reader != nil {
+	if reader := i.reader.Load(); reader != nil {
 		reader.Settle(now)
 	}
 }
@@ -258,10 +261,7 @@ func (i *inspection) ended(n *wire.Net) {
 	if wire.NetFlag(n.NetFlags)&wire.NetClosed == 0 || !i.any.Load() {
 		return
 	}
-	i.mu.Lock()
-	reader := i.reader
-	i.mu.Unlock()
-	if reader != nil {
+	if reader := i.reader.Load(); reader != nil {
 		reader.Ended(n.Cookie, int64(n.Head.Time))
 	}
 }
@@ -285,13 +285,13 @@ type inspected struct {
 
 func (i *inspection) stats() inspected {
 	i.mu.Lock()
-	taking, reader := i.taking, i.reader
+	taking := i.taking
 	i.mu.Unlock()
 	var s inspected
 	if taking != nil {
 		s.taken = taking.Stats()
 	}
-	if reader != nil {
+	if reader := i.reader.Load(); reader != nil {
 		s.read = reader.Stats()
 	}
 	return s

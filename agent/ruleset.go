@@ -45,7 +45,7 @@ func (a *Agent) buildThorough() error {
 	}
 	var err error
 	t.stage, err = ruleset.New(ruleset.Config{
-		Rules: rules, Percent: a.cfg.WAFRuleSetCPU, Found: a.inspection.found, Logger: a.log.With("part", "core rule set"),
+		Rules: rules, Percent: a.cfg.WAFRuleSetCPU, Found: a.inspection.foundInWhole, Logger: a.log.With("part", "core rule set"),
 	})
 	a.thorough = t
 	return err

@@ -68,11 +68,7 @@ type Reader struct {
 	people    people
 	requests  requests
 	piece     inspect.Piece
-	// at is where the text stands that is looked at.
-	at        *inspect.Context
 	now, next int64
-	// matches is what shown works with.
-	matches []detectors.Match
 	// nobody counts findings of connections that were forgotten.
 	nobody uint64
 	// failures of parsers, and what had been given up by those that were replaced.

@@ -108,7 +108,8 @@ func (r *Request) room(part []byte) []byte {
 func (r *Request) header(c *inspect.Context, part []byte, begun bool) {
 	if begun {
 		if len(r.Headers) == maxHeaders {
-			r.Cut = true
+			// Nor has what more of it comes a place.
+			r.Cut, r.text = true, 0
 			return
 		}
 		r.Headers = append(r.Headers, waf.Pair{Name: bytes.Clone(r.room(c.Name))})
@@ -128,9 +129,9 @@ func ofPart(name []byte) bool {
 
 // field adds a field of a form in parts, and of a file its name.
 func (r *Request) field(c *inspect.Context, part []byte, begun bool) {
-	quoted := strings.NewReplacer(`"`, "%22", "\r", "%0D", "\n", "%0A").Replace(string(c.Name))
 	file := c.Part == inspect.MultipartFile
 	if begun {
+		quoted := strings.NewReplacer(`"`, "%22", "\r", "%0D", "\n", "%0A").Replace(string(c.Name))
 		head, name := "--"+boundary+"\r\nContent-Disposition: form-data; name=\"", quoted+"\"\r\n\r\n"
 		if len(r.Body) > 0 {
 			head = "\r\n" + head

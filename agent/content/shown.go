@@ -23,18 +23,30 @@ const (
 	plainSegment = 11
 )
 
+// Shown is a finding with what the detectors find in all that stands around its values masked. Any goroutine may call it.
+func (r *Reader) Shown(f Found) Found {
+	f.Method, f.Host, f.Name, f.Peer.Host = r.shown(f.Method), r.shown(f.Host), r.shown(f.Name), r.shown(f.Peer.Host)
+	f.Path = r.path(&f.Finding)
+	if f.Reason == dlp.Attack {
+		f.Masked = slices.Clone(f.Masked)
+		for i, evidence := range f.Masked {
+			f.Masked[i] = r.shown(evidence)
+		}
+	}
+	return f
+}
+
 // shown is a text with what the detectors find in it masked, as it stands or without its URL encoding.
-func (r *Reader) shown(text []byte) string {
-	if masked, found := r.mask(text); found {
+func (r *Reader) shown(text string) string {
+	if masked, found := r.mask([]byte(text)); found {
 		return masked
 	}
-	plain := string(text)
-	if decoded, err := url.PathUnescape(plain); err == nil && len(decoded) != len(plain) {
+	if decoded, err := url.PathUnescape(text); err == nil && len(decoded) != len(text) {
 		if masked, found := r.mask([]byte(decoded)); found {
 			return masked
 		}
 	}
-	return plain
+	return text
 }
 
 // mask masks what the detectors find, and says whether they found anything.
@@ -42,20 +54,20 @@ func (r *Reader) mask(text []byte) (string, bool) {
 	if len(text) == 0 {
 		return "", false
 	}
-	r.matches = r.cfg.Matcher.Scan(r.matches[:0], text)
-	if len(r.matches) == 0 {
+	matches := r.cfg.Matcher.Scan(nil, text)
+	if len(matches) == 0 {
 		return "", false
 	}
 	// Matches of several detectors come in any order and may overlap: of each byte the first mask counts.
 	owner := make([]int, len(text))
-	for i := range r.matches {
-		for at := r.matches[i].Start; at < r.matches[i].End; at++ {
+	for i := range matches {
+		for at := matches[i].Start; at < matches[i].End; at++ {
 			if owner[at] == 0 {
 				owner[at] = i + 1
 			}
 		}
 	}
-	return r.joined(text, owner, r.matches), true
+	return r.joined(text, owner, matches), true
 }
 
 // joined puts together what belongs to no match, and a mask for each stretch that belongs to one.
@@ -72,7 +84,7 @@ func (r *Reader) joined(text []byte, owner []int, matches []detectors.Match) str
 	return string(out)
 }
 
-// path is what is shown of the path of the request at hand.
+// path is what is shown of the path of a finding's request.
 func (r *Reader) path(f *dlp.Finding) string {
 	if f.Reason != dlp.Content && f.Reason != dlp.Attack {
 		return f.Path
@@ -82,7 +94,7 @@ func (r *Reader) path(f *dlp.Finding) string {
 		// What was cut off may be the rest of a value.
 		text = text[:strings.LastIndexByte(text, '/')+1]
 	}
-	text = r.shown([]byte(text))
+	text = r.shown(text)
 	if f.Part != inspect.URL.String() || !slices.ContainsFunc(f.Layers, func(l string) bool { return l != inspect.LayerURL.String() }) {
 		return text
 	}

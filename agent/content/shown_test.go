@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
@@ -95,5 +96,20 @@ func TestNamesAreShownByTheirDomain(t *testing.T) {
 	}
 	if all := fmt.Sprintf("%+v", r.found); strings.Contains(all, token[:18]) || strings.Contains(all, token[18:]) {
 		t.Error(all)
+	}
+}
+
+// TestAttacksFoundElsewhereAreShown has the value in all that a finding of another stage tells.
+func TestAttacksFoundElsewhereAreShown(t *testing.T) {
+	f := Found{
+		Finding: dlp.Finding{Reason: dlp.Attack, Path: "/keep/" + token, Masked: []string{"1 or 1=1 -- " + token}, Peer: dlp.Peer{Host: token + ".example"}},
+		Method:  token, Host: token + ".example", Name: token,
+	}
+	got := newRig(t).Shown(f)
+	if all := fmt.Sprintf("%+v", got); strings.Contains(all, token[4:20]) {
+		t.Error(all)
+	}
+	if got.Path != "/keep/ghp_********ZP" || !strings.HasPrefix(got.Masked[0], "1 or 1=1") || !strings.HasSuffix(f.Masked[0], token) {
+		t.Errorf("%+v of %+v", got, f)
 	}
 }

@@ -15,14 +15,12 @@ func (r *Reader) Begin(c *inspect.Context) {
 
 // Text implements inspect.Sink.
 func (r *Reader) Text(c *inspect.Context, part []byte, last bool) {
-	r.at = c
 	r.requests.write(c, part)
 	r.sink.Text(c, part, last)
 }
 
 // End implements inspect.Sink.
 func (r *Reader) End(c *inspect.Context) {
-	r.at = c
 	r.sink.End(c)
 	if r.requests.open[c.Message] != nil {
 		r.requests.end(c, r.people.of(c.Tag), r.Peer(c))
@@ -62,25 +60,16 @@ func (r *Reader) Peer(c *inspect.Context) dlp.Peer {
 
 // found gives a finding to who takes them, with what is known of the text at hand.
 func (r *Reader) found(f *dlp.Finding) {
-	// It may be another text than the one that was just given: one that made room for it.
-	r.at = r.sink.At()
 	piece := r.people.of(f.Tag)
 	if piece == nil {
 		r.nobody++
 		return
 	}
-	host := r.at.Host
-	if r.at.Protocol == inspect.DNS {
-		host = []byte(f.Peer.Host)
+	// It may be another text than the one that was just given: one that made room for it.
+	at := r.sink.At()
+	host := string(at.Host)
+	if at.Protocol == inspect.DNS {
+		host = f.Peer.Host
 	}
-	found := Found{
-		Finding: *f, Piece: *piece, Method: r.shown(r.at.Method), Host: r.shown(host), Name: r.shown(r.at.Name),
-	}
-	found.Path, found.Peer.Host = r.path(f), r.shown([]byte(f.Peer.Host))
-	if f.Reason == dlp.Attack {
-		for i, evidence := range found.Masked {
-			found.Masked[i] = r.shown([]byte(evidence))
-		}
-	}
-	r.cfg.Found(found)
+	r.cfg.Found(r.Shown(Found{Finding: *f, Piece: *piece, Method: string(at.Method), Host: host, Name: string(at.Name)}))
 }

@@ -52,13 +52,13 @@ func (s *Stage) tell(r *content.Request, result *crs.Result) {
 	}
 }
 
-// grade orders severities as the rule set names them, the gravest first.
+// grade orders severities as the rule set names them, the gravest first; what it does not name comes last.
 func grade(severity string) int {
-	at := slices.Index([]string{"emergency", "alert", "critical", "error", "warning"}, severity)
-	if at < 0 {
-		return len(severity) + 5
+	all := []string{"emergency", "alert", "critical", "error", "warning", "notice"}
+	if at := slices.Index(all, severity); at >= 0 {
+		return at
 	}
-	return at
+	return len(all)
 }
 
 // rule is what a rule of the set is to those who know the filter's. There are as many as the set has.

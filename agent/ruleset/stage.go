@@ -30,7 +30,7 @@ type Config struct {
 	Rules crs.Config
 	// Percent is how much of one processor the rules may take, over a second or longer: 1 to 100.
 	Percent int
-	// Found takes findings, on Run's goroutine. It must not wait.
+	// Found takes findings, on Run's goroutine. It must not wait. What stands around the evidence is not masked: content.Reader.Shown.
 	Found  func(content.Found)
 	Logger *slog.Logger
 }
