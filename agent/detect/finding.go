@@ -120,6 +120,9 @@ func (e *Engine) FindingAlert(f *content.Found, ev *event.Event) *apiv1.Alert {
 	described := report.Event(ev)
 	report.WithAncestors(described, ev.Process)
 	rule := &e.findings[findingPlace(f)]
+	told := *f
+	told.Host, told.Peer.Host, told.Path = redact.Name(f.Host), redact.Name(f.Peer.Host), redact.Text(f.Path)
+	f = &told
 	output := storyOutput(f)
 	if output == "" {
 		output = findingOutput(f, findingAction(ev), described.GetNetwork())
@@ -162,7 +165,7 @@ func finding(f *content.Found, ev *event.Event) *apiv1.Finding {
 		Found: uint64(f.Count), Distinct: uint64(f.Distinct), Masked: f.Masked, Hashes: f.Hashes,
 		Direction: "inbound", Accepted: f.Inbound,
 		Application: f.App, Part: f.Part, Name: f.Name, Layers: f.Layers,
-		Method: f.Method, Host: f.Host, Path: redact.Text(f.Path), Bytes: f.Bytes, File: f.File, Score: uint32(f.Score),
+		Method: f.Method, Host: f.Host, Path: f.Path, Bytes: f.Bytes, File: f.File, Score: uint32(f.Score),
 	}
 	if c := ev.Content(); c != nil {
 		m.Source = via(wire.Via(c.Via))
@@ -194,7 +197,7 @@ func findingOutput(f *content.Found, action apiv1.Action, n *apiv1.Network) stri
 		where = "a connection"
 	}
 	if f.Host != "" {
-		where += " with " + clean(f.Host+redact.Text(f.Path))
+		where += " with " + clean(f.Host+f.Path)
 	}
 	peer := n.GetRemoteAddress()
 	if port := n.GetRemotePort(); port != 0 {

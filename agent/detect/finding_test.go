@@ -43,10 +43,14 @@ func TestStories(t *testing.T) {
 	gzip, curl := dlp.Process{PID: 2, Start: 1}, dlp.Process{PID: 3, Start: 1}
 	read := dlp.Step{What: "read", Process: gzip, Executable: "/usr/bin/gzip", Object: "/data/customers.csv"}
 	sent := dlp.Step{Time: int64(5 * time.Second), What: "sent", Process: curl, Executable: "/usr/bin/curl", Object: "evil.example"}
+	const secret = "ghp_0123456789abcdefghijABCDEFGHIJ012345.drop.example"
 	const file, label = "/data/customers.csv", "customers"
 	var out strings.Builder
 	for _, f := range []dlp.Finding{
 		{Reason: dlp.Taint, Severity: dlp.High, Peer: peer, File: file, Label: label, Bytes: 4116, Chain: []dlp.Step{read, sent}},
+		{Reason: dlp.Taint, Severity: dlp.High, Peer: dlp.Peer{Addr: peer.Addr, Host: secret}, File: file, Label: label, Bytes: 4116, Chain: []dlp.Step{
+			read, {Time: int64(5 * time.Second), What: "sent", Process: curl, Executable: "/usr/bin/curl", Object: secret},
+		}},
 		{Reason: dlp.ArchiveSend, Severity: dlp.High, Peer: peer, File: file, Label: label, Bytes: 4116, Chain: []dlp.Step{
 			read, {Time: int64(20 * time.Millisecond), What: "packed", Process: gzip, Executable: "/usr/bin/gzip"},
 			{Time: int64(time.Second), What: "wrote", Process: gzip, Object: "/tmp/\x1b[31mc.gz"}, sent,

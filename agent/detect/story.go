@@ -33,7 +33,7 @@ func storyOutput(f *content.Found) string {
 		return fmt.Sprintf("%d bytes in %d pings sent to %s,", f.Bytes, f.Count, f.Peer.Addr.Addr())
 	case dlp.AttackFollowed:
 		return fmt.Sprintf("%s (%s) in a request for %s from %s, and then what the profile does not list%s,", f.Class, f.Detector,
-			clean(redact.Text(f.Path)), f.Peer.Addr, chain(f))
+			clean(f.Path), f.Peer.Addr, chain(f))
 	}
 	return ""
 }
@@ -95,6 +95,7 @@ func step(f *content.Found, s *dlp.Step) string {
 	case "wrote":
 		return object + " written by " + by
 	case "sent":
+		object = clean(redact.Name(s.Object))
 		if f.Reason == dlp.FileMatch {
 			return fmt.Sprintf("sent to %s by %s", object, by)
 		}
