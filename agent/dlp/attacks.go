@@ -64,8 +64,7 @@ type AttacksStats struct {
 // somebody tried, new behaviour soon after says that it worked.
 type Attacks struct {
 	cfg     AttacksConfig
-	servers map[uint64]*server
-	order   []uint64
+	servers aged[uint64, server]
 	stats   AttacksStats
 }
 
@@ -87,7 +86,7 @@ type struckBy struct {
 
 // NewAttacks returns Attacks.
 func NewAttacks(cfg AttacksConfig) *Attacks {
-	return &Attacks{cfg: cfg.withDefaults(), servers: make(map[uint64]*server)}
+	return &Attacks{cfg: cfg.withDefaults()}
 }
 
 // Stats returns the counts so far.
@@ -136,16 +135,12 @@ func (a *Attacks) Note(f *Finding) {
 }
 
 func (a *Attacks) server(lineage uint64) *server {
-	s := a.servers[lineage]
+	s := a.servers.get(lineage)
 	if s == nil {
-		if len(a.servers) >= a.cfg.Lineages {
-			delete(a.servers, a.order[0])
-			a.order = a.order[1:]
+		s = &server{}
+		if a.servers.put(lineage, s, a.cfg.Lineages) {
 			a.stats.Evicted++
 		}
-		s = &server{}
-		a.servers[lineage] = s
-		a.order = append(a.order, lineage)
 	}
 	return s
 }
@@ -185,7 +180,7 @@ func (s *server) strike(rule *waf.Rule, from string, t *Target, quiet int64, lim
 // Behaved takes something new that a process did, and appends a finding if its server was attacked just before: one for
 // a server within the time, and those that follow add to the same story by their Join.
 func (a *Attacks) Behaved(dst []Finding, b *Behaviour) []Finding {
-	s := a.servers[b.Lineage]
+	s := a.servers.get(b.Lineage)
 	if s == nil {
 		return dst
 	}
@@ -223,13 +218,5 @@ func (a *Attacks) Behaved(dst []Finding, b *Behaviour) []Finding {
 
 // Advance forgets servers that were not attacked within the time.
 func (a *Attacks) Advance(now int64) {
-	kept := a.order[:0]
-	for _, l := range a.order {
-		if s := a.servers[l]; now-s.last > int64(a.cfg.Within+a.cfg.Quiet) {
-			delete(a.servers, l)
-			continue
-		}
-		kept = append(kept, l)
-	}
-	a.order = kept
+	a.servers.forget(func(s *server) bool { return now-s.last > int64(a.cfg.Within+a.cfg.Quiet) })
 }

@@ -95,8 +95,7 @@ type CounterStats struct {
 // enough by itself, a flow, and values that are sent one by one over many flows all add up there.
 type Counter struct {
 	cfg     CounterConfig
-	windows map[windowKey]*window
-	order   []windowKey // by creation, for eviction
+	windows aged[windowKey, window]
 	stats   CounterStats
 }
 
@@ -132,8 +131,7 @@ type seen struct {
 
 // NewCounter returns a counter.
 func NewCounter(cfg CounterConfig) *Counter {
-	cfg = cfg.withDefaults()
-	return &Counter{cfg: cfg, windows: make(map[windowKey]*window)}
+	return &Counter{cfg: cfg.withDefaults()}
 }
 
 // class is that of a detector, by its index.
@@ -216,17 +214,13 @@ func (c *Counter) window(s *Sighting) *window {
 	if key.host == "" || s.Inbound {
 		key.host, key.addr = "", s.Peer.Addr.Addr().As16()
 	}
-	if w := c.windows[key]; w != nil {
+	if w := c.windows.get(key); w != nil {
 		return w
 	}
-	if len(c.windows) >= c.cfg.Windows {
-		delete(c.windows, c.order[0])
-		c.order = c.order[1:]
+	w := &window{}
+	if c.windows.put(key, w, c.cfg.Windows) {
 		c.stats.Evicted++
 	}
-	w := &window{}
-	c.windows[key] = w
-	c.order = append(c.order, key)
 	return w
 }
 
@@ -307,13 +301,5 @@ func clean(path string) string {
 
 // Advance forgets windows in which nothing has happened for an hour.
 func (c *Counter) Advance(now int64) {
-	kept := c.order[:0]
-	for _, key := range c.order {
-		if w := c.windows[key]; w.last < now-int64(time.Hour) {
-			delete(c.windows, key)
-			continue
-		}
-		kept = append(kept, key)
-	}
-	c.order = kept
+	c.windows.forget(func(w *window) bool { return w.last < now-int64(time.Hour) })
 }

@@ -102,6 +102,15 @@ type Send struct {
 	Join                 uint64
 }
 
+// step is the sending, to the host where it has a name.
+func (s *Send) step() Step {
+	to := s.Peer.Host
+	if to == "" {
+		to = s.Peer.Addr.String()
+	}
+	return Step{Time: s.Time, What: "sent", Process: s.Process, Executable: s.Executable, Object: to}
+}
+
 // LineageStats is what a Lineage gave up: processes and files forgotten while they may have mattered, reads dropped.
 type LineageStats struct {
 	EvictedProcesses, EvictedFiles, DroppedReads, Findings, Folded uint64
@@ -114,8 +123,7 @@ type Lineage struct {
 	cfg       LineageConfig
 	processes map[Process]*member
 	order     []Process
-	files     map[string]copied // written by a tainted lineage
-	fileOrder []string
+	files     aged[string, copied] // written by a tainted lineage
 	stats     LineageStats
 }
 
@@ -139,7 +147,7 @@ type sent struct {
 
 // NewLineage returns a Lineage.
 func NewLineage(cfg LineageConfig) *Lineage {
-	return &Lineage{cfg: cfg.withDefaults(), processes: make(map[Process]*member), files: make(map[string]copied)}
+	return &Lineage{cfg: cfg.withDefaults(), processes: make(map[Process]*member)}
 }
 
 // Stats returns the counts so far.
@@ -263,22 +271,21 @@ func (l *Lineage) Wrote(p Process, executable, file string, now int64) {
 	if !ok {
 		return
 	}
-	if _, there := l.files[file]; !there {
-		if len(l.files) >= l.cfg.Files {
-			delete(l.files, l.fileOrder[0])
-			l.fileOrder = l.fileOrder[1:]
+	c := l.files.get(file)
+	if c == nil {
+		c = &copied{}
+		if l.files.put(file, c, l.cfg.Files) {
 			l.stats.EvictedFiles++
 		}
-		l.fileOrder = append(l.fileOrder, file)
 	}
-	l.files[file] = copied{r, Step{Time: now, What: "wrote", Process: p, Executable: executable, Object: file}}
+	*c = copied{r, Step{Time: now, What: "wrote", Process: p, Executable: executable, Object: file}}
 }
 
 // Opened tells that a process opened any file for reading, labelled or not: one that a tainted lineage wrote counts. It
 // reports whether it did.
 func (l *Lineage) Opened(p Process, executable, file string, now int64) bool {
-	c, ok := l.files[file]
-	if !ok || now-c.read.Time > int64(l.cfg.Within) {
+	c := l.files.get(file)
+	if c == nil || now-c.read.Time > int64(l.cfg.Within) {
 		return false
 	}
 	r := Read{Time: now, Process: p, Executable: executable, File: c.read.File, Label: c.read.Label, copied: file}
@@ -386,11 +393,7 @@ func (l *Lineage) finding(s *Send, read Read, own, upload bool, bytes uint64) Fi
 	if upload {
 		f.Reason, f.Severity, f.Confidence = Upload, Critical, 95
 	}
-	to := s.Peer.Host
-	if to == "" {
-		to = s.Peer.Addr.String()
-	}
-	f.Chain = append(f.Chain, Step{Time: s.Time, What: "sent", Process: s.Process, Executable: s.Executable, Object: to})
+	f.Chain = append(f.Chain, s.step())
 	return f
 }
 
@@ -426,13 +429,5 @@ func (l *Lineage) Advance(now int64) {
 		kept = append(kept, p)
 	}
 	l.order = kept
-	files := l.fileOrder[:0]
-	for _, name := range l.fileOrder {
-		if now-l.files[name].read.Time > int64(l.cfg.Within) {
-			delete(l.files, name)
-			continue
-		}
-		files = append(files, name)
-	}
-	l.fileOrder = files
+	l.files.forget(func(c *copied) bool { return now-c.read.Time > int64(l.cfg.Within) })
 }

@@ -189,17 +189,10 @@ func (p *Prints) ForgetAll() { clear(p.streams) }
 
 // Matched is the finding for a file that Text recognised in what is sent.
 func Matched(read Read, s *Send) Finding {
-	to := s.Peer.Host
-	if to == "" {
-		to = s.Peer.Addr.String()
-	}
 	f := Finding{
 		Reason: FileMatch, Severity: High, Time: s.Time, Tag: s.Tag, Process: s.Process, Executable: s.Executable, Workload: s.Workload, Peer: s.Peer,
 		Inbound: s.Inbound, Bytes: s.Bytes, File: read.File, Label: read.Label, Confidence: 95, Join: s.Join,
-		Chain: []Step{
-			{Time: read.Time, What: "read", Process: read.Process, Executable: read.Executable, Object: read.File},
-			{Time: s.Time, What: "sent", Process: s.Process, Executable: s.Executable, Object: to},
-		},
+		Chain: append(read.steps(), s.step()),
 	}
 	if !s.Peer.Known && !s.Peer.Internal {
 		f.Severity = Critical

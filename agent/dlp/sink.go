@@ -93,7 +93,7 @@ type Sink struct {
 	at    *inspect.Context
 	text  *opened
 	found func(*Value)
-	// framing are the headers of the message at hand on which servers may differ.
+	// headers are those of the message at hand on which servers may differ.
 	message uint64
 	headers []waf.Pair
 }

@@ -101,10 +101,8 @@ type Tunnels struct {
 	cfg     TunnelConfig
 	except  map[string]bool
 	seed    maphash.Seed
-	domains map[domainKey]*domain
-	order   []domainKey
-	peers   map[peerKey]*echoes
-	peerSeq []peerKey
+	domains aged[domainKey, domain]
+	peers   aged[peerKey, echoes]
 	stats   TunnelStats
 }
 
@@ -136,10 +134,7 @@ type echoes struct {
 
 // NewTunnels returns Tunnels.
 func NewTunnels(cfg TunnelConfig) *Tunnels {
-	t := &Tunnels{
-		cfg: cfg.withDefaults(), except: make(map[string]bool), seed: maphash.MakeSeed(), domains: make(map[domainKey]*domain),
-		peers: make(map[peerKey]*echoes),
-	}
+	t := &Tunnels{cfg: cfg.withDefaults(), except: make(map[string]bool), seed: maphash.MakeSeed()}
 	for _, d := range t.cfg.Except {
 		t.except[d] = true
 	}
@@ -207,16 +202,12 @@ func (t *Tunnels) Query(dst []Finding, q *Query) []Finding {
 }
 
 func (t *Tunnels) domain(key domainKey, now int64) *domain {
-	d := t.domains[key]
+	d := t.domains.get(key)
 	if d == nil {
-		if len(t.domains) >= t.cfg.Domains {
-			delete(t.domains, t.order[0])
-			t.order = t.order[1:]
+		d = &domain{begin: now, names: make(map[uint64]struct{})}
+		if t.domains.put(key, d, t.cfg.Domains) {
 			t.stats.Evicted++
 		}
-		d = &domain{begin: now, names: make(map[uint64]struct{})}
-		t.domains[key] = d
-		t.order = append(t.order, key)
 	}
 	if now-d.begin > int64(t.cfg.Window) {
 		told := d.told
@@ -278,16 +269,12 @@ func (d *domain) tunnel(cfg *TunnelConfig) uint8 {
 // Echo counts a packet of ICMP, and appends a finding if there is more payload, of more kinds, than pings have.
 func (t *Tunnels) Echo(dst []Finding, e *Echo) []Finding {
 	key := peerKey{e.Workload, e.Peer}
-	p := t.peers[key]
+	p := t.peers.get(key)
 	if p == nil {
-		if len(t.peers) >= t.cfg.Peers {
-			delete(t.peers, t.peerSeq[0])
-			t.peerSeq = t.peerSeq[1:]
+		p = &echoes{begin: e.Time}
+		if t.peers.put(key, p, t.cfg.Peers) {
 			t.stats.Evicted++
 		}
-		p = &echoes{begin: e.Time}
-		t.peers[key] = p
-		t.peerSeq = append(t.peerSeq, key)
 	}
 	if e.Time-p.begin > minute {
 		*p = echoes{begin: e.Time, told: p.told}
@@ -320,22 +307,6 @@ func (t *Tunnels) Echo(dst []Finding, e *Echo) []Finding {
 // Advance forgets domains and destinations that have not been asked for within two windows.
 func (t *Tunnels) Advance(now int64) {
 	old := now - 2*int64(t.cfg.Window)
-	kept := t.order[:0]
-	for _, key := range t.order {
-		if t.domains[key].last < old {
-			delete(t.domains, key)
-			continue
-		}
-		kept = append(kept, key)
-	}
-	t.order = kept
-	peers := t.peerSeq[:0]
-	for _, key := range t.peerSeq {
-		if t.peers[key].last < old {
-			delete(t.peers, key)
-			continue
-		}
-		peers = append(peers, key)
-	}
-	t.peerSeq = peers
+	t.domains.forget(func(d *domain) bool { return d.last < old })
+	t.peers.forget(func(p *echoes) bool { return p.last < old })
 }
