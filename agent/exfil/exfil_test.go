@@ -336,6 +336,21 @@ func TestFlowsAreBounded(t *testing.T) {
 	}
 }
 
+// TestForgottenIsCounted has a program send to more destinations than have a usual amount.
+func TestForgottenIsCounted(t *testing.T) {
+	w := newWorld(t)
+	w.joiner = exfil.New(exfil.Config{World: w, Volume: dlp.VolumeConfig{Flows: 4}})
+	w.run("exec", []string{"2", "/usr/bin/curl"})
+	for n := range 10 {
+		w.run("flow", []string{"2", fmt.Sprintf("198.51.100.%d", n), "100", "closed"})
+	}
+	w.now += time.Second
+	w.run("exec", []string{"2", "/usr/bin/curl"})
+	if n := w.joiner.Stats().Forgotten; n != 6 {
+		t.Errorf("%d are forgotten, 6 expected", n)
+	}
+}
+
 func TestLabelsAreStrict(t *testing.T) {
 	for text, want := range map[string]string{
 		"labels: [{label: a, paths: [data]}]":                               "begins with /",

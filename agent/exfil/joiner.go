@@ -85,7 +85,7 @@ type Joiner struct {
 }
 
 type counts struct {
-	read, folded, full, followed atomic.Uint64
+	read, folded, full, forgotten, followed atomic.Uint64
 }
 
 // Stats is what a Joiner did and gave up.
@@ -93,8 +93,10 @@ type Stats struct {
 	// Read are the labelled files that were seen to be read, Folded findings that are part of a story that is told,
 	// Followed attacks with a consequence.
 	Read, Folded, Followed uint64
-	// Full counts flows that were not followed for want of room; their bytes count when they end.
-	Full uint64
+	// Full counts flows that were not followed for want of room; their bytes count when they end. Forgotten is what made room
+	// for others: processes that had read a labelled file, files that such wrote, amounts that are usual, domains, servers
+	// that were attacked.
+	Full, Forgotten uint64
 }
 
 // contact is a container and an address.
@@ -118,7 +120,9 @@ func New(cfg Config) *Joiner {
 // Stats may be called from any goroutine.
 func (j *Joiner) Stats() Stats {
 	c := &j.counts
-	return Stats{Read: c.read.Load(), Folded: c.folded.Load(), Full: c.full.Load(), Followed: c.followed.Load()}
+	return Stats{
+		Read: c.read.Load(), Folded: c.folded.Load(), Full: c.full.Load(), Forgotten: c.forgotten.Load(), Followed: c.followed.Load(),
+	}
 }
 
 // Classes are the classes of events that are wanted whole of a container whose sensitive data is watched, as bits
@@ -145,7 +149,7 @@ func (j *Joiner) Take(ev *event.Event) []dlp.Finding {
 	if serve {
 		j.behaved(ev)
 	}
-	if now := int64(ev.Head.Time); watch && now >= j.next {
+	if now := int64(ev.Head.Time); (watch || serve) && now >= j.next {
 		j.next = now + advanceEvery
 		j.advance(now)
 	}
@@ -253,8 +257,11 @@ func (j *Joiner) opened(ev *event.Event, now int64) {
 	j.cfg.World.Labelled(r, ev.Head.Origin)
 }
 
-// advance forgets what no longer counts.
+// advance forgets what no longer counts, and publishes what had to be forgotten before.
 func (j *Joiner) advance(now int64) {
+	lineage := j.lineage.Stats()
+	j.counts.forgotten.Store(lineage.EvictedProcesses + lineage.EvictedFiles + j.volume.Stats().Evicted + j.tunnels.Stats().Evicted +
+		j.attacks.Stats().Evicted)
 	j.lineage.Advance(now)
 	j.tunnels.Advance(now)
 	j.attacks.Advance(now)

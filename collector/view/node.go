@@ -150,7 +150,8 @@ func losesEvents(cause string) bool {
 		"kernel_process_map_full", "kernel_cgroup_map_full", "kernel_socket_map_full", "kernel_flow_map_full",
 		"kernel_user_read", "kernel_path_too_deep", "kernel_path_read", "kernel_argv_read", "kernel_argv_hash_partial",
 		"kernel_process_unknown", "process_unknown", "kernel_socket_unknown", "process_table_full", "parking_full",
-		"container_unattributed", "cgroup_dropped", "container_record_dropped", "label_flow_full", "label_file_unread":
+		"container_unattributed", "cgroup_dropped", "container_record_dropped", "label_flow_full", "label_forgotten",
+		"label_file_unread":
 		return false
 	default:
 		return true
