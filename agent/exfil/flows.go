@@ -52,7 +52,6 @@ func (j *Joiner) flowed(ev *event.Event, now int64) {
 	if story && len(j.dst) > at && j.dst[at].Reason == dlp.Upload {
 		// The story says it, and which file it was.
 		j.dst = append(j.dst[:at], j.dst[at+1:]...)
-		j.counts.folded.Add(1)
 	}
 }
 

@@ -85,14 +85,13 @@ type Joiner struct {
 }
 
 type counts struct {
-	read, folded, full, forgotten, followed atomic.Uint64
+	read, full, forgotten atomic.Uint64
 }
 
 // Stats is what a Joiner did and gave up.
 type Stats struct {
-	// Read are the labelled files that were seen to be read, Folded findings that are part of a story that is told,
-	// Followed attacks with a consequence.
-	Read, Folded, Followed uint64
+	// Read are the labelled files that were seen to be read.
+	Read uint64
 	// Full counts flows that were not followed for want of room; their bytes count when they end. Forgotten is what made room
 	// for others: processes that had read a labelled file, files that such wrote, amounts that are usual, domains, servers
 	// that were attacked.
@@ -120,9 +119,7 @@ func New(cfg Config) *Joiner {
 // Stats may be called from any goroutine.
 func (j *Joiner) Stats() Stats {
 	c := &j.counts
-	return Stats{
-		Read: c.read.Load(), Folded: c.folded.Load(), Full: c.full.Load(), Forgotten: c.forgotten.Load(), Followed: c.followed.Load(),
-	}
+	return Stats{Read: c.read.Load(), Full: c.full.Load(), Forgotten: c.forgotten.Load()}
 }
 
 // Classes are the classes of events that are wanted whole of a container whose sensitive data is watched, as bits

@@ -21,7 +21,7 @@ func (j *Joiner) behaved(ev *event.Event) {
 		Time: int64(ev.Head.Time), Process: identity(ev.Process), Executable: ev.Process.Image.Exe, Workload: workload(ev),
 		Lineage: ev.Head.Origin, What: event.Name(ev.Type), Object: object(ev),
 	}
-	j.consequence(&b)
+	j.dst = j.attacks.Behaved(j.dst, &b)
 	// The request that led to it may be told later: it comes another way.
 	recent := j.servers[b.Lineage]
 	if recent == nil && len(j.servers) >= maxServers {
@@ -42,13 +42,6 @@ func (j *Joiner) isNew(ev *event.Event) bool {
 		return j.cfg.World.Settled(ev.Head.Origin, report.SignalOf(wire.Signal(ev.Head.Signal)))
 	}
 	return true
-}
-
-// consequence gives a finding where something new follows an attack.
-func (j *Joiner) consequence(b *dlp.Behaviour) {
-	before := len(j.dst)
-	j.dst = j.attacks.Behaved(j.dst, b)
-	j.counts.followed.Add(uint64(len(j.dst) - before))
 }
 
 // object is what a deed was about.
@@ -77,7 +70,7 @@ func (j *Joiner) Attacked(f *dlp.Finding) []dlp.Finding {
 	j.attacks.Note(f)
 	for i := range j.servers[f.Join] {
 		if b := &j.servers[f.Join][i]; b.Time >= f.Time && b.Time-f.Time <= early {
-			j.consequence(b)
+			j.dst = j.attacks.Behaved(j.dst, b)
 		}
 	}
 	return j.dst
@@ -92,11 +85,7 @@ func (j *Joiner) Matched(f *dlp.Finding, ev *event.Event) bool {
 		f.Peer.Host = s.Peer.Host
 	}
 	f.Peer.Known, f.Peer.Internal = s.Peer.Known, s.Peer.Internal
-	if s.Peer.Known || j.lineage.Shares(j.known(ev.Process), f.File, f.Time) {
-		j.counts.folded.Add(1)
-		return false
-	}
-	return true
+	return !s.Peer.Known && !j.lineage.Shares(j.known(ev.Process), f.File, f.Time)
 }
 
 // Forget forgets a container that is gone.

@@ -226,9 +226,6 @@ type Context struct {
 	State any
 }
 
-// FromClient tells requests from responses.
-func (c *Context) FromClient() bool { return (c.Dir == In) == c.Inbound }
-
 // Sink takes what is found. Its methods must not call the Inspector.
 type Sink interface {
 	// Begin opens a message; its Part, Name and Layers mean nothing.
