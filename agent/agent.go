@@ -176,7 +176,10 @@ const resolvedQueue = 4096
 
 func (a *Agent) buildRegistry(tree *cgroup.Tree) error {
 	resolved := make(chan uint64, resolvedQueue)
-	a.pipeline = &pipeline{log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, book: a.book, tails: tail.New(), found: make(chan content.Found, maxFindings)}
+	a.pipeline = &pipeline{
+		log: a.log, resolved: resolved, alerts: a.alerts, records: a.records, policy: a.policy, book: a.book, tails: tail.New(),
+		found: make(chan content.Found, maxFindings),
+	}
 	var err error
 	a.registry, err = container.New(container.Config{
 		Node: a.cfg.Node, Deadline: a.cfg.PendingTimeout, MaxCgroups: int(a.cfg.MaxCgroups), Walk: tree.Walk,

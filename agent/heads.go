@@ -66,9 +66,13 @@ func (i *inspection) readHead(w wantedHead) error {
 	if reader == nil {
 		return errors.New("nothing is inspected yet")
 	}
-	head, err := headOf(w.read.Process.PID, w.read.File)
+	of := w.read.Process
+	head, err := headOf(of.PID, w.read.File)
+	if now, lives := i.agent.sensor.Process(of.PID); err == nil && (!lives || now.Start != of.Start) {
+		err = fmt.Errorf("process %d has ended", of.PID)
+	}
 	if c, _ := i.agent.registry.Lookup(w.cgroup); err != nil && c != nil && c.InitPID != 0 {
-		// The one that read it has ended: what its container sees is the same in nearly all cases.
+		// The one that read it has ended, and its id may be another's: what its container sees is the same in nearly all cases.
 		head, err = headOf(c.InitPID, w.read.File)
 	}
 	if err != nil {

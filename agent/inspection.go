@@ -166,7 +166,7 @@ func (i *inspection) prepare() error {
 		return err
 	}
 	reader, err := content.New(content.Config{
-		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.of, Found: i.found, Failed: i.failed,
+		Matcher: matcher, Filter: filter, Internal: i.Internal, Modes: i.Asked, Found: i.found, Failed: i.failed,
 		Requests: i.agent.requests(), PrintKey: binary.NativeEndian.Uint64(key[:]), Exceptions: i.agent.labels.Exceptions(),
 	})
 	if err != nil {
@@ -196,8 +196,8 @@ func contentKey(path string) (key [32]byte, err error) {
 	return key, replace.File(path, key[:])
 }
 
-// of tells what is asked for of a container.
-func (i *inspection) of(cgroup uint64) (dlp, waf bool) {
+// Asked implements exfil.World.
+func (i *inspection) Asked(cgroup uint64) (dlp, waf bool) {
 	if !i.any.Load() {
 		return false, false
 	}
@@ -206,9 +206,6 @@ func (i *inspection) of(cgroup uint64) (dlp, waf bool) {
 	to := i.asked[cgroup]
 	return to.dlp, to.waf
 }
-
-// Asked implements exfil.World.
-func (i *inspection) Asked(cgroup uint64) (dlp, waf bool) { return i.of(cgroup) }
 
 // Holds implements exfil.World.
 func (i *inspection) Holds(ev *event.Event, names []string) bool {

@@ -53,7 +53,7 @@ func (a *Agent) narrow(c *container.Container) {
 	interest, live := a.watches.Containers, a.pipeline.tails.Classes()
 	usual := interest.All | a.policy.Union() | live
 	interest.All |= a.policy.Bits(c) | live
-	dlp, waf := a.inspection.of(c.Cgroup)
+	dlp, waf := a.inspection.Asked(c.Cgroup)
 	if dlp {
 		interest.All |= exfil.Classes()
 	}

@@ -61,7 +61,7 @@ func (a *Agent) requests() content.RequestsConfig {
 
 // choosesRuleSet reports whether the requests to a container go to the stage.
 func (a *Agent) choosesRuleSet(cgroup uint64) bool {
-	if _, asked := a.inspection.of(cgroup); !asked {
+	if _, asked := a.inspection.Asked(cgroup); !asked {
 		return false
 	}
 	c, _ := a.registry.Lookup(cgroup)

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +62,7 @@ type Reader struct {
 	attacks   *dlp.Attacks
 	tunnels   *dlp.Tunnels
 	prints    *dlp.Prints
-	files     files
+	files     chan labelled
 	ended     ended
 	people    people
 	requests  requests
@@ -84,7 +83,7 @@ func New(cfg Config) (*Reader, error) {
 	}
 	r := &Reader{
 		cfg: cfg, people: newPeople(), attacks: dlp.NewAttacks(dlp.AttacksConfig{}), tunnels: dlp.NewTunnels(dlp.TunnelConfig{}),
-		prints:  dlp.NewPrints(dlp.PrintsConfig{}, cfg.PrintKey),
+		prints: dlp.NewPrints(dlp.PrintsConfig{}, cfg.PrintKey), files: make(chan labelled, maxFiles),
 		counter: dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(cfg.Matcher), Exceptions: anybody(cfg.Exceptions)}),
 	}
 	if err := r.renew(); err != nil {
@@ -136,7 +135,7 @@ func anybody(all []dlp.Exception) []dlp.Exception {
 // Content takes a piece; both are read during the call only.
 func (r *Reader) Content(c *wire.Content, data []byte) {
 	defer r.guard()
-	r.files.take(r.prints.Read)
+	r.takeFiles()
 	flags := wire.ContentFlag(c.ContentFlags)
 	if flags&wire.ContentTls != 0 && flags&wire.ContentSeen != 0 {
 		// What is inside comes through a probe.
@@ -196,47 +195,36 @@ func (r *Reader) Settle(now int64) {
 	}
 }
 
-// File takes the beginning of a labelled file that was read, to find it again in what is sent. It may be called from any
-// goroutine; one beyond those that wait is not taken, which it reports.
-func (r *Reader) File(read dlp.Read, head []byte) bool { return r.files.put(read, head) }
-
 // maxFiles is how many files may wait to be taken note of.
 const maxFiles = 64
 
-// files are labelled files that wait for the goroutine of the texts.
-type files struct {
-	waits atomic.Bool
-	mu    sync.Mutex
-	list  []labelled
-}
-
+// labelled is a labelled file that waits for the goroutine of the texts.
 type labelled struct {
 	read dlp.Read
 	head []byte
 }
 
-func (f *files) put(read dlp.Read, head []byte) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.list) >= maxFiles {
+// File takes the beginning of a labelled file that was read, to find it again in what is sent. It may be called from any
+// goroutine; one beyond those that wait is not taken, which it reports.
+func (r *Reader) File(read dlp.Read, head []byte) bool {
+	select {
+	case r.files <- labelled{read, head}:
+		return true
+	default:
 		return false
 	}
-	f.list = append(f.list, labelled{read, head})
-	f.waits.Store(true)
-	return true
 }
 
-func (f *files) take(read func(dlp.Read, []byte) bool) {
-	if !f.waits.Load() {
-		return
+// takeFiles takes note of the files that wait.
+func (r *Reader) takeFiles() {
+	for {
+		select {
+		case l := <-r.files:
+			r.prints.Read(l.read, l.head)
+		default:
+			return
+		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range f.list {
-		read(l.read, l.head)
-	}
-	f.list = f.list[:0]
-	f.waits.Store(false)
 }
 
 // Stats is what a reader did and gave up.

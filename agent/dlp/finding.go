@@ -99,7 +99,8 @@ type Step struct {
 	Object string
 }
 
-// Finding is something that a person should see. Nothing in it is raw content.
+// Finding is something that a person should see. Of what was sent it has what detectors show. The path and the name of a
+// host, and of an attack what shows it, are as they came: who tells of them masks them before (content.Reader.Shown).
 type Finding struct {
 	Reason   Reason
 	Severity Severity
