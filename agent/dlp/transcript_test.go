@@ -3,11 +3,8 @@
 package dlp_test
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,9 +13,8 @@ import (
 	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/rules/waf"
+	"github.com/holdfast-project/holdfast/tests/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what the transcripts' commands give to testdata")
 
 // world is what a transcript's commands act on.
 type world struct {
@@ -274,42 +270,17 @@ func show(f *dlp.Finding) string {
 	return b.String()
 }
 
-// TestTranscripts carries out the commands of testdata and compares what comes of them, which stands behind each as lines
-// that begin with two spaces.
+// TestTranscripts carries out the commands of testdata and compares what comes of them, which stands behind each.
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, name := range files {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := newWorld(t)
+	golden.Transcripts(t, "testdata/*.txt", func(t *testing.T, text string) string {
+		w := newWorld(t)
+		return golden.Lines(text, func(command string) string {
+			words := strings.Fields(command)
 			var out strings.Builder
-			for line := range strings.Lines(string(data)) {
-				if strings.HasPrefix(line, "  ") {
-					continue
-				}
-				out.WriteString(line)
-				words := strings.Fields(line)
-				if len(words) == 0 || words[0] == "#" {
-					continue
-				}
-				for _, f := range w.run(t, words[0], words[1:]) {
-					fmt.Fprintf(&out, "  %s\n", show(&f))
-				}
+			for _, f := range w.run(t, words[0], words[1:]) {
+				fmt.Fprintf(&out, "  %s\n", show(&f))
 			}
-			if *rewrite {
-				if err := os.WriteFile(name, []byte(out.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if out.String() != string(data) && !*rewrite {
-				t.Errorf("it is now (-rewrite writes it):\n%s", out.String())
-			}
+			return out.String()
 		})
-	}
+	})
 }

@@ -3,17 +3,15 @@
 package inspect
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write the transcripts anew")
+	"github.com/holdfast-project/holdfast/tests/golden"
+)
 
 // transcript is what a conversation looks like beside what came of it.
 func (c *conversation) transcript(out string) string {
@@ -37,21 +35,7 @@ func TestTranscripts(t *testing.T) {
 	for _, c := range conversations(t) {
 		t.Run(c.name, func(t *testing.T) {
 			out, _ := c.play(t, whole, inOrder)
-			got := c.transcript(out)
-			path := filepath.Join("testdata", c.name+".txt")
-			if *rewrite {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			golden.Compare(t, filepath.Join("testdata", c.name+".txt"), []byte(c.transcript(out)))
 		})
 	}
 }
