@@ -5,6 +5,6 @@
 // against thresholds (agent/dlp), and gives findings with who it was.
 //
 // What goes out is looked through for sensitive values, the requests that a container serves for attacks. The package is
-// pure: no goroutine, no input or output, and no clock but that of the pieces. A Reader serves one goroutine; its Stats may be
-// read from any.
+// pure: no goroutine, no input or output, and no clock but that of the pieces. A Reader serves one goroutine; from any
+// other it may be told of files and of connections that have ended, and asked for its Stats and for what is Shown of a finding.
 package content

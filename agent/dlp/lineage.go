@@ -4,6 +4,7 @@ package dlp
 
 import (
 	"path"
+	"slices"
 	"time"
 )
 
@@ -20,9 +21,6 @@ type LineageConfig struct {
 	Bytes uint64
 	// Quiet is how long a process's further sends to the same destination are folded: 10 minutes.
 	Quiet time.Duration
-	// UploadHosts are hosts, or suffixes with a leading dot, from which anybody can fetch what was sent there; nil is
-	// UploadServices.
-	UploadHosts []string
 }
 
 func (c LineageConfig) withDefaults() LineageConfig {
@@ -39,23 +37,19 @@ func (c LineageConfig) withDefaults() LineageConfig {
 	if c.Bytes == 0 {
 		c.Bytes = 64
 	}
-	if c.UploadHosts == nil {
-		c.UploadHosts = UploadServices()
-	}
 	return c
 }
 
-// UploadServices are hosts that take files and texts from anybody and give them to anybody, or pass them on.
-func UploadServices() []string {
-	return []string{
-		"transfer.sh", "file.io", ".file.io", "gofile.io", ".gofile.io", "0x0.st", "pastebin.com", "paste.ee", "dpaste.com", "dpaste.org",
-		"hastebin.com", "ghostbin.com", "ix.io", "sprunge.us", "termbin.com", "paste.rs", "bashupload.com", "temp.sh", "oshi.at", "anonfiles.com",
-		".anonfiles.com", "catbox.moe", ".catbox.moe", "mega.nz", ".mega.nz", ".mega.co.nz", "wetransfer.com", ".wetransfer.com", "sendspace.com",
-		"mediafire.com", ".mediafire.com", "ufile.io", "webhook.site", ".webhook.site", "requestbin.com", ".requestbin.net", ".pipedream.net",
-		".ngrok.io", ".ngrok-free.app", ".ngrok.app", ".trycloudflare.com", ".serveo.net", ".loca.lt", "api.telegram.org", "discord.com",
-		"discordapp.com", "content.dropboxapi.com", ".interactsh.com", ".oast.fun", ".oast.pro", ".oast.live", ".oast.me", ".burpcollaborator.net",
-		".oastify.com", ".requestrepo.com", ".dnslog.cn", ".beeceptor.com", "rentry.co", "controlc.com", "pixeldrain.com", "litterbox.catbox.moe",
-	}
+// uploadServices are hosts, or suffixes with a leading dot, that take files and texts from anybody and give them to anybody, or
+// pass them on.
+var uploadServices = [...]string{
+	"transfer.sh", "file.io", ".file.io", "gofile.io", ".gofile.io", "0x0.st", "pastebin.com", "paste.ee", "dpaste.com", "dpaste.org",
+	"hastebin.com", "ghostbin.com", "ix.io", "sprunge.us", "termbin.com", "paste.rs", "bashupload.com", "temp.sh", "oshi.at", "anonfiles.com",
+	".anonfiles.com", "catbox.moe", ".catbox.moe", "mega.nz", ".mega.nz", ".mega.co.nz", "wetransfer.com", ".wetransfer.com", "sendspace.com",
+	"mediafire.com", ".mediafire.com", "ufile.io", "webhook.site", ".webhook.site", "requestbin.com", ".requestbin.net", ".pipedream.net",
+	".ngrok.io", ".ngrok-free.app", ".ngrok.app", ".trycloudflare.com", ".serveo.net", ".loca.lt", "api.telegram.org", "discord.com",
+	"discordapp.com", "content.dropboxapi.com", ".interactsh.com", ".oast.fun", ".oast.pro", ".oast.live", ".oast.me", ".burpcollaborator.net",
+	".oastify.com", ".requestrepo.com", ".dnslog.cn", ".beeceptor.com", "rentry.co", "controlc.com", "pixeldrain.com", "litterbox.catbox.moe",
 }
 
 // Read is a file that was read.
@@ -321,7 +315,7 @@ func (l *Lineage) Shares(p Process, file string, now int64) (shares bool) {
 // Sent tells that a process sent something, and appends a finding if its lineage had read something labelled and the
 // destination is none that its profile holds. Bytes add up until there are enough.
 func (l *Lineage) Sent(dst []Finding, s *Send) []Finding {
-	upload := uploads(l.cfg.UploadHosts, s.Peer.Host)
+	upload := uploads(s.Peer.Host)
 	if s.Inbound || s.Peer.Known && !upload {
 		return dst
 	}
@@ -344,16 +338,9 @@ func (l *Lineage) Sent(dst []Finding, s *Send) []Finding {
 	return append(dst, l.finding(s, read, own, upload, d.bytes))
 }
 
-func uploads(hosts []string, host string) bool {
-	if host == "" {
-		return false
-	}
-	for _, h := range hosts {
-		if hostMatches(h, host) {
-			return true
-		}
-	}
-	return false
+// uploads reports whether a host is one of uploadServices.
+func uploads(host string) bool {
+	return host != "" && slices.ContainsFunc(uploadServices[:], func(of string) bool { return hostMatches(of, host) })
 }
 
 // maxDestinations is how many destinations one process is folded for.

@@ -26,9 +26,6 @@ type TunnelConfig struct {
 	Entropy   float64
 	// ICMPBytes is how many bytes of payload are too many in a minute: 32 KiB.
 	ICMPBytes uint64
-	// Except are registered domains whose names carry data by design, with what comes with the default: reverse lookups,
-	// block lists and reputation services.
-	Except []string
 }
 
 func (c TunnelConfig) withDefaults() TunnelConfig {
@@ -48,10 +45,6 @@ func (c TunnelConfig) withDefaults() TunnelConfig {
 	if c.ICMPBytes == 0 {
 		c.ICMPBytes = 32 << 10
 	}
-	c.Except = append([]string{
-		"in-addr.arpa", "ip6.arpa", "spamhaus.org", "dnswl.org", "surbl.org", "uribl.com", "spamcop.net", "barracudacentral.org", "sophosxl.net",
-		"mcafee.com", "cluster.local",
-	}, c.Except...)
 	return c
 }
 
@@ -99,7 +92,6 @@ type TunnelStats struct {
 // Tunnels finds data in names of DNS, and in packets of ICMP.
 type Tunnels struct {
 	cfg     TunnelConfig
-	except  map[string]bool
 	seed    maphash.Seed
 	domains aged[domainKey, domain]
 	peers   aged[peerKey, echoes]
@@ -134,11 +126,7 @@ type echoes struct {
 
 // NewTunnels returns Tunnels.
 func NewTunnels(cfg TunnelConfig) *Tunnels {
-	t := &Tunnels{cfg: cfg.withDefaults(), except: make(map[string]bool), seed: maphash.MakeSeed()}
-	for _, d := range t.cfg.Except {
-		t.except[d] = true
-	}
-	return t
+	return &Tunnels{cfg: cfg.withDefaults(), seed: maphash.MakeSeed()}
 }
 
 // Stats returns the counts so far.
@@ -163,10 +151,20 @@ func Domain(name string) string {
 	return domain
 }
 
+// carries reports whether the names below a registered domain carry data by design: reverse lookups, block lists, reputation
+// services, names of the cluster.
+func carries(domain string) bool {
+	switch domain {
+	case "spamhaus.org", "dnswl.org", "surbl.org", "uribl.com", "spamcop.net", "barracudacentral.org", "sophosxl.net", "mcafee.com", "cluster.local":
+		return true
+	}
+	return strings.HasSuffix(domain, ".arpa")
+}
+
 // Query counts a query or an answer, and appends a finding if its domain's names carry data.
 func (t *Tunnels) Query(dst []Finding, q *Query) []Finding {
 	below, name := registered(q.Name)
-	if t.except[name] || strings.HasSuffix(name, ".arpa") || strings.HasSuffix(q.Name, ".cluster.local") || strings.HasSuffix(q.Name, ".cluster.local.") {
+	if carries(name) {
 		return dst
 	}
 	d := t.domain(domainKey{q.Workload, name}, q.Time)

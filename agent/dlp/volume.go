@@ -20,10 +20,8 @@ type VolumeConfig struct {
 	Cold, ColdDay uint64
 	// Factor is how many times the largest usual minute or day is unusual: 4.
 	Factor float64
-	// UploadBytes is how much in a minute to a service of UploadHosts is a finding: 64 KiB.
+	// UploadBytes is how much in a minute to a service that takes uploads from anybody is a finding: 64 KiB.
 	UploadBytes uint64
-	// UploadHosts are as in LineageConfig; nil is UploadServices.
-	UploadHosts []string
 }
 
 func (c VolumeConfig) withDefaults() VolumeConfig {
@@ -39,9 +37,6 @@ func (c VolumeConfig) withDefaults() VolumeConfig {
 	}
 	if c.Factor == 0 {
 		c.Factor = 4
-	}
-	if c.UploadHosts == nil {
-		c.UploadHosts = UploadServices()
 	}
 	return c
 }
@@ -144,7 +139,7 @@ func (v *Volume) Sent(dst []Finding, s *Send) []Finding {
 		f.toldDay = true
 		dst = v.report(dst, s, Finding{Reason: SlowLeak, Severity: Medium, Bytes: f.today, Confidence: 60}, limit)
 	}
-	if !f.toldMin && !s.Peer.Known && f.bytes > v.cfg.UploadBytes && uploads(v.cfg.UploadHosts, s.Peer.Host) {
+	if !f.toldMin && !s.Peer.Known && f.bytes > v.cfg.UploadBytes && uploads(s.Peer.Host) {
 		f.toldMin = true
 		dst = v.report(dst, s, Finding{Reason: Upload, Severity: High, Bytes: f.bytes, Confidence: 75}, v.cfg.UploadBytes)
 	}
