@@ -113,3 +113,23 @@ func TestAttacksFoundElsewhereAreShown(t *testing.T) {
 		t.Errorf("%+v of %+v", got, f)
 	}
 }
+
+// TestExceptionsHoldForAnyPort has values sent to a host that may have them, and to another, each with a port.
+func TestExceptionsHoldForAnyPort(t *testing.T) {
+	for host, told := range map[string]bool{"API.bank.example:8443": false, "bank.example": true, "[2001:db8::1]:8443": true} {
+		r := newRig(t)
+		r.counter = dlp.NewCounter(dlp.CounterConfig{Detectors: dlp.Detectors(r.cfg.Matcher), Exceptions: []dlp.Exception{{Host: ".bank.example"}}})
+		if err := r.renew(); err != nil {
+			t.Fatal(err)
+		}
+		r.send(piece(wire.ContentOut), strings.ReplaceAll(body("/up", token), "a.example", host), 4096)
+		if len(r.found) > 0 != told {
+			t.Errorf("%s: %+v", host, r.found)
+		}
+		for _, f := range r.found {
+			if f.Host != host || f.Peer.Host != strings.TrimSuffix(host, ":8443") {
+				t.Errorf("%s: host %q, peer %q", host, f.Host, f.Peer.Host)
+			}
+		}
+	}
+}

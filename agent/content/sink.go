@@ -3,6 +3,8 @@
 package content
 
 import (
+	"strings"
+
 	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/inspect"
 )
@@ -53,9 +55,17 @@ func (r *Reader) Peer(c *inspect.Context) dlp.Peer {
 		// A name goes to whom it belongs to, by whatever server: what stands below the domain may be data.
 		return dlp.Peer{Addr: c.Remote, Host: dlp.Domain(string(c.Host))}
 	}
-	peer := dlp.Peer{Addr: c.Remote, Host: string(c.Host)}
+	peer := dlp.Peer{Addr: c.Remote, Host: withoutPort(string(c.Host))}
 	peer.Internal = r.cfg.Internal != nil && r.cfg.Internal(c.Remote.Addr())
 	return peer
+}
+
+// withoutPort is the host of a request (RFC 9110, 7.2) without the port that may stand behind it.
+func withoutPort(host string) string {
+	if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
+		return host[:at]
+	}
+	return host
 }
 
 // found gives a finding to who takes them, with what is known of the text at hand.

@@ -3,6 +3,7 @@
 package dlp
 
 import (
+	"strings"
 	"time"
 
 	"github.com/holdfast-project/holdfast/agent/inspect"
@@ -200,12 +201,12 @@ func (e *Exception) Covers(executable, host, detector string) bool {
 	return (e.Executable == "" || e.Executable == executable) && (e.Detector == "" || e.Detector == detector) && hostMatches(e.Host, host)
 }
 
-// hostMatches reports whether a host is the one, or one below it where the pattern begins with a dot. Empty is any.
+// hostMatches reports whether a host is the one, or one below it where the pattern begins with a dot, in any case. Empty is any.
 func hostMatches(pattern, host string) bool {
-	if pattern == "" || pattern == host {
+	if pattern == "" || strings.EqualFold(pattern, host) {
 		return true
 	}
-	return pattern[0] == '.' && len(host) > len(pattern) && host[len(host)-len(pattern):] == pattern
+	return pattern[0] == '.' && len(host) > len(pattern) && strings.EqualFold(host[len(host)-len(pattern):], pattern)
 }
 
 // window finds or makes the window of a sighting; the oldest goes where there are too many.

@@ -361,6 +361,9 @@ func TestLabelsAreStrict(t *testing.T) {
 		"labels: [{paths: [/a/b]}]":                                         "a label and paths",
 		"label: []":                                                         "field label not found",
 		"exceptions: [{}]":                                                  "an executable, a host or a detector",
+		"exceptions: [{executable: billing}]":                               "begins with /",
+		"exceptions: [{host: '*.bank.example'}]":                            "a dot before it",
+		"exceptions: [{host: 'bank.example:443'}]":                          "without a port",
 		"labels: [{label: a, paths: ['/" + strings.Repeat("a", 48) + "']}]": "at most 47",
 	} {
 		_, err := exfil.ParseLabels("x.yaml", []byte(text))

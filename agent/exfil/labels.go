@@ -83,6 +83,12 @@ func ParseLabels(file string, text []byte) (*Labels, error) {
 		if e.Executable == "" && e.Host == "" && e.Detector == "" {
 			errs = append(errs, fmt.Errorf("%s: exceptions[%d]: an executable, a host or a detector is needed", file, i))
 		}
+		if e.Executable != "" && e.Executable[0] != '/' {
+			errs = append(errs, fmt.Errorf("%s: exceptions[%d]: executable %q: it begins with /", file, i, e.Executable))
+		}
+		if strings.ContainsAny(e.Host, "*/") || strings.LastIndexByte(e.Host, ':') > strings.LastIndexByte(e.Host, ']') {
+			errs = append(errs, fmt.Errorf("%s: exceptions[%d]: host %q: a name, or with a dot before it all names below, without a port", file, i, e.Host))
+		}
 		l.exceptions = append(l.exceptions, dlp.Exception{Executable: e.Executable, Host: e.Host, Detector: e.Detector})
 	}
 	if len(l.patterns) > maxPatterns || len(l.exceptions) > maxExceptions {

@@ -155,7 +155,7 @@ func (s *Stage) Run(ctx context.Context) error {
 
 // rest waits until there is something to spend; false says that the context has ended.
 func (s *Stage) rest(ctx context.Context) bool {
-	for {
+	for ctx.Err() == nil {
 		wait := s.budget.wait(time.Now())
 		if wait == 0 {
 			return true
@@ -168,4 +168,5 @@ func (s *Stage) rest(ctx context.Context) bool {
 		case <-timer.C:
 		}
 	}
+	return false
 }
