@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/agent/content"
 	"github.com/holdfast-project/holdfast/agent/dlp"
+	"github.com/holdfast-project/holdfast/agent/fifo"
 	"github.com/holdfast-project/holdfast/agent/inspect"
 	"github.com/holdfast-project/holdfast/agent/report"
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -38,29 +39,19 @@ type acceptor struct {
 
 // acceptors remembers who accepted what, and holds findings. It belongs to the pipeline's goroutine.
 type acceptors struct {
-	of map[connection]acceptor
-	// order is a ring of the connections, in which the oldest makes room.
-	order []connection
-	next  int
-	held  []content.Found
+	of   fifo.Table[connection, acceptor]
+	held []content.Found
 }
 
 // note takes a record of accept.
 func (a *acceptors) note(head *wire.Head, n *wire.Net) {
-	if a.of == nil {
-		a.of = map[connection]acceptor{}
-	}
 	key := connection{head.Origin, netip.AddrPortFrom(report.AddressOf(n.Family, n.Remote), n.RemotePort), n.LocalPort}
-	if _, known := a.of[key]; !known {
-		if len(a.order) < maxAcceptors {
-			a.order = append(a.order, key)
-		} else {
-			delete(a.of, a.order[a.next])
-			a.order[a.next] = key
-			a.next = (a.next + 1) % maxAcceptors
-		}
+	by := acceptor{head.Tgid, head.Tid, head.Start}
+	if known := a.of.Get(key); known != nil {
+		*known = by
+		return
 	}
-	a.of[key] = acceptor{head.Tgid, head.Tid, head.Start}
+	a.of.Put(key, &by, maxAcceptors)
 }
 
 // name gives a finding the process that accepted the connection; false says that this is not known. Inside TLS the process that
@@ -70,12 +61,12 @@ func (a *acceptors) name(f *content.Found) bool {
 	if f.Reason != dlp.Attack || c.Tls != 0 || c.Protocol != inspect.ProtocolTCP {
 		return true
 	}
-	by, known := a.of[connection{c.Head.Origin, netip.AddrPortFrom(report.AddressOf(c.Family, c.Remote), c.RemotePort), c.LocalPort}]
-	if known {
+	by := a.of.Get(connection{c.Head.Origin, netip.AddrPortFrom(report.AddressOf(c.Family, c.Remote), c.RemotePort), c.LocalPort})
+	if by != nil {
 		c.Head.Tgid, c.Head.Tid, c.Head.Start = by.tgid, by.tid, by.start
 		f.Process = dlp.Process{PID: by.tgid, Start: by.start}
 	}
-	return known
+	return by != nil
 }
 
 // hold keeps a finding whose process is not known; false says that it need not wait, or that too many do.

@@ -5,6 +5,7 @@ package dlp
 import (
 	"time"
 
+	"github.com/holdfast-project/holdfast/agent/fifo"
 	"github.com/holdfast-project/holdfast/rules/waf"
 )
 
@@ -64,7 +65,7 @@ type AttacksStats struct {
 // somebody tried, new behaviour soon after says that it worked.
 type Attacks struct {
 	cfg     AttacksConfig
-	servers aged[uint64, server]
+	servers fifo.Table[uint64, server]
 	stats   AttacksStats
 }
 
@@ -135,10 +136,10 @@ func (a *Attacks) Note(f *Finding) {
 }
 
 func (a *Attacks) server(lineage uint64) *server {
-	s := a.servers.get(lineage)
+	s := a.servers.Get(lineage)
 	if s == nil {
 		s = &server{}
-		if a.servers.put(lineage, s, a.cfg.Lineages) {
+		if a.servers.Put(lineage, s, a.cfg.Lineages) {
 			a.stats.Evicted++
 		}
 	}
@@ -180,7 +181,7 @@ func (s *server) strike(rule *waf.Rule, from string, t *Target, quiet int64, lim
 // Behaved takes something new that a process did, and appends a finding if its server was attacked just before: one for
 // a server within the time, and those that follow add to the same story by their Join.
 func (a *Attacks) Behaved(dst []Finding, b *Behaviour) []Finding {
-	s := a.servers.get(b.Lineage)
+	s := a.servers.Get(b.Lineage)
 	if s == nil {
 		return dst
 	}
@@ -218,5 +219,5 @@ func (a *Attacks) Behaved(dst []Finding, b *Behaviour) []Finding {
 
 // Advance forgets servers that were not attacked within the time.
 func (a *Attacks) Advance(now int64) {
-	a.servers.forget(func(s *server) bool { return now-s.last > int64(a.cfg.Within+a.cfg.Quiet) })
+	a.servers.Forget(func(s *server) bool { return now-s.last > int64(a.cfg.Within+a.cfg.Quiet) })
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-project/holdfast/agent/fifo"
 	"github.com/holdfast-project/holdfast/agent/inspect"
 )
 
@@ -96,7 +97,7 @@ type CounterStats struct {
 // enough by itself, a flow, and values that are sent one by one over many flows all add up there.
 type Counter struct {
 	cfg     CounterConfig
-	windows aged[windowKey, window]
+	windows fifo.Table[windowKey, window]
 	stats   CounterStats
 }
 
@@ -215,11 +216,11 @@ func (c *Counter) window(s *Sighting) *window {
 	if key.host == "" || s.Inbound {
 		key.host, key.addr = "", s.Peer.Addr.Addr().As16()
 	}
-	if w := c.windows.get(key); w != nil {
+	if w := c.windows.Get(key); w != nil {
 		return w
 	}
 	w := &window{}
-	if c.windows.put(key, w, c.cfg.Windows) {
+	if c.windows.Put(key, w, c.cfg.Windows) {
 		c.stats.Evicted++
 	}
 	return w
@@ -302,5 +303,5 @@ func clean(path string) string {
 
 // Advance forgets windows in which nothing has happened for an hour.
 func (c *Counter) Advance(now int64) {
-	c.windows.forget(func(w *window) bool { return w.last < now-int64(time.Hour) })
+	c.windows.Forget(func(w *window) bool { return w.last < now-int64(time.Hour) })
 }

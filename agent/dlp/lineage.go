@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/holdfast-project/holdfast/agent/fifo"
 )
 
 // LineageConfig has the bounds of a Lineage. Zero values stand for the defaults.
@@ -117,7 +119,7 @@ type Lineage struct {
 	cfg       LineageConfig
 	processes map[Process]*member
 	order     []Process
-	files     aged[string, copied] // written by a tainted lineage
+	files     fifo.Table[string, copied] // written by a tainted lineage
 	stats     LineageStats
 }
 
@@ -265,10 +267,10 @@ func (l *Lineage) Wrote(p Process, executable, file string, now int64) {
 	if !ok {
 		return
 	}
-	c := l.files.get(file)
+	c := l.files.Get(file)
 	if c == nil {
 		c = &copied{}
-		if l.files.put(file, c, l.cfg.Files) {
+		if l.files.Put(file, c, l.cfg.Files) {
 			l.stats.EvictedFiles++
 		}
 	}
@@ -278,7 +280,7 @@ func (l *Lineage) Wrote(p Process, executable, file string, now int64) {
 // Opened tells that a process opened any file for reading, labelled or not: one that a tainted lineage wrote counts. It
 // reports whether it did.
 func (l *Lineage) Opened(p Process, executable, file string, now int64) bool {
-	c := l.files.get(file)
+	c := l.files.Get(file)
 	if c == nil || now-c.read.Time > int64(l.cfg.Within) {
 		return false
 	}
@@ -416,5 +418,5 @@ func (l *Lineage) Advance(now int64) {
 		kept = append(kept, p)
 	}
 	l.order = kept
-	l.files.forget(func(c *copied) bool { return now-c.read.Time > int64(l.cfg.Within) })
+	l.files.Forget(func(c *copied) bool { return now-c.read.Time > int64(l.cfg.Within) })
 }

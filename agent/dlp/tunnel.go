@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/holdfast-project/holdfast/agent/fifo"
 )
 
 // TunnelConfig has the bounds of Tunnels and what is a tunnel. Zero values stand for the defaults.
@@ -93,8 +95,8 @@ type TunnelStats struct {
 type Tunnels struct {
 	cfg     TunnelConfig
 	seed    maphash.Seed
-	domains aged[domainKey, domain]
-	peers   aged[peerKey, echoes]
+	domains fifo.Table[domainKey, domain]
+	peers   fifo.Table[peerKey, echoes]
 	stats   TunnelStats
 }
 
@@ -200,10 +202,10 @@ func (t *Tunnels) Query(dst []Finding, q *Query) []Finding {
 }
 
 func (t *Tunnels) domain(key domainKey, now int64) *domain {
-	d := t.domains.get(key)
+	d := t.domains.Get(key)
 	if d == nil {
 		d = &domain{begin: now, names: make(map[uint64]struct{})}
-		if t.domains.put(key, d, t.cfg.Domains) {
+		if t.domains.Put(key, d, t.cfg.Domains) {
 			t.stats.Evicted++
 		}
 	}
@@ -267,10 +269,10 @@ func (d *domain) tunnel(cfg *TunnelConfig) uint8 {
 // Echo counts a packet of ICMP, and appends a finding if there is more payload, of more kinds, than pings have.
 func (t *Tunnels) Echo(dst []Finding, e *Echo) []Finding {
 	key := peerKey{e.Workload, e.Peer}
-	p := t.peers.get(key)
+	p := t.peers.Get(key)
 	if p == nil {
 		p = &echoes{begin: e.Time}
-		if t.peers.put(key, p, t.cfg.Peers) {
+		if t.peers.Put(key, p, t.cfg.Peers) {
 			t.stats.Evicted++
 		}
 	}
@@ -305,6 +307,6 @@ func (t *Tunnels) Echo(dst []Finding, e *Echo) []Finding {
 // Advance forgets domains and destinations that have not been asked for within two windows.
 func (t *Tunnels) Advance(now int64) {
 	old := now - 2*int64(t.cfg.Window)
-	t.domains.forget(func(d *domain) bool { return d.last < old })
-	t.peers.forget(func(p *echoes) bool { return p.last < old })
+	t.domains.Forget(func(d *domain) bool { return d.last < old })
+	t.peers.Forget(func(p *echoes) bool { return p.last < old })
 }

@@ -85,36 +85,11 @@ func (j *Joiner) peer(s *dlp.Send, ev *event.Event) {
 	if s.Inbound {
 		return
 	}
-	s.Peer.Host = j.names.of(contact{ev.Head.Origin, addr})
 	var told []string
-	if s.Peer.Host != "" {
-		told = []string{s.Peer.Host}
+	if name := j.names.Get(contact{ev.Head.Origin, addr}); name != nil {
+		s.Peer.Host, told = *name, []string{*name}
 	}
 	s.Peer.Known = j.cfg.World.Holds(ev, told) && s.Time > j.news[contact{ev.Head.Origin, addr}]
-}
-
-// names are what addresses were asked by, the newest answer of each; the oldest makes room.
-type names struct {
-	by    map[contact]string
-	order []contact
-	next  int
-}
-
-func newNames() names { return names{by: map[contact]string{}} }
-
-func (n *names) of(c contact) string { return n.by[c] }
-
-func (n *names) put(c contact, name string) {
-	if _, there := n.by[c]; !there {
-		if len(n.order) < maxNames {
-			n.order = append(n.order, c)
-		} else {
-			delete(n.by, n.order[n.next])
-			n.order[n.next] = c
-			n.next = (n.next + 1) % maxNames
-		}
-	}
-	n.by[c] = name
 }
 
 // asks takes a message of DNS.
@@ -136,7 +111,12 @@ func (j *Joiner) asks(ev *event.Event, now int64) {
 		Name: m.name, Type: uint16(m.kind), Answer: h.Answer, Code: h.RCode, Join: ev.Head.Origin,
 	}
 	for _, addr := range m.addrs {
-		j.names.put(contact{ev.Head.Origin, addr}, m.name)
+		at, name := contact{ev.Head.Origin, addr}, m.name
+		if known := j.names.Get(at); known != nil {
+			*known = name
+		} else {
+			j.names.Put(at, &name, maxNames)
+		}
 	}
 	j.dst = j.tunnels.Query(j.dst, &q)
 }

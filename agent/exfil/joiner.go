@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/dlp"
 	"github.com/holdfast-project/holdfast/agent/dns"
 	"github.com/holdfast-project/holdfast/agent/event"
+	"github.com/holdfast-project/holdfast/agent/fifo"
 	"github.com/holdfast-project/holdfast/agent/proc"
 	"github.com/holdfast-project/holdfast/agent/report"
 	"github.com/holdfast-project/holdfast/agent/wire"
@@ -75,7 +76,8 @@ type Joiner struct {
 	tunnels *dlp.Tunnels
 	attacks *dlp.Attacks
 	flows   map[flowKey]*flow
-	names   names
+	// names are what addresses were asked by, the newest answer of each.
+	names   fifo.Table[contact, string]
 	news    map[contact]int64
 	servers map[uint64][]dlp.Behaviour
 	walker  dns.Walker
@@ -111,7 +113,7 @@ func New(cfg Config) *Joiner {
 	}
 	return &Joiner{
 		cfg: cfg, lineage: dlp.NewLineage(cfg.Lineage), volume: dlp.NewVolume(cfg.Volume), tunnels: dlp.NewTunnels(cfg.Tunnels),
-		attacks: dlp.NewAttacks(dlp.AttacksConfig{Within: followedFor}), flows: map[flowKey]*flow{}, names: newNames(),
+		attacks: dlp.NewAttacks(dlp.AttacksConfig{Within: followedFor}), flows: map[flowKey]*flow{},
 		news: map[contact]int64{}, servers: map[uint64][]dlp.Behaviour{},
 	}
 }

@@ -91,7 +91,8 @@ var importRules = []importRule{
 // pure are the packages without goroutines, input, output, or a clock.
 var pure = []string{
 	"agent/event", "agent/proc", "agent/dns", "agent/detect", "agent/redact", "agent/report", "agent/record",
-	"agent/workload", "agent/learn", "agent/mode", "agent/policy", "agent/content", "agent/dlp", "agent/exfil", "agent/inspect", "rules/...",
+	"agent/workload", "agent/learn", "agent/mode", "agent/policy", "agent/content", "agent/dlp", "agent/exfil", "agent/fifo",
+	"agent/inspect", "rules/...",
 }
 
 // imports checks importRules.
