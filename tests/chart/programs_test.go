@@ -141,12 +141,10 @@ var settingLine = regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z0-9-]*)`)
 // noValue are the settings that no value of the chart reaches, and why.
 var noValue = map[string]map[string]string{
 	"agent": {
-		"config":       "every setting is an argument of the pod",
-		"help":         "is none",
-		"kubeconfig":   "a pod has its ServiceAccount",
-		"waf-crs-file": "is a file, which a pod has no way to get from the chart",
-		"dlp-labels":   "is a file, which a pod has no way to get from the chart",
-		"policy-file":  "profiles and modes come from the collector, from annotations and from objects",
+		"config":      "every setting is an argument of the pod",
+		"help":        "is none",
+		"kubeconfig":  "a pod has its ServiceAccount",
+		"policy-file": "profiles and modes come from the collector, from annotations and from objects",
 	},
 	"collector": {
 		"config":     "every setting is an argument of the pod",

@@ -64,6 +64,16 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- toJson $kept -}}
 {{- end }}
 
+{{/* Files with the content of agent.files, by name, as the data of a ConfigMap; empty where no content is given. */}}
+{{- define "holdfast.agent.files" -}}
+{{- range $setting, $content := .Values.agent.files }}
+{{- if $content }}
+{{ $setting }}.yaml: |
+  {{- toYaml $content | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* HOST:PORT of the collector. */}}
 {{- define "holdfast.agent.collector" -}}
 {{- .Values.agent.collectorAddress | default (printf "holdfast-collector.%s.svc:8443" .Release.Namespace) -}}
@@ -105,6 +115,9 @@ httpGet:
 {{- end -}}
 {{- if and (eq .agent.appArmorProfile.type "Localhost") (not .agent.appArmorProfile.localhostProfile) -}}
 {{- fail "agent.appArmorProfile.localhostProfile: is needed with type Localhost" -}}
+{{- end -}}
+{{- if and (index .agent.files "waf-crs-file") (not (index .agent.settings "waf-crs")) -}}
+{{- fail "agent.files.waf-crs-file: has no meaning without agent.settings.waf-crs" -}}
 {{- end -}}
 {{- range .agent.capabilities.omit -}}
 {{- if has . $.Values.agent.capabilities.add -}}
