@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 func newRegistry(t testing.TB, cfg Config) *Registry {
@@ -258,10 +260,7 @@ func TestConcurrentUse(t *testing.T) {
 			t.Fatal("containers stay pending")
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for r.Stats().Cgroups > 3 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
+	wait.True(t, time.Minute, "those that are gone are forgotten", func() bool { return r.Stats().Cgroups <= 3 })
 	if s := r.Stats(); s.Cgroups != 3 || s.Pending != 0 || s.Resolved != 500 {
 		t.Errorf("left behind: %+v", s)
 	}
@@ -282,7 +281,7 @@ func TestRunDeadlineAndWalk(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	wait := func() *Container {
+	next := func() *Container {
 		select {
 		case c := <-resolved:
 			return c
@@ -292,11 +291,11 @@ func TestRunDeadlineAndWalk(t *testing.T) {
 		}
 	}
 	r.Missing(50)
-	if c := wait(); c.Kind != KindHost {
+	if c := next(); c.Kind != KindHost {
 		t.Errorf("found by the walk: %+v", c)
 	}
 	r.Born(Birth{Cgroup: 60, Parent: 2, Name: hexA})
-	if c := wait(); c.State != StateUnattributed || c.ID != hexA {
+	if c := next(); c.State != StateUnattributed || c.ID != hexA {
 		t.Errorf("after the deadline: %+v", c)
 	}
 	cancel()

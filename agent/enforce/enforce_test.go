@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/policy"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 func TestApply(t *testing.T) {
@@ -407,13 +408,7 @@ func TestRunTidiesUpAndEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
-	deadline := time.Now().Add(10 * time.Second)
-	for r.Policies()[0].Pending > 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("entries of the old generation are still there")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	wait.True(t, time.Minute, "no entry of the old generation is there", func() bool { return r.Policies()[0].Pending == 0 })
 	if n := r.count(r.maps.Allow); n != 1 {
 		t.Errorf("%d entries, want 1", n)
 	}

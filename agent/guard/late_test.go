@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/enforce"
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestKill ends a process that is the one that was judged, and no other.
@@ -49,15 +50,12 @@ func TestKill(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Fatalf("it was ended: %v", err)
 	}
-	exe, arguments := describe(pid)
+	var exe, arguments string
 	// Start returns when the exec has closed what is to be closed, a little before the new arguments are in place.
-	for range 1000 {
-		if arguments != "" {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	wait.True(t, time.Minute, "it has arguments", func() bool {
 		exe, arguments = describe(pid)
-	}
+		return arguments != ""
+	})
 	if exe == "" || arguments != "sleep\x001000\x00" {
 		t.Errorf("it is described as %q, %q", exe, arguments)
 	}

@@ -72,7 +72,7 @@ func deadline(t testing.TB) context.Context {
 	return ctx
 }
 
-// until waits for a condition.
+// until asks for a condition each millisecond, since some of them append, so that what is waited for comes of the asking.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(testDeadline); !cond(); time.Sleep(time.Millisecond) {

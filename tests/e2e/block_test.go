@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // secretSink takes requests on an address that is no pod's, plain and over TLS, and counts those to /innocent and what comes of
@@ -185,7 +186,7 @@ func TestSecretDoesNotLeave(t *testing.T) {
 	if err != nil {
 		t.Fatalf("holdfast mode set: %v\n%s", err, out)
 	}
-	if err := eventually(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "shop/leaker", "dlp") }); err != nil {
+	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "shop/leaker", "dlp") }); err != nil {
 		t.Fatal(err)
 	}
 	for _, way := range leakWays() {
@@ -244,7 +245,7 @@ func newPrivateKey(t *testing.T) string {
 // check sends by the way once and again until that is stopped, since a program that nobody has run before gets its probes in its
 // first milliseconds; and from then on as often as is asked for, of which every one has to be stopped.
 func (w leakWay) check(t *testing.T, r *rig.Rig, c *lab.Container, sink *secretSink) {
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		sink.take()
 		if did := w.send(t, c, sink.address, 1); did.Ended != 1 {
 			return fmt.Errorf("the secret got through: %+v", did)

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestExecBurst runs 100,000 processes of less than a millisecond as fast as the machine can. Each exec must be stored,
@@ -65,7 +66,7 @@ func record(t *testing.T, r *rig.Rig, c *lab.Container, types string) {
 	if out, err := r.Holdfast(t.Context(), "record", "set", "--workload", workload, "--type", types).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		do(t, c, false, "nop")
 		recorded := 0
 		err := r.Events(t.Context(), func(*view.Event) { recorded++ }, "--since", since(began), "--workload", workload)

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // Where the programs of the channels find what they send, and what sends it.
@@ -196,7 +197,7 @@ func runsJava(t *testing.T, r *rig.Rig, mounts []lab.Mount) *lab.Container {
 // javaIsOpaque checks that what Java sends is not seen, and that the node says so: TLS of Java is Java's own, within no library
 // that a probe could be put into.
 func javaIsOpaque(t *testing.T, r *rig.Rig, c *lab.Container) {
-	err := eventually(t.Context(), 40*time.Second, func() error {
+	err := wait.For(t.Context(), 40*time.Second, func() error {
 		n, err := r.Node(t.Context())
 		if err != nil {
 			return err

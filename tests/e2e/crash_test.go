@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // plan is when things happen, counted from the start of the load.
@@ -85,7 +86,7 @@ func crash(t *testing.T, r *rig.Rig, p plan, start time.Time) (gone, watching ti
 	if err := r.LaunchAgent(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		if strings.Count(r.Agent.Log(1<<20), "msg=capability") == before {
 			return errors.New("the agent has not said what it sees")
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // output gathers what a process writes while others read it.
@@ -70,7 +71,7 @@ func TestDemo(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	shown := eventually(ctx, time.Minute, func() error {
+	shown := wait.For(ctx, time.Minute, func() error {
 		if !strings.Contains(out.String(), "Break in yourself") {
 			return errors.New("the demo has not come to its end")
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // deed is something that is done once in a container and that one rule is about.
@@ -158,7 +159,7 @@ func cannot(t *testing.T, r *rig.Rig, signal string) bool {
 func expectAlert(t *testing.T, r *rig.Rig, c *lab.Container, image *lab.Built, began time.Time, d deed, seen map[string]bool) {
 	t.Helper()
 	var fresh []view.Alert
-	err := eventually(t.Context(), 10*time.Second, func() error {
+	err := wait.For(t.Context(), 10*time.Second, func() error {
 		alerts, err := r.Alerts(t.Context(), "--since", since(began), "--workload", "shop/*", "--rule", d.rule)
 		if err != nil {
 			return err

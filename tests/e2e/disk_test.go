@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestFullDisk fills the disk of the agent, and then that of the collector, while alerts come. Each says so, works on
@@ -48,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatalf("the load: %v %+v", err, status)
 			}
 			deeds += count
-			err := eventually(t.Context(), 20*time.Second, func() error {
+			err := wait.For(t.Context(), 20*time.Second, func() error {
 				if log := disk.program.Log(1 << 20); !strings.Contains(log, "no space") && !strings.Contains(log, "full") {
 					return fmt.Errorf("the %s does not say that its disk is full", disk.name)
 				}
@@ -58,7 +59,7 @@ func TestFullDisk(t *testing.T) {
 				t.Error(err)
 			}
 			inLab(t, r, "rm", filler)
-			err = eventually(t.Context(), 60*time.Second, func() error {
+			err = wait.For(t.Context(), 60*time.Second, func() error {
 				alerts, err := r.Alerts(t.Context(), "--since", since(began), "--workload", "full/*")
 				if err == nil && len(alerts) < deeds {
 					err = fmt.Errorf("%d of %d alerts are stored", len(alerts), deeds)

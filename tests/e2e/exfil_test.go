@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // leakPolicy lets a container contact one address.
@@ -57,7 +58,7 @@ func TestLabelledFileIsFollowed(t *testing.T) {
 		Name: "app", Image: image.Name, Command: []string{"sleep", "100000"},
 		Mounts: []lab.Mount{{HostPath: customersDir(t, r), ContainerPath: filepath.Dir(customers), ReadOnly: true}},
 	})
-	if err := eventually(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/leak", "egress", "monitor") }); err != nil {
+	if err := wait.For(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/leak", "egress", "monitor") }); err != nil {
 		t.Fatal(err)
 	}
 	for _, to := range []string{held, foreign} {
@@ -66,7 +67,7 @@ func TestLabelledFileIsFollowed(t *testing.T) {
 		}
 	}
 	var told []view.Alert
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		told = nil
 		for _, rule := range []string{"Labelled data sent", "Labelled file in what is sent"} {
 			alerts, err := r.Alerts(t.Context(), "--rule", rule)
@@ -144,7 +145,7 @@ func TestAttackThatWorkedIsTold(t *testing.T) {
 	if err := pod.AwaitPort(t.Context(), 8000); err != nil {
 		t.Fatal(err)
 	}
-	if err := eventually(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/victim", "process", "monitor") }); err != nil {
+	if err := wait.For(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/victim", "process", "monitor") }); err != nil {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}}
@@ -169,7 +170,7 @@ func TestAttackThatWorkedIsTold(t *testing.T) {
 		}
 		return list
 	}
-	err = eventually(t.Context(), time.Minute, func() error {
+	err = wait.For(t.Context(), time.Minute, func() error {
 		get("/")
 		if len(alerts("Attack in a request")) == 0 {
 			return fmt.Errorf("no attack is told")
@@ -184,7 +185,7 @@ func TestAttackThatWorkedIsTold(t *testing.T) {
 	}
 	get("/works")
 	var told []view.Alert
-	err = eventually(t.Context(), time.Minute, func() error {
+	err = wait.For(t.Context(), time.Minute, func() error {
 		if told = alerts("Attack followed"); len(told) == 0 {
 			return fmt.Errorf("no alert")
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // fleetScript does what it is asked to by files in /tmp/want, once each on the first node and again and again on the second,
@@ -100,7 +101,7 @@ func (n *twoNodes) startSecond(t *testing.T, more ...string) {
 	if n.second.Agent, err = n.second.Launch("agent", nil, n.second.Program("holdfast-agent"), args...); err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(t.Context(), patience, func() error {
+	err = wait.For(t.Context(), patience, func() error {
 		out, err := n.first.Holdfast(t.Context(), "nodes", "show", "node-2").CombinedOutput()
 		if err == nil && !strings.Contains(string(out), "node-2: connected") {
 			err = fmt.Errorf("node-2 is not connected: %s", out)
@@ -213,7 +214,7 @@ func (n *twoNodes) spread(t *testing.T, what string, more func()) time.Duration 
 // away checks that both nodes go on without the collector, and brings it back.
 func (n *twoNodes) away(t *testing.T) {
 	t.Helper()
-	err := eventually(t.Context(), 30*time.Second, func() error {
+	err := wait.For(t.Context(), 30*time.Second, func() error {
 		files, err := filepath.Glob(filepath.Join(n.first.AgentDir(), "observed", "*.yaml"))
 		if err != nil {
 			return err

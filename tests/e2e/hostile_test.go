@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // hostileProgram is a program for Python that sends to an address what is meant to exhaust who looks at it, and goes on until it is
@@ -81,7 +82,7 @@ func TestHostileContent(t *testing.T) {
 	causes := []string{
 		"content_opaque_expansion", "content_opaque_headers", "content_opaque_encoding", "content_flow_evicted", "content_flow_half_open_evicted",
 	}
-	err := eventually(t.Context(), 2*time.Minute, func() error {
+	err := wait.For(t.Context(), 2*time.Minute, func() error {
 		n, err := r.Node(t.Context())
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // incidentScript makes a file; then, when it is told to, runs what it has dropped, and goes on making files as before.
@@ -47,7 +48,7 @@ func TestIncidentsAreNotLearned(t *testing.T) {
 	})
 	await := func(what string, condition func() error) {
 		t.Helper()
-		if err := eventually(t.Context(), time.Minute, condition); err != nil {
+		if err := wait.For(t.Context(), time.Minute, condition); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}

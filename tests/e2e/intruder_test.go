@@ -26,6 +26,7 @@ import (
 
 	apiv1 "github.com/holdfast-project/holdfast/collector/api/v1"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // intruder is a client that speaks to the collector's port for agents and does not mean well.
@@ -204,7 +205,7 @@ func TestIntruders(t *testing.T) {
 // expectLog waits until the collector has logged something beyond the first bytes of its log.
 func expectLog(t *testing.T, r *rig.Rig, from int, want string) {
 	t.Helper()
-	err := eventually(t.Context(), 5*time.Second, func() error {
+	err := wait.For(t.Context(), 5*time.Second, func() error {
 		if log := r.Collector.Log(1 << 20); len(log) <= from || !strings.Contains(log[from:], want) {
 			return errors.New("the collector has not logged " + want)
 		}

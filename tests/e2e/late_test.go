@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // lateScript is a service, and with it what nobody asked for: a program that was written into the container, one whose
@@ -69,7 +70,7 @@ func TestLateDenial(t *testing.T) {
 		services[mode] = run(t, pod, lab.ContainerConfig{Name: "service", Image: image.Name, Args: []string{"-c", lateScript}})
 	}
 	for mode, c := range services {
-		if err := eventually(t.Context(), 20*time.Second, func() error { return runsAll(c, "/opt/sleep", "/tmp/sleep", "/tmp/tail (deleted)") }); err != nil {
+		if err := wait.For(t.Context(), 20*time.Second, func() error { return runsAll(c, "/opt/sleep", "/tmp/sleep", "/tmp/tail (deleted)") }); err != nil {
 			t.Fatalf("%s: %v", mode, err)
 		}
 	}
@@ -85,7 +86,7 @@ func TestLateDenial(t *testing.T) {
 	want := []string{"drift", "executable", "fileless"}
 	for mode, action := range map[string]string{"enforce": "killed", "monitor": "would_block"} {
 		var alerts []view.Alert
-		err := eventually(t.Context(), 20*time.Second, func() (err error) {
+		err := wait.For(t.Context(), 20*time.Second, func() (err error) {
 			alerts, err = r.Alerts(t.Context(), "--since", since(began), "--workload", "late/"+mode)
 			if err == nil && len(alerts) < len(want) {
 				err = fmt.Errorf("%d alerts", len(alerts))
@@ -112,7 +113,7 @@ func TestLateDenial(t *testing.T) {
 			t.Errorf("%s: reasons %v, want each of %v once", mode, got, want)
 		}
 	}
-	err = eventually(t.Context(), 10*time.Second, func() error { return runsNone(services["enforce"], "/opt/sleep", "/tmp/sleep", "/tmp/tail (deleted)") })
+	err = wait.For(t.Context(), 10*time.Second, func() error { return runsNone(services["enforce"], "/opt/sleep", "/tmp/sleep", "/tmp/tail (deleted)") })
 	if err != nil {
 		t.Error(err)
 	}
@@ -150,7 +151,7 @@ func works(t *testing.T, mode string, c *lab.Container) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(t.Context(), 10*time.Second, func() error {
+	err = wait.For(t.Context(), 10*time.Second, func() error {
 		now, err := c.Logs()
 		if err == nil && len(now) <= len(before) {
 			err = errors.New("it counts no further")
@@ -165,7 +166,7 @@ func works(t *testing.T, mode string, c *lab.Container) {
 // tallies checks that what was done is counted where people look.
 func tallies(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	err := eventually(t.Context(), 30*time.Second, func() error {
+	err := wait.For(t.Context(), 30*time.Second, func() error {
 		states, err := r.Workloads(t.Context(), "late/*")
 		if err != nil {
 			return err

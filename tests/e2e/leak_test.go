@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // leaker is a container of shop/leak that has a labelled file and programs to take it elsewhere.
@@ -115,7 +116,7 @@ func (l *leaker) own(t *testing.T, script string) {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("order %d ended with ", l.given)
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		said, err := l.c.Logs()
 		if err != nil {
 			return err
@@ -163,7 +164,7 @@ func (l *leaker) findings(t *testing.T) []view.Alert {
 func (l *leaker) one(t *testing.T) *view.Alert {
 	t.Helper()
 	var found []view.Alert
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		if found = l.findings(t); len(found) == 0 {
 			return fmt.Errorf("nothing is found")
 		}
@@ -203,7 +204,7 @@ func TestLeaks(t *testing.T) {
 	l := startLeaker(t)
 	webSink(t, l.rig, learnedHost)
 	l.own(t, fmt.Sprintf(packAndPost, learnedHost))
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		out, err := l.rig.Holdfast(t.Context(), "profile", "export", "--workload", "shop/leak", "--layer", "effective").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), learnedHost) {
 			return fmt.Errorf("%s is not learned: %w\n%s", learnedHost, err, out)

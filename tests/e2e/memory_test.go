@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestMemory bounds what the agent takes with 500 containers that it knows.
@@ -37,7 +38,7 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(t.Context(), 30*time.Second, func() error {
+	err = wait.For(t.Context(), 30*time.Second, func() error {
 		n, err := r.Node(t.Context())
 		if err == nil && n.Health.Containers < count {
 			err = fmt.Errorf("the agent knows %d containers of %d", n.Health.Containers, count)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // api asks the collector's API, without the command.
@@ -258,7 +259,7 @@ func (p *pair) settle() {
 	p.reload("b", false, true)
 	setMode(p.t, p.rig, "pair/both/b", "enforce")
 	for c, want := range map[*lab.Container]string{p.a: killed, p.b: ran} {
-		err := eventually(p.t.Context(), 20*time.Second, func() error {
+		err := wait.For(p.t.Context(), 20*time.Second, func() error {
 			_, from := outcomes(p.t, c, 0)
 			time.Sleep(300 * time.Millisecond)
 			got, _ := outcomes(p.t, c, from)

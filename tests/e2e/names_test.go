@@ -17,6 +17,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // namesPolicy lets a pod contact one name, and ask whom it wants: a prefix that is no single address names no resolver.
@@ -98,7 +99,7 @@ func TestOwnResolvers(t *testing.T) {
 	image := attacker(t, r)
 	pod := runPod(t, r, lab.PodConfig{Namespace: "names", Name: "client", Nameservers: []string{own}})
 	c := run(t, pod, lab.ContainerConfig{Name: "client", Image: image.Name, Command: []string{"sleep", "100000"}})
-	if err := eventually(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "names/client", "egress") }); err != nil {
+	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "names/client", "egress") }); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {

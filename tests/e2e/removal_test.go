@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestRemovedProfile removes the profile of a workload that one node does not run any more, while the agent of another is
@@ -38,7 +39,7 @@ func TestRemovedProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Until the first node has noticed that its replica is gone, the profile is in use.
-	err := eventually(t.Context(), patience, func() error {
+	err := wait.For(t.Context(), patience, func() error {
 		out, err := n.first.Holdfast(t.Context(), "profile", "remove", "fleet/web", "--reason", "tried").CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
@@ -93,7 +94,7 @@ func TestRemovedProfile(t *testing.T) {
 func (n *twoNodes) merged(t *testing.T, condition func(*profile.Profile) error) {
 	t.Helper()
 	var text []byte
-	err := eventually(t.Context(), patience, func() error {
+	err := wait.For(t.Context(), patience, func() error {
 		var err error
 		text, err = n.first.Holdfast(t.Context(), "profile", "export", "--workload", "fleet/web", "--layer", "merged").Output()
 		var failed *exec.ExitError
@@ -134,7 +135,7 @@ func anew(p *profile.Profile) error {
 // forgotten waits until a node has nothing on disk any more of what was learned before.
 func forgotten(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	err := eventually(t.Context(), patience, func() error {
+	err := wait.For(t.Context(), patience, func() error {
 		files, err := filepath.Glob(filepath.Join(r.AgentDir(), "observed", "*.yaml"))
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // bin is where the programs are built to, by the first test that needs them.
@@ -160,25 +161,6 @@ func lasting(short, whole time.Duration) time.Duration {
 	return short
 }
 
-// eventually waits until a condition holds, and returns its last error if it does not within the time.
-func eventually(ctx context.Context, within time.Duration, condition func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", within, err)
-		case <-tick.C:
-		}
-	}
-}
-
 // node asks how the agent's node is.
 func node(t *testing.T, r *rig.Rig) *view.Node {
 	t.Helper()
@@ -196,7 +178,7 @@ func setMode(t *testing.T, r *rig.Rig, pattern, mode string) {
 	if err != nil {
 		t.Fatalf("holdfast mode set: %v\n%s", err, out)
 	}
-	err = eventually(t.Context(), 20*time.Second, func() error {
+	err = wait.For(t.Context(), 20*time.Second, func() error {
 		states, err := r.Workloads(t.Context(), pattern)
 		if err != nil {
 			return err
@@ -235,7 +217,7 @@ func since(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 func quiesce(t *testing.T, r *rig.Rig, within time.Duration) {
 	t.Helper()
 	now := time.Now()
-	err := eventually(t.Context(), within, func() error {
+	err := wait.For(t.Context(), within, func() error {
 		n, err := r.Node(t.Context())
 		if err != nil {
 			return err

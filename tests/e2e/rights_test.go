@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // rightsPolicy lets busybox of the image run, and nothing else; protected files are for nobody.
@@ -174,7 +175,7 @@ func capabilitiesWithout(t *testing.T, r *rig.Rig) []view.Capability {
 // is a protected file read, while what is listed runs.
 func refuses(t *testing.T, r *rig.Rig, c *lab.Container) {
 	t.Helper()
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		return errors.Join(r.Enforced(t.Context(), "rights/service", "process"), r.Enforced(t.Context(), "rights/service", "protect"))
 	})
 	if err != nil {
@@ -205,7 +206,7 @@ func runStranger(t *testing.T, r *rig.Rig, image string) *lab.Container {
 	c := run(t, runPod(t, r, lab.PodConfig{Namespace: "rights", Name: "stranger"}), lab.ContainerConfig{
 		Name: "main", Image: image, UID: &uid, Args: []string{"-c", "/opt/sleep 4000 & while :; do usleep 100000; done"},
 	})
-	if err := eventually(t.Context(), 20*time.Second, func() error { return runsAll(c, "/opt/sleep") }); err != nil {
+	if err := wait.For(t.Context(), 20*time.Second, func() error { return runsAll(c, "/opt/sleep") }); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -214,7 +215,7 @@ func runStranger(t *testing.T, r *rig.Rig, image string) *lab.Container {
 // goesOn checks that a process that could not be ended is told of as one that goes on.
 func goesOn(t *testing.T, r *rig.Rig, c *lab.Container, began time.Time) {
 	t.Helper()
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		alerts, err := r.Alerts(t.Context(), "--since", since(began), "--workload", "rights/stranger")
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestCoreRuleSetIsChosen has two servers, of which one is chosen for the core rule set, and sends both what the filter does not
@@ -65,7 +66,7 @@ func agentMemory(t *testing.T, r *rig.Rig) float64 {
 	t.Helper()
 	called := time.Now()
 	var health *view.Health
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		node, err := r.Node(t.Context())
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // attack is something that is done to a service through a mistake that many make.
@@ -90,7 +91,7 @@ func saveKeys(t *testing.T, f *field) error {
 		}
 	}
 	// One may be under way.
-	return eventually(t.Context(), 20*time.Second, func() error {
+	return wait.For(t.Context(), 20*time.Second, func() error {
 		_, err := f.redis(t.Context(), "BGSAVE")
 		return err
 	})

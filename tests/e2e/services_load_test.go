@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // client uses a service as it is meant to be used, again and again.
@@ -207,7 +208,7 @@ func (f *field) rotate(ctx context.Context, n int) error {
 	if err := syscall.Kill(status.PID, syscall.SIGUSR1); err != nil {
 		return err
 	}
-	return eventually(ctx, 20*time.Second, func() error {
+	return wait.For(ctx, 20*time.Second, func() error {
 		_, err := os.Stat(filepath.Join(logs, "access.log"))
 		return err
 	})

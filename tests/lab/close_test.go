@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // childEnv makes the test binary start a lab in a directory, say where it is
@@ -103,9 +105,9 @@ func startChild(t *testing.T, dir string) *child {
 }
 
 // gone waits until nothing of the child's lab is left.
-func (c *child) gone(t *testing.T, ctx context.Context) {
+func (c *child) gone(t *testing.T) {
 	t.Helper()
-	eventually(t, ctx, func() error {
+	wait.Until(t, time.Minute, func() error {
 		if left := leftovers(c.spec, c.nsIDs); len(left) > 0 {
 			return fmt.Errorf("left behind: %s", strings.Join(left, "; "))
 		}
@@ -114,13 +116,12 @@ func (c *child) gone(t *testing.T, ctx context.Context) {
 }
 
 func TestKilledOwnerLeavesNothing(t *testing.T) {
-	ctx := within(t, 30*time.Second)
 	c := startChild(t, t.TempDir())
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.cmd.Wait()
-	c.gone(t, ctx)
+	c.gone(t)
 }
 
 func TestNextLabClearsWhatAKilledHolderLeft(t *testing.T) {
@@ -137,7 +138,7 @@ func TestNextLabClearsWhatAKilledHolderLeft(t *testing.T) {
 		t.Fatal("the containers ended without being cleared up")
 	}
 	// A killed process keeps its lock until the kernel has taken it apart.
-	eventually(t, ctx, func() error {
+	wait.Until(t, time.Minute, func() error {
 		lock, err := os.Open(paths{c.spec.Dir}.lock())
 		if err != nil {
 			return err
@@ -146,7 +147,7 @@ func TestNextLabClearsWhatAKilledHolderLeft(t *testing.T) {
 		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	})
 	next := start(t, Config{Dir: dir})
-	c.gone(t, ctx)
+	c.gone(t)
 	// The living lab is not mistaken for one that was left.
 	other := start(t, Config{Dir: dir})
 	if _, err := next.runtime.Version(ctx, nil); err != nil {

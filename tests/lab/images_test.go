@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // TestServers starts the servers of the machine's Debian packages and uses
@@ -67,20 +69,6 @@ func TestServers(t *testing.T) {
 	}
 }
 
-// eventually tries until f succeeds or ctx ends.
-func eventually(t *testing.T, ctx context.Context, f func() error) {
-	t.Helper()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if pause(ctx, 20*time.Millisecond) != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func checkNginx(t *testing.T, ctx context.Context, c *Container) {
 	if err := c.Pod.AwaitPort(ctx, NginxPort); err != nil {
 		t.Fatal(err)
@@ -101,14 +89,14 @@ func checkNginx(t *testing.T, ctx context.Context, c *Container) {
 }
 
 func checkRedis(t *testing.T, ctx context.Context, c *Container) {
-	eventually(t, ctx, func() error { return execWants(ctx, c, "PONG", "redis-cli", "-h", c.Pod.IP.String(), "ping") })
+	wait.Until(t, time.Minute, func() error { return execWants(ctx, c, "PONG", "redis-cli", "-h", c.Pod.IP.String(), "ping") })
 	if err := execWants(ctx, c, "redis", "sh", "-c", "stat -c %U /proc/1/."); err != nil {
 		t.Error(err)
 	}
 }
 
 func checkPostgres(t *testing.T, ctx context.Context, c *Container) {
-	eventually(t, ctx, func() error {
+	wait.Until(t, time.Minute, func() error {
 		return execWants(ctx, c, "42", "psql", "-h", c.Pod.IP.String(), "-U", "postgres", "-Atc", "select 6*7")
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/tests/wait"
 )
 
 // newNamespace makes a network namespace and returns it with a path to it.
@@ -78,20 +79,16 @@ func TestFollow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	wait(t, s.Ready())
+	<-s.Ready()
 	has := func(addr, name string) {
 		t.Helper()
-		deadline := time.Now().Add(10 * time.Second)
-		for {
+		wait.Until(t, time.Minute, func() error {
 			e, known := book.Lookup(netip.MustParseAddr(addr))
-			if known == (name != "") && (!known || e == container.Endpoint{Kind: container.EndpointHost, Name: name, Interface: name}) {
-				return
+			if known != (name != "") || known && e != (container.Endpoint{Kind: container.EndpointHost, Name: name, Interface: name}) {
+				return fmt.Errorf("%s is %+v, want %q", addr, e, name)
 			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is %+v, want %q", addr, e, name)
-			}
-			time.Sleep(time.Millisecond)
-		}
+			return nil
+		})
 	}
 	has("192.0.2.1", "lo")
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br-old"}}
@@ -135,15 +132,6 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-func wait(t *testing.T, c <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-time.After(10 * time.Second):
-		t.Fatal("not ready")
-	}
 }
 
 // TestNoNamespace checks that a wrong path is reported and does not keep Run from ending.
