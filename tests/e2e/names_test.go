@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,17 +76,9 @@ func answerWith(question []byte, address string) ([]byte, error) {
 // stands for an address of its own. No entry of the profile names the resolver: it is the one that the runtime wrote into the
 // container's resolv.conf. What it says is believed, what the other says is not.
 func TestOwnResolvers(t *testing.T) {
-	policy := filepath.Join(t.TempDir(), "names.yaml")
-	if err := os.WriteFile(policy, []byte(namesPolicy), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r := startRig(t, rig.Config{AgentArgs: []string{"--policy-file", policy}})
+	r := startRig(t, rig.Config{AgentArgs: []string{"--policy-file", writeFile(t, namesPolicy)}})
 	const own, other, good, evil = "203.0.113.53", "203.0.113.54", "203.0.113.1", "203.0.113.2"
-	for _, address := range []string{own, other, good, evil} {
-		if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", address+"/32", "dev", "lo").CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
+	addAddresses(t, r, own, other, good, evil)
 	resolve(t, r, own, good)
 	resolve(t, r, other, evil)
 	listener, err := r.Lab.Listen(t.Context(), "tcp", "0.0.0.0:8080")

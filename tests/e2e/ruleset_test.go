@@ -22,9 +22,7 @@ func TestCoreRuleSetIsChosen(t *testing.T) {
 	if err := r.Lab.Load(t.Context(), lab.Nginx); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", "198.18.0.1/16", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	addAskers(t, r)
 	servers := map[string]*web{}
 	for _, name := range []string{"chosen", "other"} {
 		pod := runPod(t, r, lab.PodConfig{Namespace: "shop", Name: name})

@@ -4,17 +4,10 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"embed"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -215,32 +208,11 @@ func edgeImage(f *field) (lab.Image, error) {
 }
 
 func metricsImage(*field) (lab.Image, error) {
-	cert, key, err := certificate()
+	cert, key, err := rig.Certificate("metrics", "localhost")
 	if err != nil {
 		return lab.Image{}, err
 	}
 	return dressed(lab.Prometheus, "metrics", map[string]string{
 		"/etc/prometheus/prometheus.yml": "prometheus.yml", "/etc/prometheus/rules.yml": "rules.yml", "/etc/prometheus/web.yml": "web.yml",
 	}, lab.File{Path: "/etc/prometheus/tls.pem", Mode: 0o644, Content: cert}, lab.File{Path: "/etc/prometheus/tls-key.pem", Mode: 0o644, Content: key})
-}
-
-// certificate makes a certificate of no authority and its key.
-func certificate() (cert, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, err
-	}
-	self := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "metrics"}, DNSNames: []string{"metrics", "localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, self, self, private.Public(), private)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }

@@ -44,23 +44,23 @@ func takesAll(w http.ResponseWriter, q *http.Request) {
 // webSink takes requests on an address that is no pod's, plain and over TLS, until the test ends.
 func webSink(t *testing.T, r *rig.Rig, address string) {
 	t.Helper()
-	webServer(t, r, address, false, http.HandlerFunc(takesAll))
+	webServer(t, r, address, http.HandlerFunc(takesAll))
 }
 
-// webServer has a handler answer requests to an address that is no pod's, plain and over TLS, where it may speak HTTP/2 too,
-// until the test ends.
-func webServer(t *testing.T, r *rig.Rig, address string, http2 bool, handler http.Handler) {
+// webServer has a handler answer requests to an address that is no pod's, plain and over TLS, until the test ends.
+func webServer(t *testing.T, r *rig.Rig, address string, handler http.Handler) {
 	t.Helper()
 	addAddresses(t, r, address)
-	serves(t, listens(t, r, address, "80"), handler, false, (*httptest.Server).Start)
-	serves(t, listens(t, r, address, "443"), handler, http2, (*httptest.Server).StartTLS)
+	served(t, listens(t, r, address, "80"), handler).Start()
+	served(t, listens(t, r, address, "443"), handler).StartTLS()
 }
 
-func serves(t *testing.T, l net.Listener, handler http.Handler, http2 bool, start func(*httptest.Server)) {
+// served is a server that is yet to be started, and ends with the test.
+func served(t *testing.T, l net.Listener, handler http.Handler) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	_ = server.Listener.Close()
-	server.Listener, server.EnableHTTP2 = l, http2
-	start(server)
+	server.Listener = l
 	t.Cleanup(server.Close)
+	return server
 }

@@ -202,7 +202,7 @@ const goPort = 8443
 // startWebServers runs nginx, with OpenSSL, and a server with Go's TLS.
 func startWebServers(t *testing.T, r *rig.Rig) []*web {
 	t.Helper()
-	cert, key, err := certificate()
+	cert, key, err := rig.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,15 +236,20 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 			t.Fatal(err)
 		}
 	}
-	// Every address of a network that the loopback device has is one of this machine.
-	if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", "198.18.0.1/16", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	addAskers(t, r)
 	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(pod.IPs[0], port) }
 	return []*web{
 		{name: "plain", container: "nginx", process: "nginx", source: "packet", address: at(80), from: netip.MustParseAddr("198.18.1.0")},
 		{name: "openssl", container: "nginx", process: "nginx", source: "openssl", address: at(443), tls: true, from: netip.MustParseAddr("198.18.2.0")},
 		{name: "go", container: "go", process: "goserver", source: "go", address: at(goPort), tls: true, from: netip.MustParseAddr("198.18.3.0")},
+	}
+}
+
+// addAskers makes addresses of 198.18.0.0/16 the lab's: every one of a network that the loopback device has is this machine's.
+func addAskers(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	if out, err := r.Lab.Command(t.Context(), "ip", "addr", "add", "198.18.0.1/16", "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 

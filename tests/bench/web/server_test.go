@@ -5,14 +5,8 @@ package web
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -120,7 +114,7 @@ func serverImage() (lab.Image, error) {
 	if err != nil {
 		return lab.Image{}, err
 	}
-	cert, key, err := certificate()
+	cert, key, err := rig.Certificate()
 	if err != nil {
 		return lab.Image{}, err
 	}
@@ -129,24 +123,6 @@ func serverImage() (lab.Image, error) {
 		lab.File{Path: "/etc/nginx/server.pem", Mode: 0o644, Content: cert}, lab.File{Path: "/etc/nginx/server-key.pem", Mode: 0o600, Content: key},
 		lab.File{Path: "/var/www/html/" + smallPage, Mode: 0o644, Content: traffic.Mixed(1 << 10)},
 		lab.File{Path: "/var/www/html/" + largePage, Mode: 0o644, Content: traffic.JSON(64 << 10)}), nil
-}
-
-// certificate makes a certificate of no authority and its key.
-func certificate() (cert, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, err
-	}
-	self := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	signed, err := x509.CreateCertificate(rand.Reader, self, self, private.Public(), private)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 // set has these of the server's signals dlp and waf in monitor and the others off, and waits until what passes is read so.

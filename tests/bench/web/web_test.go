@@ -111,7 +111,8 @@ func line(costs, base []cost) string {
 		100*one(func(c, _ cost) float64 { return c.read }))
 }
 
-// eventually waits until a condition holds, and returns its last error if it does not within a minute.
+// eventually waits until a condition holds, and returns its last error if it does not within a minute. It asks at a pace at which
+// a figure that stays the same has come to its end.
 func eventually(condition func() error) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
