@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -26,6 +27,36 @@ func packageDocs(t *Tree) []string {
 		}
 	}
 	slices.Sort(found)
+	return found
+}
+
+// architecture is the page that says what every package is for.
+const architecture = "docs/architecture.md"
+
+// listedPackages checks that the page has every package of agent and collector by its name, and those of rules by their paths.
+// What is below a package belongs to it.
+func listedPackages(t *Tree) []string {
+	var page string
+	missing := map[string]string{}
+	for _, f := range t.Files {
+		if f.Path == architecture {
+			page = string(f.Data)
+		}
+		side, rest, _ := strings.Cut(f.Dir(), "/")
+		name, _, _ := strings.Cut(rest, "/")
+		switch {
+		case f.AST == nil || f.Test() || name == "" || name == "cmd":
+		case side == "agent" || side == "collector":
+			missing[side+"/"+name] = "`" + name + "`"
+		case side == "rules":
+			missing[side+"/"+name] = "`" + side + "/" + name + "`"
+		}
+	}
+	maps.DeleteFunc(missing, func(_, quoted string) bool { return strings.Contains(page, quoted) })
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		found = append(found, fmt.Sprintf("%s: %s has no %s", name, architecture, missing[name]))
+	}
 	return found
 }
 

@@ -19,6 +19,7 @@ func Rules() []Rule {
 		{"no sleep in product code", sleeps},
 		{"no init", inits},
 		{"package docs", packageDocs},
+		{"packages in the architecture", listedPackages},
 		{"exported names documented", exportedDocs},
 		{"nothing unfinished", unfinished},
 		{"file length", fileLengths},

@@ -47,6 +47,14 @@ var samples = map[string][]sample{
 		one("agent/learn/a.go", goFile("learn", "net/netip")),
 		one("collector/store/sqlite/a.go", goFile("sqlite", "database/sql")),
 	},
+	"packages in the architecture": {
+		one("agent/spool/a.go", spdx+"package spool\n", "has no `spool`"),
+		{files: map[string]string{"rules/dlp/a.go": spdx + "package dlp\n", architecture: "`dlp`"}, want: []string{"has no `rules/dlp`"}},
+		{files: map[string]string{
+			"agent/spool/a.go": spdx + "package spool\n", "agent/cmd/holdfast-agent/main.go": spdx + "package main\n", "rules/waf/crs/a.go": spdx + "package crs\n",
+			"collector/api/v1/a.go": spdx + "package v1\n", "tests/lab/a.go": spdx + "package lab\n", architecture: "| `spool` |\n| `api` |\n`rules/waf`",
+		}},
+	},
 	"pure packages": {
 		one("agent/learn/a.go", spdx+"package learn\n\nimport \"time\"\n\nvar t = time.Now()\n", "a.go:7: time.Now"),
 		one("agent/learn/a.go", spdx+"package learn\n\nimport t \"time\"\n\nvar c = t.After(1)\n", "time.After"),
