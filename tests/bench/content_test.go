@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/agent/wire"
 	"github.com/holdfast-project/holdfast/rules/dlp"
 	"github.com/holdfast-project/holdfast/rules/waf"
-	"github.com/holdfast-project/holdfast/tests/bench/traffic"
+	"github.com/holdfast-project/holdfast/tests/traffic"
 )
 
 // contentPiece is the most text that a record of the kernel has.

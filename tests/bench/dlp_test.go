@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/rules/dlp"
-	"github.com/holdfast-project/holdfast/tests/bench/traffic"
+	"github.com/holdfast-project/holdfast/tests/traffic"
 )
 
 const (

@@ -3,7 +3,7 @@
 // Package traffic makes HTTP requests for tests of what looks at requests for attacks: some with attacks, and any number of ordinary
 // ones: what applications and people send (searches with quotes, prose with the words of SQL and of shells, posts with code, GraphQL, JSON, forms, uploads,
 // base64, cookies with JSON in them, text of many scripts), with all that looks like an attack to somebody who reads words and
-// not meaning. It does no input or output.
+// not meaning. For benchmarks it makes text as services send it. It does no input or output.
 package traffic
 
 import (

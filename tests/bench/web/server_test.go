@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-project/holdfast/tests/bench/traffic"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
+	"github.com/holdfast-project/holdfast/tests/traffic"
 )
 
 // The server's pages and ports.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package traffic makes text as services send it, the same in every run, for benchmarks to look through. It holds nothing that a
-// detector finds or that is an attack.
 package traffic
 
 import (
@@ -10,7 +8,8 @@ import (
 	"math/rand/v2"
 )
 
-// Mixed is so many bytes of requests, JSON answers, log lines and prose, with the ids and times that such have.
+// Mixed is so many bytes of requests, JSON answers, log lines and prose, with the ids and times that such have; the same in every
+// run. It holds nothing that a detector finds or that is an attack.
 func Mixed(size int) []byte {
 	g := rand.New(rand.NewPCG(1, 2))
 	var b []byte
@@ -34,7 +33,7 @@ func Mixed(size int) []byte {
 	return b[:size]
 }
 
-// JSON is an array of items, of about so many bytes.
+// JSON is an array of items, of about so many bytes, of which the same holds.
 func JSON(size int) []byte {
 	g := rand.New(rand.NewPCG(3, 4))
 	b := item([]byte{'['}, g)
@@ -49,7 +48,7 @@ func item(b []byte, g *rand.Rand) []byte {
 		g.IntN(1e9), word(g), word(g), g.IntN(999), g.IntN(99), word(g), word(g), 1+g.IntN(12), 1+g.IntN(28), g.IntN(60))
 }
 
-var words = bytes.Fields([]byte("the order was taken by our service and sent on to the next one for a look at its state while users " +
+var plain = bytes.Fields([]byte("the order was taken by our service and sent on to the next one for a look at its state while users " +
 	"wait for the page with items prices names and pictures in stock account total status message content type length"))
 
-func word(g *rand.Rand) []byte { return words[g.IntN(len(words))] }
+func word(g *rand.Rand) []byte { return plain[g.IntN(len(plain))] }
