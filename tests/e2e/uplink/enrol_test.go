@@ -55,7 +55,7 @@ func TestRefusedEnrolment(t *testing.T) {
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("Run returned %q, expected %q that says %q", err, test.want, test.says)
 			}
-			wait.Until(t, 5*time.Second, func() error {
+			wait.Until(t, patience, func() error {
 				if !strings.Contains(c.log.String(), test.heard) {
 					return fmt.Errorf("the collector's log does not say %q:\n%s", test.heard, c.log)
 				}

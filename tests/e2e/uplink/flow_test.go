@@ -30,7 +30,7 @@ func TestFlow(t *testing.T) {
 	if err != nil || usage.Rows != records {
 		t.Errorf("%d records are stored, expected %d: %v", usage.Rows, records, err)
 	}
-	wait.Until(t, 5*time.Second, func() error {
+	wait.Until(t, patience, func() error {
 		n, err := c.fleet.Node(t.Context(), node)
 		if err != nil {
 			return err

@@ -225,7 +225,7 @@ func appKey(name string) profile.Key {
 	return profile.Key{Namespace: "shop", Kind: "Deployment", Name: name, Container: "app"}
 }
 
-// TestLearnedElsewhere learns on one node: it is allowed on the other one within 5 seconds. A node that does not run the
+// TestLearnedElsewhere learns on one node: it is allowed on the other one. A node that does not run the
 // workload is told nothing. What is learned while the collector is away arrives later, once, and nothing is sent twice.
 func TestLearnedElsewhere(t *testing.T) {
 	data := t.TempDir()
@@ -242,19 +242,19 @@ func TestLearnedElsewhere(t *testing.T) {
 	two.learn(web, "/bin/c")
 	three.learn(db, "/bin/db")
 	begin := time.Now()
-	two.allows(t, 5*time.Second, web, "/bin/a", "/bin/b", "/bin/c")
-	one.allows(t, 5*time.Second, web, "/bin/a", "/bin/b", "/bin/c")
-	three.allows(t, 5*time.Second, db, "/bin/db")
+	two.allows(t, patience, web, "/bin/a", "/bin/b", "/bin/c")
+	one.allows(t, patience, web, "/bin/a", "/bin/b", "/bin/c")
+	three.allows(t, patience, db, "/bin/db")
 	t.Logf("learned on one node, allowed on the other after %s", time.Since(begin))
 	one.learn(web, "/bin/d")
-	t.Logf("one entry more: %s", two.allows(t, 5*time.Second, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
+	t.Logf("one entry more: %s", two.allows(t, patience, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
 	if _, told := three.told[web]; told {
 		t.Error("a node was told of a workload that it does not run")
 	}
 	checkOwn(t, c.store, web)
 	// A container comes to a node that has never run the workload.
 	three.run(web)
-	t.Logf("a node that is new to the workload: %s", three.allows(t, 5*time.Second, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
+	t.Logf("a node that is new to the workload: %s", three.allows(t, patience, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
 
 	// Counts and times change, and agents are told nothing.
 	tellings := two.tellings
@@ -274,7 +274,7 @@ func TestLearnedElsewhere(t *testing.T) {
 	c = startCollector(t, data, c.address, 0)
 	all := []string{"/bin/a", "/bin/b", "/bin/c", "/bin/d", "/bin/e", "/bin/f", "/bin/g"}
 	two.allows(t, 45*time.Second, web, all...)
-	one.allows(t, 5*time.Second, web, all...)
+	one.allows(t, patience, web, all...)
 	for name, l := range map[string]struct {
 		*learner
 		before int
@@ -292,7 +292,7 @@ func TestLearnedElsewhere(t *testing.T) {
 	again := newLearner()
 	again.run(web)
 	third := startLearner(t, secondDir, "node-2", c.address, "", again)
-	again.allows(t, 5*time.Second, web, all...)
+	again.allows(t, patience, web, all...)
 	third.stop()
 }
 
@@ -340,7 +340,7 @@ func TestMalformedProfile(t *testing.T) {
 	web := appKey("web")
 	two.run(web)
 	one.learn(web, "/bin/a")
-	two.allows(t, 5*time.Second, web, "/bin/a")
+	two.allows(t, patience, web, "/bin/a")
 	written := &profile.Profile{Key: web, Processes: []profile.Process{{Path: "/bin/evil", Seen: profile.Provenance{Origin: profile.Written, Author: "me"}}}}
 	written.Normalise()
 	other := &profile.Profile{Key: appKey("other"), Processes: []profile.Process{{Path: "/bin/evil", Seen: profile.Provenance{Origin: profile.Learned}}}}
@@ -354,7 +354,7 @@ func TestMalformedProfile(t *testing.T) {
 	} {
 		n := len(one.refused)
 		one.change(web, func(o *observation) { o.raw, o.dirty, o.version = test.raw, true, o.version+1 })
-		wait.Until(t, 5*time.Second, func() error {
+		wait.Until(t, patience, func() error {
 			one.mu.Lock()
 			defer one.mu.Unlock()
 			if len(one.refused) != n+1 || !strings.Contains(one.refused[n], test.says) {
@@ -371,7 +371,7 @@ func TestMalformedProfile(t *testing.T) {
 	one.change(web, func(o *observation) {
 		o.raw, o.dirty, o.version, o.paths = "", true, o.version+1, []string{"/bin/a", "/bin/b"}
 	})
-	two.allows(t, 5*time.Second, web, "/bin/a", "/bin/b")
+	two.allows(t, patience, web, "/bin/a", "/bin/b")
 	if s := a.Stats(); s.Streams != 1 || !s.Connected {
 		t.Errorf("the stream ended: %+v", s)
 	}
@@ -384,7 +384,7 @@ func TestModes(t *testing.T) {
 	startLearner(t, t.TempDir(), "node-1", c.address, c.token(t, authority.Grant{}), one).connected(t)
 	is := func(l *learner, want string) {
 		t.Helper()
-		wait.Until(t, 5*time.Second, func() error {
+		wait.Until(t, patience, func() error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			var got []byte

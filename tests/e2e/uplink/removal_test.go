@@ -25,15 +25,15 @@ func TestRemovedProfile(t *testing.T) {
 	web, db := appKey("web"), appKey("db")
 	two.learn(web, "/bin/a")
 	two.learn(db, "/bin/db")
-	two.allows(t, 5*time.Second, web, "/bin/a")
-	two.allows(t, 5*time.Second, db, "/bin/db")
+	two.allows(t, patience, web, "/bin/a")
+	two.allows(t, patience, db, "/bin/db")
 	by := fleet.Author{Name: "ann", Reason: "it is gone"}
 	if _, err := c.fleet.Forget(t.Context(), web, by); !errors.Is(err, fleet.ErrInUse) {
 		t.Errorf("removed while a node runs it: %v", err)
 	}
 	second.stop()
 	two.learn(web, "/bin/b")
-	wait.Until(t, 5*time.Second, func() error {
+	wait.Until(t, patience, func() error {
 		_, err := c.fleet.Forget(t.Context(), web, by)
 		return err
 	})
@@ -53,8 +53,8 @@ func TestRemovedProfile(t *testing.T) {
 	one.learn(web, "/bin/c")
 	two.allows(t, 45*time.Second, web, "/bin/c")
 	two.learn(web, "/bin/d")
-	two.allows(t, 5*time.Second, web, "/bin/c", "/bin/d")
-	two.allows(t, 5*time.Second, db, "/bin/db")
+	two.allows(t, patience, web, "/bin/c", "/bin/d")
+	two.allows(t, patience, db, "/bin/db")
 	held(t, c.store, web, "node-2", two)
 
 	// A stream later, nothing is to be forgotten again.
@@ -62,7 +62,7 @@ func TestRemovedProfile(t *testing.T) {
 	fourth := startLearner(t, dir, "node-2", c.address, "", two)
 	fourth.connected(t)
 	two.learn(web, "/bin/e")
-	two.allows(t, 5*time.Second, web, "/bin/c", "/bin/d", "/bin/e")
+	two.allows(t, patience, web, "/bin/c", "/bin/d", "/bin/e")
 	all, err := c.store.Observed(t.Context(), web)
 	if err != nil || len(all) != 2 {
 		t.Errorf("%d nodes have observed it: %v", len(all), err)

@@ -33,6 +33,9 @@ import (
 // node is the name of the agents of these tests.
 const node = "node-1"
 
+// patience is how long a test waits for what takes a moment, on a machine that is busy with something else.
+const patience = 30 * time.Second
+
 // collector is the collector's parts that agents meet, in this process, so that a test can choose how long certificates
 // last.
 type collector struct {

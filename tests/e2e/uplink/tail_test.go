@@ -29,7 +29,7 @@ func TestTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wait.Until(t, 5*time.Second, func() error {
+	wait.Until(t, patience, func() error {
 		if !a.tails.Active() {
 			return fmt.Errorf("the agent has not heard of the tail")
 		}
@@ -76,7 +76,7 @@ func TestTail(t *testing.T) {
 	}
 	t.Logf("%d of %d matching events were shown, %d counted as shed", shown, matching, shed)
 	cancel()
-	wait.Until(t, 5*time.Second, func() error {
+	wait.Until(t, patience, func() error {
 		if a.tails.Active() {
 			return fmt.Errorf("the tail goes on after its watcher has left")
 		}
