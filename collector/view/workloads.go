@@ -15,7 +15,7 @@ type WorkloadSummary struct {
 	// Nodes run containers of it; of those in Away this is what they said last.
 	Nodes []string `json:"nodes"`
 	Away  []string `json:"away,omitempty"`
-	// Signals are process, file, egress and protect.
+	// Signals are those that modes are about: process, file, egress, protect, dlp and waf.
 	Signals []SignalSummary `json:"signals"`
 	// Deeds since the agents started: in the profile, learned, that enforce would have stopped, that were stopped.
 	Known      uint64 `json:"known"`

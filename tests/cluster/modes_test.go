@@ -15,6 +15,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // modesManifest has the three workloads of testModes.
@@ -76,7 +78,9 @@ func testModes(t *testing.T, h *holdfast) {
 	}
 	told := map[string]string{}
 	for name, way := range ways {
-		h.await(t, name+" is enforced", func(ctx context.Context) error { return h.ask.Enforced(ctx, "modes/"+name, "process") })
+		h.await(t, name+" is enforced", func(ctx context.Context) error {
+			return h.ask.InMode(ctx, "modes/"+name, "enforce", profile.SignalProcess)
+		})
 		h.checkEnforced(t, name, pods[name])
 		told[name] = h.told(t, begin, "modes/"+name, way.source)
 	}

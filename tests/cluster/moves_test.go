@@ -13,6 +13,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
 // movesManifest has two services and the profile of their client.
@@ -63,7 +65,9 @@ func testMoves(t *testing.T, h *holdfast) {
 	other := h.awaitPods(t, "app=other", 1)
 	h.apply(t, fmt.Sprintf(clientManifest, h.clusterIP(t, "backend"), h.clusterIP(t, "other")))
 	client := h.awaitRunning(t, "moves", "app=client").Name
-	h.await(t, "the client's egress is enforced", func(ctx context.Context) error { return h.ask.Enforced(ctx, "moves/client", "egress") })
+	h.await(t, "the client's egress is enforced", func(ctx context.Context) error {
+		return h.ask.InMode(ctx, "moves/client", "enforce", profile.SignalEgress)
+	})
 	_, from := h.outcomes(t, "moves", client, 0)
 	h.checkReach(t, client, first, true)
 	h.checkReach(t, client, other, false)

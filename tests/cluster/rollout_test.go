@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
 
@@ -61,7 +62,9 @@ func testRollout(t *testing.T, h *holdfast) {
 	pod := h.awaitRunning(t, "rollout", "app=load").Name
 	h.awaitLearned(t, "rollout/load", "[busybox, 'true', load<n>]")
 	h.command(t, "mode", "set", "rollout/load", "enforce", "--signal", "process", "--reason", "it was learned")
-	h.await(t, "the load is enforced", func(ctx context.Context) error { return h.ask.Enforced(ctx, "rollout/load", "process") })
+	h.await(t, "the load is enforced", func(ctx context.Context) error {
+		return h.ask.InMode(ctx, "rollout/load", "enforce", profile.SignalProcess)
+	})
 	h.await(t, "the dropped program is stopped", func(context.Context) error {
 		if counts, _ := h.outcomes(t, "rollout", pod, 0); counts["dropped 137"]+counts["dropped 126"] == 0 {
 			return fmt.Errorf("it says %v", counts)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
@@ -63,7 +64,7 @@ func (d *demo) enforce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.until(ctx, func() error { return d.rig.Enforced(ctx, shopPattern, "process") })
+	return d.until(ctx, func() error { return d.rig.InMode(ctx, shopPattern, "enforce", profile.SignalProcess) })
 }
 
 // attack attacks the pod that is kept to its profile. No step may give the attacker anything, and each must be told of.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
@@ -171,7 +172,7 @@ func TestSecretDoesNotLeave(t *testing.T) {
 	if err != nil {
 		t.Fatalf("holdfast mode set: %v\n%s", err, out)
 	}
-	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "shop/leaker", "dlp") }); err != nil {
+	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.InMode(t.Context(), "shop/leaker", "enforce", profile.SignalDLP) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, way := range leakWays() {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
@@ -89,7 +90,7 @@ func TestOwnResolvers(t *testing.T) {
 	image := attacker(t, r)
 	pod := runPod(t, r, lab.PodConfig{Namespace: "names", Name: "client", Nameservers: []string{own}})
 	c := run(t, pod, lab.ContainerConfig{Name: "client", Image: image.Name, Command: []string{"sleep", "100000"}})
-	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.Enforced(t.Context(), "names/client", "egress") }); err != nil {
+	if err := wait.For(t.Context(), 20*time.Second, func() error { return r.InMode(t.Context(), "names/client", "enforce", profile.SignalEgress) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {

@@ -178,26 +178,7 @@ func setMode(t *testing.T, r *rig.Rig, pattern, mode string) {
 	if err != nil {
 		t.Fatalf("holdfast mode set: %v\n%s", err, out)
 	}
-	err = wait.For(t.Context(), 20*time.Second, func() error {
-		states, err := r.Workloads(t.Context(), pattern)
-		if err != nil {
-			return err
-		}
-		if len(states) == 0 {
-			return fmt.Errorf("no node runs %s", pattern)
-		}
-		for _, w := range states {
-			for _, s := range w.Signals {
-				if s.Mode != mode && !profile.Signal(s.Signal).Content() {
-					return fmt.Errorf("%s of %s is in mode %s: %s", s.Signal, w.Workload.Name, s.Mode, s.Source)
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	wait.Until(t, 20*time.Second, func() error { return r.InMode(t.Context(), pattern, mode, profile.Deeds()...) })
 }
 
 // workloads asks what was counted of the workloads that match.

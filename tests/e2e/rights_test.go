@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
@@ -176,7 +177,7 @@ func capabilitiesWithout(t *testing.T, r *rig.Rig) []view.Capability {
 func refuses(t *testing.T, r *rig.Rig, c *lab.Container) {
 	t.Helper()
 	err := wait.For(t.Context(), 20*time.Second, func() error {
-		return errors.Join(r.Enforced(t.Context(), "rights/service", "process"), r.Enforced(t.Context(), "rights/service", "protect"))
+		return r.InMode(t.Context(), "rights/service", "enforce", profile.SignalProcess, profile.SignalProtect)
 	})
 	if err != nil {
 		t.Fatal(err)

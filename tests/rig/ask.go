@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 )
 
@@ -72,15 +74,19 @@ func (a Asker) Workloads(ctx context.Context, pattern string) ([]view.WorkloadSt
 	return states, err
 }
 
-// Enforced asks whether the nodes enforce a signal for the one workload that matches a pattern.
-func (a Asker) Enforced(ctx context.Context, pattern, signal string) error {
+// InMode asks whether the nodes have signals of all workloads that match a pattern in a mode. Its error says what is not.
+func (a Asker) InMode(ctx context.Context, pattern, mode string, signals ...profile.Signal) error {
 	states, err := a.Workloads(ctx, pattern)
 	if err != nil {
 		return err
 	}
 	for _, w := range states {
-		for _, s := range w.Signals {
-			if s.Signal == signal && s.Mode != "enforce" {
+		for _, signal := range signals {
+			i := slices.IndexFunc(w.Signals, func(s view.SignalState) bool { return s.Signal == string(signal) })
+			if i < 0 {
+				return fmt.Errorf("%s/%s has no signal %s", w.Workload.Namespace, w.Workload.Name, signal)
+			}
+			if s := w.Signals[i]; s.Mode != mode {
 				return fmt.Errorf("%s of %s/%s is in mode %s: %s", signal, w.Workload.Namespace, w.Workload.Name, s.Mode, s.Source)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/traffic"
@@ -127,27 +128,20 @@ func serverImage() (lab.Image, error) {
 
 // set has these of the server's signals dlp and waf in monitor and the others off, and waits until what passes is read so.
 func (s *server) set(ctx context.Context, on []string) error {
-	want := map[string]string{"dlp": "off", "waf": "off"}
+	want := map[profile.Signal]string{profile.SignalDLP: "off", profile.SignalWAF: "off"}
 	for _, signal := range on {
-		want[signal] = "monitor"
+		want[profile.Signal(signal)] = "monitor"
 	}
 	for signal, mode := range want {
-		out, err := s.rig.Holdfast(ctx, "mode", "set", "shop/web", mode, "--signal", signal, "--reason", "it is measured").CombinedOutput()
+		out, err := s.rig.Holdfast(ctx, "mode", "set", "shop/web", mode, "--signal", string(signal), "--reason", "it is measured").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("holdfast mode set: %w: %s", err, out)
 		}
 	}
 	return eventually(func() error {
-		states, err := s.rig.Workloads(ctx, "shop/web")
-		if err != nil {
-			return err
-		}
-		if len(states) == 0 {
-			return errors.New("no node runs shop/web")
-		}
-		for _, signal := range states[0].Signals {
-			if mode, ours := want[signal.Signal]; ours && signal.Mode != mode {
-				return fmt.Errorf("%s is %s", signal.Signal, signal.Mode)
+		for signal, mode := range want {
+			if err := s.rig.InMode(ctx, "shop/web", mode, signal); err != nil {
+				return err
 			}
 		}
 		return s.reads(ctx, slices.Contains(on, "dlp"))
