@@ -151,7 +151,7 @@ func losesEvents(cause string) bool {
 		"kernel_user_read", "kernel_path_too_deep", "kernel_path_read", "kernel_argv_read", "kernel_argv_hash_partial",
 		"kernel_process_unknown", "process_unknown", "kernel_socket_unknown", "process_table_full", "parking_full",
 		"container_unattributed", "cgroup_dropped", "container_record_dropped", "label_flow_full", "label_forgotten",
-		"label_file_unread":
+		"label_file_unread", unreset:
 		return false
 	default:
 		return true
@@ -174,9 +174,19 @@ func sum(counts map[string]uint64) uint64 {
 	return total
 }
 
+// unreset is the cause of what was refused by the kernel and not reset by the agent, which is no want of inspection.
+const unreset = "content_not_reset"
+
 // uninspected says whether a cause is about content that was not looked through.
 func uninspected(cause string) bool {
-	return strings.HasPrefix(cause, "content_") || strings.HasPrefix(cause, "waf_crs_") || cause == "kernel_content_read" || cause == "kernel_ring_content_full"
+	switch cause {
+	case "kernel_content_read", "kernel_ring_content_full":
+		return true
+	case unreset:
+		return false
+	default:
+		return strings.HasPrefix(cause, "content_") || strings.HasPrefix(cause, "waf_crs_")
+	}
 }
 
 // NewHealth gives an agent's health its outside shape; nil stays nil.

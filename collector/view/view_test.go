@@ -124,7 +124,7 @@ func TestHealth(t *testing.T) {
 	}
 	health := view.NewHealth(&apiv1.Health{
 		TimeNs: 1795000000000000000, StartNs: 1794990000000000000,
-		Events: map[string]uint64{"exec": 10, "open": 32}, Losses: map[string]uint64{"ring_full": 3, "content_skipped_bytes": 4096, "kernel_ring_content_full": 2, "kernel_content_read": 1},
+		Events: map[string]uint64{"exec": 10, "open": 32}, Losses: map[string]uint64{"ring_full": 3, "content_skipped_bytes": 4096, "kernel_ring_content_full": 2, "kernel_content_read": 1, "content_not_reset": 4},
 		LagP50Ns: 1_000_000, LagP99Ns: 9_000_000, Containers: 3, Processes: 40, RssBytes: 50 << 20,
 		Spools: []*apiv1.SpoolState{{Lane: apiv1.Lane_LANE_ALERTS, Records: 5, Bytes: 4096, Last: 12, Acked: 7, Epoch: 1}},
 	})

@@ -187,7 +187,7 @@ func TestSecretDoesNotLeave(t *testing.T) {
 	words := strings.Split(strings.TrimSpace(cards), "\n")
 	holdsNone(t, r.Dir, append(words, strings.Split(string(key), "\n")[1]))
 	// A program may have ended before its last connection was.
-	if n := node(t, r).Health.Uninspected["content_not_reset"]; 2*n > uint64(leakRounds()*len(leakWays())) {
+	if n := node(t, r).Health.Losses["content_not_reset"]; 2*n > uint64(leakRounds()*len(leakWays())) {
 		t.Errorf("%d connections were not reset", n)
 	}
 }
