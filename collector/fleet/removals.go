@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast-project/holdfast/rules/profile"
 )
 
-// maxRemovals is how many removals are put together into one message.
-const maxRemovals = 500
+// removalsTogether is how many removals are put together into one message; store.MaxRemovals is how many there are.
+const removalsTogether = 500
 
 // loadRemovals is when profiles were removed, as it is stored.
 func (f *Fleet) loadRemovals(ctx context.Context) (map[profile.Key]time.Time, error) {
@@ -82,7 +82,7 @@ func (s *Session) takeRemovals() []*apiv1.CollectorMessage {
 	s.share.removed = map[profile.Key]time.Time{}
 	s.mu.Unlock()
 	var messages []*apiv1.CollectorMessage
-	for keys := range slices.Chunk(slices.SortedFunc(maps.Keys(removed), profile.Key.Compare), maxRemovals) {
+	for keys := range slices.Chunk(slices.SortedFunc(maps.Keys(removed), profile.Key.Compare), removalsTogether) {
 		m := &apiv1.Forget{}
 		for _, key := range keys {
 			m.Removals = append(m.Removals, &apiv1.Removal{Key: keyMessage(key), At: uint64(removed[key].UnixNano())})
