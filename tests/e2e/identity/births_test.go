@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,18 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/container"
+	"github.com/holdfast-project/holdfast/tests/lab"
 )
 
-// watchBirths reports new cgroup directories below a directory to the registry, as the kernel programs of the agent do:
+// watchBirths reports new cgroup directories of a lab to the registry, as the kernel programs of the agent do:
 // inotify stands in for them, so that these tests depend on nothing but cgroupfs. It runs until the test ends.
-func watchBirths(t *testing.T, n *node, dir string) {
+func watchBirths(t *testing.T, n *node, l *lab.Lab) {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watcher{t: t, n: n, file: os.NewFile(uintptr(fd), "inotify"), fd: fd, dirs: map[int32]string{}, ids: map[string]uint64{}}
-	w.add(dir)
+	w := &watcher{t: t, n: n, lab: l, file: os.NewFile(uintptr(fd), "inotify"), fd: fd, dirs: map[int32]string{}, ids: map[string]uint64{}}
+	w.add(l.CgroupRoot())
 	var wg sync.WaitGroup
 	wg.Go(w.run)
 	t.Cleanup(func() {
@@ -39,6 +41,7 @@ func watchBirths(t *testing.T, n *node, dir string) {
 type watcher struct {
 	t    *testing.T
 	n    *node
+	lab  *lab.Lab
 	file *os.File
 	fd   int
 	dirs map[int32]string
@@ -63,7 +66,11 @@ func (w *watcher) add(dir string) {
 	}
 }
 
+// born reports a directory and what is in it, unless it is another's: only the lab's begin with its name at the root.
 func (w *watcher) born(dir string) {
+	if filepath.Dir(dir) == w.lab.CgroupRoot() && !strings.HasPrefix(filepath.Base(dir), w.lab.Name()) {
+		return
+	}
 	var st, parent unix.Stat_t
 	if unix.Stat(dir, &st) != nil || unix.Stat(filepath.Dir(dir), &parent) != nil {
 		w.t.Logf("cgroup %s was gone before it could be read", dir)

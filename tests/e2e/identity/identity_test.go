@@ -66,18 +66,15 @@ func startLab(t *testing.T) *lab.Lab {
 	return l
 }
 
-// ofThisLab leaves out of a walk what other labs on the machine have: nobody here can name it.
+// ofThisLab leaves out of a walk what else the machine has, other labs and containers that nobody removed: nobody here can name it.
 func ofThisLab(tree *cgroup.Tree, l *lab.Lab) func(context.Context) ([]container.Birth, error) {
 	return func(ctx context.Context) ([]container.Birth, error) {
 		births, err := tree.Walk(ctx)
-		foreign := map[uint64]bool{}
+		own := map[uint64]bool{}
 		return slices.DeleteFunc(births, func(b container.Birth) bool {
-			// Parents come before their children.
-			other := strings.HasPrefix(b.Name, "holdfast-lab-") && !strings.HasPrefix(b.Name, l.Name())
-			if other || foreign[b.Parent] {
-				foreign[b.Cgroup] = true
-			}
-			return foreign[b.Cgroup]
+			// Parents come before their children; the root has none.
+			own[b.Cgroup] = own[b.Parent] || strings.HasPrefix(b.Name, l.Name())
+			return !own[b.Cgroup] && b.Parent != 0
 		}), err
 	}
 }
@@ -232,7 +229,7 @@ func TestIdentity(t *testing.T) {
 	}
 
 	n := startNode(t, l, l.Socket(), true)
-	watchBirths(t, n, l.CgroupDir())
+	watchBirths(t, n, l)
 	config.Name = "young"
 	young, err := pod.Run(t.Context(), config)
 	if err != nil {
@@ -316,7 +313,7 @@ func TestShortLived(t *testing.T) {
 	l := startLab(t)
 	built := importBusybox(t, l)
 	n := startNode(t, l, l.Socket(), true)
-	watchBirths(t, n, l.CgroupDir())
+	watchBirths(t, n, l)
 	var pods []*lab.Pod
 	for i := range 4 {
 		pods = append(pods, runPod(t, l, fmt.Sprintf("job-%d", i), nil))

@@ -100,7 +100,7 @@ func TestContainerdComesAndGoes(t *testing.T) {
 	l := startLab(t)
 	p := newPlain(t, l)
 	n := startNode(t, l, p.socket, false)
-	watchBirths(t, n, l.CgroupDir())
+	watchBirths(t, n, l)
 
 	source := func() container.SourceStatus { return n.reg.Sources()[0] }
 	if s := source(); s.State != "off" || !strings.Contains(s.Reason, p.socket) {
@@ -162,7 +162,7 @@ func TestDefaultPath(t *testing.T) {
 	p := newPlain(t, l)
 	p.start()
 	n := startNode(t, l, p.socket, false)
-	watchBirths(t, n, l.CgroupRoot())
+	watchBirths(t, n, l)
 	namespace := l.Name() + "-team"
 	t.Cleanup(func() { removeCgroups(t, namespace) })
 	p.run(namespace, "web", "")
