@@ -76,8 +76,8 @@ func (k *Kernel) packets() error {
 
 // resets says why connections cannot be ended that nothing may leave any more, if so.
 func (k *Kernel) resets() error {
-	// The container's network is entered for it.
-	if lacks := k.Rights.Lacks(NetAdmin, SysAdmin); lacks != "" {
+	// The container's network is entered for it, by the link in /proc of a process of the container.
+	if lacks := k.Rights.Lacks(NetAdmin, SysAdmin, SysPtrace); lacks != "" {
 		return errors.New(lacks)
 	}
 	return sockdiag.Supported()

@@ -27,8 +27,8 @@ type Socket struct {
 }
 
 // Destroy ends a connection in the network namespace of a process: its program reads ECONNABORTED, its peer ECONNRESET. ErrGone
-// says that it is not there, another error that of a process that is no more too. It takes CAP_NET_ADMIN in that namespace, CAP_SYS_PTRACE and, where the namespace is not the caller's own,
-// CAP_SYS_ADMIN.
+// says that it is not there, another error that of a process that is no more too. It takes CAP_NET_ADMIN in that namespace,
+// CAP_SYS_PTRACE and, where the namespace is not the caller's own, CAP_SYS_ADMIN.
 func Destroy(pid uint32, s Socket) error {
 	fd, err := socketOf(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
@@ -48,8 +48,12 @@ var (
 	ErrUnsupported = errors.New("the kernel has no CONFIG_INET_DIAG_DESTROY")
 )
 
-// Supported asks for the end of a connection that is not there, and says why one that is could not be ended, if so.
+// Supported enters a network namespace, the thread's own, and asks there for the end of a connection that is not there. It says why
+// one in a container could not be ended, if so: the kernel cannot, a right is missing, or a filter of system calls is in the way.
 func Supported() error {
+	if err := tryToEnter(); err != nil {
+		return err
+	}
 	fd, err := socket()
 	if err != nil {
 		return err
@@ -68,6 +72,21 @@ func socket() (int, error) {
 		return 0, fmt.Errorf("open a socket of NETLINK_SOCK_DIAG: %w", err)
 	}
 	return fd, nil
+}
+
+// tryToEnter enters the network namespace that the thread is in. Nothing changes by it, and it takes what it takes for another.
+func tryToEnter() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("find the thread's network namespace: %w", err)
+	}
+	defer func() { _ = own.Close() }()
+	if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter a network namespace: %w", err)
+	}
+	return nil
 }
 
 // opened is what came of opening a socket.

@@ -192,10 +192,17 @@ func TestPlainHost(t *testing.T) {
 		do(t, "Look")
 	})
 	t.Run("capability", func(t *testing.T) {
-		do(t, "TLS on older kernels")
+		d.resets(t, "CAP_SYS_ADMIN is missing")
+		do(t, "TLS on older kernels, and resets")
 		d.active(t, "holdfast-agent")
 		if set := d.run("systemctl", "show", "--property", "CapabilityBoundingSet", "--value", "holdfast-agent"); !strings.Contains(set, "cap_sys_admin") {
 			t.Errorf("the agent has %s", set)
+		}
+		d.resets(t, "")
+		// Having the right is not all that it takes.
+		if text := d.run("systemd-run", "--quiet", "--pipe", "--wait", "--property", "RestrictNamespaces=yes", "holdfast-agent", "capabilities"); !strings.Contains(text,
+			"not reset: enter a network namespace: operation not permitted") {
+			t.Errorf("where no namespace may be entered:\n%s", text)
 		}
 	})
 	t.Run("life", d.lifeOfAgent)
@@ -218,6 +225,23 @@ func (d *debian) active(t *testing.T, units ...string) {
 				t.Fatalf("what its unit leaves %s:\n%s", unit, log)
 			}
 		}
+	}
+}
+
+// resets wants the agent that runs to say why it does not reset the connections of containers; an empty reason, that it does.
+func (d *debian) resets(t *testing.T, reason string) {
+	t.Helper()
+	const says = "msg=capability signal=content "
+	id := strings.TrimSpace(d.run("systemctl", "show", "--property", "InvocationID", "--value", "holdfast-agent"))
+	var line string
+	await(t, "what the agent can do", func() (bool, string) {
+		log := d.run("journalctl", "--no-pager", "--output", "cat", "_SYSTEMD_INVOCATION_ID="+id)
+		_, after, found := strings.Cut(log, says)
+		line, _, _ = strings.Cut(after, "\n")
+		return found, log
+	})
+	if want := reason != ""; strings.Contains(line, "not reset") != want || !strings.Contains(line, reason) {
+		t.Errorf("the agent says of content: %s; want the reason %q", line, reason)
 	}
 }
 
