@@ -44,7 +44,8 @@ type Profiles interface {
 	// TouchObserved notes that a node still runs these keys.
 	TouchObserved(ctx context.Context, node string, keys []profile.Key, at time.Time) error
 	// RemoveObserved forgets what nodes have observed of a key, and keeps that it was removed, and when: at, or one nanosecond
-	// after the removal before, if that was later. It returns that time. The oldest removals beyond MaxRemovals are forgotten.
+	// after the newest removal of any key, if that is later, as it is when the clock was set back. So the order of times is that
+	// of removals, here and for agents. It returns that time. The oldest removals beyond MaxRemovals are forgotten.
 	RemoveObserved(ctx context.Context, key profile.Key, at time.Time) (time.Time, error)
 	// Removals returns when each key was removed last, by key.
 	Removals(ctx context.Context) ([]Removal, error)

@@ -151,8 +151,9 @@ func (s *Store) RemoveObserved(ctx context.Context, key profile.Key, at time.Tim
 		if _, err := tx.ExecContext(ctx, `DELETE FROM observed`+ofKey, columns...); err != nil {
 			return err
 		}
-		if err := tx.QueryRowContext(ctx, `INSERT INTO removals (`+keyColumns+`, at) VALUES (?1, ?2, ?3, ?4, ?5)
-			ON CONFLICT DO UPDATE SET at = max(at + 1, excluded.at) RETURNING at`, append(columns, nanos(at))...).Scan(&kept); err != nil {
+		if err := tx.QueryRowContext(ctx, `INSERT INTO removals (`+keyColumns+`, at)
+			VALUES (?1, ?2, ?3, ?4, max(?5, (SELECT coalesce(max(at) + 1, ?5) FROM removals)))
+			ON CONFLICT DO UPDATE SET at = excluded.at RETURNING at`, append(columns, nanos(at))...).Scan(&kept); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE (`+keyColumns+`) IN
