@@ -49,7 +49,7 @@ func TestRefusedEnrolment(t *testing.T) {
 			var err error
 			select {
 			case err = <-a.ended:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("the agent goes on: %+v", a.Stats())
 			}
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
@@ -142,6 +142,7 @@ func TestRevoked(t *testing.T) {
 	if err := c.fleet.Revoke(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
+	revoked := time.Now()
 	wait.Until(t, 15*time.Second, func() error {
 		if s := a.Stats(); s.Connected || !errors.Is(s.LastError, uplink.ErrDenied) || !strings.Contains(s.LastError.Error(), "revoked") {
 			return fmt.Errorf("stats: %+v", s)
@@ -155,7 +156,7 @@ func TestRevoked(t *testing.T) {
 	}
 	a.alert(t, 0)
 	// Certificates are told apart from the revocation by the second.
-	time.Sleep(1100 * time.Millisecond)
+	wait.True(t, patience, "the second of the revocation is over", func() bool { return time.Now().Unix() > revoked.Unix() })
 	text, err := os.ReadFile(c.token(t, authority.Grant{Node: node}))
 	if err != nil {
 		t.Fatal(err)

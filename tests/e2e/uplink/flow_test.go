@@ -51,7 +51,7 @@ func TestFlow(t *testing.T) {
 		if len(p.GetRules()) != 1 || p.GetRules()[0].GetWorkload() != "shop/*" {
 			t.Errorf("policy: %v", p)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("no policy came")
 	}
 	s := a.Stats()

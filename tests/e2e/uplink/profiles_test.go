@@ -37,8 +37,8 @@ type learner struct {
 	told    map[profile.Key]uplink.Effective
 	// removed are the newest removals that were heeded.
 	removed map[profile.Key]uint64
-	// tellings counts the profiles that were applied.
-	tellings int
+	// tellings counts how often a profile was applied.
+	tellings map[profile.Key]int
 	modes    *apiv1.ModeSettings
 }
 
@@ -53,7 +53,7 @@ type observation struct {
 func newLearner() *learner {
 	return &learner{
 		changed: make(chan struct{}, 1), observed: map[profile.Key]*observation{}, told: map[profile.Key]uplink.Effective{},
-		removed: map[profile.Key]uint64{},
+		removed: map[profile.Key]uint64{}, tellings: map[profile.Key]int{},
 	}
 }
 
@@ -121,7 +121,7 @@ func (l *learner) Apply(effective []uplink.Effective) {
 	defer l.mu.Unlock()
 	for _, e := range effective {
 		l.told[e.Key] = e
-		l.tellings++
+		l.tellings[e.Key]++
 	}
 }
 
@@ -201,6 +201,13 @@ func (l *learner) allows(t *testing.T, within time.Duration, key profile.Key, pa
 	return time.Since(begin)
 }
 
+// tellingsOf is how often the node was told of a key.
+func (l *learner) tellingsOf(key profile.Key) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tellings[key]
+}
+
 // startLearner runs an agent that takes part in profiles.
 func startLearner(t *testing.T, dir, name, address, token string, l *learner) *agent {
 	t.Helper()
@@ -256,12 +263,16 @@ func TestLearnedElsewhere(t *testing.T) {
 	three.run(web)
 	t.Logf("a node that is new to the workload: %s", three.allows(t, patience, web, "/bin/a", "/bin/b", "/bin/c", "/bin/d"))
 
-	// Counts and times change, and agents are told nothing.
-	tellings := two.tellings
+	// Counts and times change, and agents are told nothing. What they are told of another profile, which was learned after that, is
+	// told after it.
+	next := appKey("web-next")
+	two.run(next)
+	tellings := two.tellingsOf(web)
 	one.change(web, func(o *observation) { o.version++; o.dirty = true })
 	held(t, c.store, web, "node-1", one)
-	time.Sleep(500 * time.Millisecond)
-	if two.tellings != tellings {
+	one.learn(next, "/bin/next")
+	two.allows(t, patience, next, "/bin/next")
+	if two.tellingsOf(web) != tellings {
 		t.Error("agents were told of a profile in which only counts have changed")
 	}
 
@@ -463,8 +474,8 @@ func TestProfilesOverKills(t *testing.T) {
 				wait.Until(t, 60*time.Second, func() error {
 					one.mu.Lock()
 					defer one.mu.Unlock()
-					if one.tellings < round+1 {
-						return fmt.Errorf("node-1 was told %d times", one.tellings)
+					if one.tellings[web] < round+1 {
+						return fmt.Errorf("node-1 was told %d times", one.tellings[web])
 					}
 					return nil
 				})

@@ -57,7 +57,7 @@ func TestTail(t *testing.T) {
 	}
 	a.alert(t, 0)
 	shown, shed := 0, 0
-	for deadline := time.After(20 * time.Second); shown+shed < matching; {
+	for deadline := time.After(patience); shown+shed < matching; {
 		select {
 		case b := <-batches:
 			shown += len(b.GetEvents())
