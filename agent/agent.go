@@ -252,6 +252,7 @@ func (a *Agent) run(ctx context.Context) error {
 	add(ctx, &group, a.flows)
 	add(ctx, &group, a.inspect)
 	add(ctx, &group, a.settle)
+	add(ctx, &group, a.watchLosses)
 	if a.thorough != nil {
 		add(ctx, &group, a.thorough.stage.Run)
 	}

@@ -398,7 +398,7 @@ func (g *Guard) Existing(ev *event.Event) bool {
 	return ok && e.Mode == profile.ModeLearn && g.learner.Existing(ev)
 }
 
-// Lost says that events were lost for a cause as docs/metrics.md has them, so that what is being learned may be partial.
+// Lost says that something was lost for a cause as docs/metrics.md has them: what is being learned may be partial.
 func (g *Guard) Lost(cause string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -251,7 +251,7 @@ func TestProfileIsGivenAnewOnlyWhenItChanged(t *testing.T) {
 	if again := n.only(t); again == first || again.Processes[0].Seen.Count != count+1 || first.Processes[0].Seen.Count != count {
 		t.Error("the count is not in the new profile alone")
 	}
-	for _, line := range []string{"lost ring_bulk_full", "container 78 shop Deployment web app sha256:bb"} {
+	for _, line := range []string{"lost ring_bulk_gap", "container 78 shop Deployment web app sha256:bb"} {
 		before := n.only(t)
 		if n.run(strings.Fields(line)); n.only(t) == before {
 			t.Errorf("%s is not in the profile", line)

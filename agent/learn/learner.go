@@ -213,27 +213,27 @@ func (l *Learner) workload(key profile.Key) *workload {
 	return w
 }
 
-// Lost says that events were lost at some time: what living containers showed then may be missing, so the signals that the
-// cause touches are partial. Causes are those of docs/metrics.md; one that is not known touches all signals.
+// Lost says that something was lost for a cause as docs/metrics.md has them. What living containers showed at that time may
+// be missing, so the signals that the cause touches are partial.
 func (l *Learner) Lost(cause string, at time.Time) {
-	for _, r := range l.replicas {
-		for _, signal := range touched(cause) {
+	for _, signal := range touched(cause) {
+		for _, r := range l.replicas {
 			r.workload.lost(signal, at.UnixNano())
 		}
 	}
 }
 
-// touched are the signals of which something may be missing after a loss.
+// touched are the signals of which events are missing after a loss. An event that came without one of its texts is no loss
+// here: what cannot be learned of it is noted with the container that it belongs to.
 func touched(cause string) []profile.Signal {
 	switch cause {
-	case "argv_read", "argv_hash_partial":
-		return []profile.Signal{profile.SignalProcess}
-	case "path_too_deep", "path_read", "user_read":
-		return []profile.Signal{profile.SignalProcess, profile.SignalFile}
-	case "socket_map_full", "flow_map_full", "packet_read", "socket_unknown", "dns":
+	case "ring_urgent_gap", "ring_bulk_gap", "kernel_scratch_busy", "record_malformed",
+		"kernel_process_map_full", "process_table_full", "kernel_cgroup_map_full", "cgroup_dropped":
+		return profile.LearnedSignals()
+	case "kernel_socket_map_full", "kernel_flow_map_full", "kernel_packet_read", "dns_stream_incomplete":
 		return []profile.Signal{profile.SignalEgress}
 	default:
-		return profile.LearnedSignals()
+		return nil
 	}
 }
 

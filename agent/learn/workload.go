@@ -27,7 +27,8 @@ type workload struct {
 	states   map[profile.Signal]profile.State
 	assessed time.Time
 
-	// changed says that there are new entries since the profile was given as dirty, counted that counts are.
+	// changed says that there are new entries or that something was lost since the profile was given as dirty, counted that
+	// counts have grown.
 	changed, counted bool
 	given            time.Time
 	// last is the profile that was given last, as long as nothing has changed since.
@@ -178,6 +179,7 @@ func (w *workload) lost(s profile.Signal, at int64) {
 	}
 	if state := w.signal(s); state.lost < seconds(at) {
 		state.lost = seconds(at)
+		w.changed = w.changed || w.states[s] != profile.StatePartial
 		w.states[s] = profile.StatePartial
 		w.touch()
 	}
