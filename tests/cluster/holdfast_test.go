@@ -65,7 +65,7 @@ func install(t *testing.T) *holdfast {
 	if err := rig.Build(t.Context(), h.bin, append(rig.Programs(), "./deploy/images")...); err != nil {
 		t.Fatal(err)
 	}
-	h.Cluster, err = lab.Start(t.Context(), lab.Config{Progress: func(step string, after time.Duration) {
+	h.Cluster, err = lab.Start(t.Context(), lab.Config{Node: node.Config{Memory: true, Crun: true}, Progress: func(step string, after time.Duration) {
 		t.Logf("%s after %s", step, after)
 	}})
 	if err != nil {

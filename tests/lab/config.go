@@ -43,8 +43,12 @@ type Config struct {
 	// network namespace alone. Default: 10.222.0.0/16.
 	Subnet netip.Prefix
 	// Memory keeps containerd's root, images and writable layers included,
-	// on a tmpfs. It is faster, and needs no file system fit for overlayfs.
+	// and its state on a tmpfs. It is faster, and needs no file system fit for
+	// overlayfs.
 	Memory bool
+	// Crun has pods that ask for the runtime handler [CrunHandler] run by crun,
+	// of Debian's package of that name, instead of by runc.
+	Crun bool
 	// Log receives what the lab does. Default: nothing is logged.
 	Log *slog.Logger
 }
@@ -127,9 +131,12 @@ func Missing() []string {
 	return missing
 }
 
+// CrunHandler is the runtime handler of crun, see [Config.Crun].
+const CrunHandler = "crun"
+
 // containerdConfig writes the daemon's configuration, in the version 2 format
-// that 1.4 to 2.x read.
-func containerdConfig(p paths, cniBinDir string, nri bool) string {
+// that 1.4 to 2.x read. crun is that program's path, or empty.
+func containerdConfig(p paths, cniBinDir string, nri bool, crun string) string {
 	config := fmt.Sprintf(`version = 2
 root = %q
 state = %q
@@ -161,6 +168,15 @@ state = %q
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 `, p.root(), p.state(), p.socket(), p.socket()+".ttrpc", p.file("opt"), PauseImage, cniBinDir, p.cni())
+	if crun != "" {
+		config += fmt.Sprintf(`
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%[1]s]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%[1]s.options]
+        BinaryName = %[2]q
+        SystemdCgroup = false
+`, CrunHandler, crun)
+	}
 	return config + fmt.Sprintf(`
 [plugins."io.containerd.nri.v1.nri"]
   disable = %t

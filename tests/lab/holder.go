@@ -36,10 +36,12 @@ const (
 // spec is what a holder is told, as JSON, on its first line of input. It is
 // also kept in the lab's directory, for the next lab to clear up by.
 type spec struct {
-	Name        string       `json:"name"`
-	Dir         string       `json:"dir"`
-	Containerd  string       `json:"containerd"`
-	Memory      bool         `json:"memory"`
+	Name       string `json:"name"`
+	Dir        string `json:"dir"`
+	Containerd string `json:"containerd"`
+	Memory     bool   `json:"memory"`
+	// Crun is the path of crun, or empty where no pod wants it.
+	Crun        string       `json:"crun"`
 	Hierarchies hierarchies  `json:"hierarchies"`
 	Gateways    []netip.Addr `json:"gateways"`
 	// Bits are the prefix lengths of the gateways' networks.
@@ -233,7 +235,34 @@ func setUpMounts(s spec) error {
 		}
 	}
 	if s.Memory {
-		return mountAt("tmpfs", paths{s.Dir}.root(), "mode=700")
+		p := paths{s.Dir}
+		if err := errors.Join(mountAt("tmpfs", p.root(), "mode=700"), mountAt("tmpfs", p.state(), "mode=700")); err != nil {
+			return err
+		}
+	}
+	if s.Crun != "" {
+		return setUpCrun(s)
+	}
+	return nil
+}
+
+// setUpCrun gives crun what it wants of a machine. From where it could be
+// written to it starts itself a second time, from a mount that it makes for that;
+// here it is read-only, as on a node whose /usr is. And beside v1 hierarchies it
+// refuses a cgroup2 that has controllers, were they used or not: the lab sees
+// none.
+func setUpCrun(s spec) error {
+	binds := [][2]string{{s.Crun, s.Crun}}
+	if len(s.Hierarchies.V1) > 0 {
+		binds = append(binds, [2]string{os.DevNull, filepath.Join(s.Hierarchies.Unified, "cgroup.controllers")})
+	}
+	for _, bind := range binds {
+		if err := unix.Mount(bind[0], bind[1], "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", bind[0], bind[1], err)
+		}
+	}
+	if err := unix.Mount("", s.Crun, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", s.Crun, err)
 	}
 	return nil
 }

@@ -128,6 +128,11 @@ func (l *Lab) prepare() (*os.File, error) {
 	if s.Containerd, err = filepath.Abs(found); err != nil {
 		return nil, err
 	}
+	if l.cfg.Crun {
+		if s.Crun, err = exec.LookPath("crun"); err != nil {
+			return nil, fmt.Errorf("find crun (Debian package crun): %w", err)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(l.cfg.CNIBinDir, "bridge")); err != nil {
 		return nil, fmt.Errorf("find CNI plugins (Debian package containernetworking-plugins): %w", err)
 	}
@@ -188,7 +193,7 @@ func writeFiles(s spec, cniBinDir string, nri bool, networks []string) (*os.File
 	}
 	for path, data := range map[string][]byte{
 		filepath.Join(p.cni(), "10-lab.conflist"): cni,
-		p.config(): []byte(containerdConfig(p, cniBinDir, nri)),
+		p.config(): []byte(containerdConfig(p, cniBinDir, nri, s.Crun)),
 		p.spec():   description,
 	} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
