@@ -56,7 +56,8 @@ func (f *file) goProbes(version string, at map[string]symbol) (*Library, error) 
 		if !ok {
 			return nil, fmt.Errorf("%s is at %#x, outside of what is executable", name, s.address)
 		}
-		l.Probes = append(l.Probes, Probe{function, offset})
+		at, _ := f.offsetOf(f.cheap(s.address, function))
+		l.Probes = append(l.Probes, Probe{function, at})
 		if function != GoRead {
 			continue
 		}

@@ -60,7 +60,8 @@ const (
 	GoReadEnd
 )
 
-// Probe is a place in the file.
+// Probe is a place in the file: where a function begins, or near, where a probe costs less, and the arguments and the
+// address to return to are the same.
 type Probe struct {
 	Function Function
 	// Offset in the file, in bytes.
@@ -147,14 +148,22 @@ const (
 // library gives what of a family the file has.
 func (f *file) library(of family, found *symbols) (Library, bool) {
 	l := Library{Kind: of.kind, Version: f.soname}
+	var within map[string]place
+	if of.kind == OpenSSL {
+		within = f.inward(found)
+	}
 	for name, function := range of.functions {
 		symbol, ok := found.at[name]
 		if !ok {
 			continue
 		}
-		offset, ok := f.offsetOf(symbol.address)
-		if ok && !slices.Contains(l.Probes, Probe{function, offset}) {
-			l.Probes = append(l.Probes, Probe{function, offset})
+		at, ok := within[name]
+		if !ok {
+			at = place{function, f.cheap(symbol.address, function)}
+		}
+		offset, ok := f.offsetOf(at.address)
+		if ok && !slices.Contains(l.Probes, Probe{at.function, offset}) {
+			l.Probes = append(l.Probes, Probe{at.function, offset})
 		}
 	}
 	if !slices.ContainsFunc(of.needs, func(name string) bool { return f.holds(found, name) }) {

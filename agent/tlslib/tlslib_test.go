@@ -76,7 +76,7 @@ func TestLibraries(t *testing.T) {
 		kind      Kind
 		functions []Function
 	}{
-		"libssl.so.3":     {OpenSSL, []Function{OpenSSLWrite, OpenSSLWriteEx, OpenSSLRead, OpenSSLReadEx, Handshake, Socket, Free}},
+		"libssl.so.3":     {OpenSSL, []Function{OpenSSLWriteEx, OpenSSLReadEx, Handshake, Socket, Free}},
 		"libgnutls.so.30": {GnuTLS, []Function{GnuTLSSend, GnuTLSReceive, Handshake, Socket, SocketThird, Free}},
 		"libnspr4.so":     {NSS, []Function{NSSWrite, NSSRead, Free}},
 	} {
