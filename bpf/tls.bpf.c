@@ -17,7 +17,7 @@
 SEC("uprobe/openssl_write")
 int on_openssl_write(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.size = (__u32)c_argument(ctx, 2);
 	call.via = HF_VIA_OPENSSL;
@@ -29,7 +29,7 @@ int on_openssl_write(void *ctx)
 SEC("uprobe/openssl_write_ex")
 int on_openssl_write_ex(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.result = c_argument(ctx, 3);
 	call.size = c_argument(ctx, 2);
@@ -42,7 +42,7 @@ int on_openssl_write_ex(void *ctx)
 SEC("uprobe/openssl_write_ex2")
 int on_openssl_write_ex2(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.result = c_argument(ctx, 4);
 	call.size = c_argument(ctx, 2);
@@ -55,7 +55,7 @@ int on_openssl_write_ex2(void *ctx)
 SEC("uprobe/openssl_read")
 int on_openssl_read(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.via = HF_VIA_OPENSSL;
 	return tls_begin(&call);
@@ -65,7 +65,7 @@ int on_openssl_read(void *ctx)
 SEC("uprobe/openssl_read_ex")
 int on_openssl_read_ex(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.result = c_argument(ctx, 3);
 	call.via = HF_VIA_OPENSSL;
@@ -76,9 +76,9 @@ int on_openssl_read_ex(void *ctx)
 SEC("uprobe/gnutls_send")
 int on_gnutls_send(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0),
-				 .buffer = c_argument(ctx, 1),
-				 .size = c_argument(ctx, 2) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0),
+				    .buffer = c_argument(ctx, 1),
+				    .size = c_argument(ctx, 2) };
 
 	call.via = HF_VIA_GNUTLS;
 	call.out = 1;
@@ -89,7 +89,7 @@ int on_gnutls_send(void *ctx)
 SEC("uprobe/gnutls_receive")
 int on_gnutls_receive(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.via = HF_VIA_GNUTLS;
 	return tls_begin(&call);
@@ -111,7 +111,7 @@ __inline bool is_layered(__u64 descriptor)
 SEC("uprobe/nss_write")
 int on_nss_write(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.size = (__u32)c_argument(ctx, 2);
 	call.via = HF_VIA_NSS;
@@ -123,7 +123,7 @@ int on_nss_write(void *ctx)
 SEC("uprobe/nss_read")
 int on_nss_read(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0), .buffer = c_argument(ctx, 1) };
 
 	call.via = HF_VIA_NSS;
 	return is_layered(call.object) ? tls_begin(&call) : 0;
@@ -134,8 +134,8 @@ int on_nss_read(void *ctx)
 SEC("uprobe/tls_handshake")
 int on_tls_handshake(void *ctx)
 {
-	struct tls_call call = { .object = c_argument(ctx, 0) };
-	struct tls_caller caller = { .ids = bpf_get_current_pid_tgid(), .routine = IN_HANDSHAKE };
+	struct hf_tls_call call = { .object = c_argument(ctx, 0) };
+	struct hf_tls_caller caller = { .ids = bpf_get_current_pid_tgid(), .routine = IN_HANDSHAKE };
 
 	if (tls_wanted())
 		bpf_map_update_elem(&tls_calls, &caller, &call, BPF_ANY);
@@ -145,21 +145,21 @@ int on_tls_handshake(void *ctx)
 SEC("uretprobe/tls_handshake_return")
 int on_tls_handshake_return(__attribute__((unused)) void *ctx)
 {
-	struct tls_caller caller = { .ids = bpf_get_current_pid_tgid(), .routine = IN_HANDSHAKE };
+	struct hf_tls_caller caller = { .ids = bpf_get_current_pid_tgid(), .routine = IN_HANDSHAKE };
 
 	bpf_map_delete_elem(&tls_calls, &caller);
 	return 0;
 }
 
 // How much of a call counts, by its result.
-__inline __u64 tls_done(const struct tls_call *call, __s64 result)
+__inline __u64 tls_done(const struct hf_tls_call *call, __s64 result)
 {
 	__u64 size = 0;
 
 	if (!call->buffer)
 		return 0;
 	if (call->result) {
-		if ((__s32)result != 1 || bpf_probe_read_user(&size, sizeof(size), (void *)call->result) < 0)
+		if ((__s32)result <= 0 || bpf_probe_read_user(&size, sizeof(size), (void *)call->result) < 0)
 			return 0;
 		return size;
 	}
@@ -172,7 +172,7 @@ __inline __u64 tls_done(const struct tls_call *call, __s64 result)
 }
 
 // Of what was not taken, the call is made again.
-__inline void tls_again(const struct tls_call *call)
+__inline void tls_again(const struct hf_tls_call *call)
 {
 	struct tls_key key = { .object = call->object, .tgid = bpf_get_current_pid_tgid() >> 32 };
 	struct tls_flow *flow = bpf_map_lookup_elem(&tls_flows, &key);
@@ -185,8 +185,8 @@ __inline void tls_again(const struct tls_call *call)
 SEC("uretprobe/tls_return")
 int on_tls_return(void *ctx)
 {
-	struct tls_caller caller;
-	struct tls_call *found, call;
+	struct hf_tls_caller caller;
+	struct hf_tls_call *found, call;
 	__u64 size;
 
 	tls_caller_now(&caller);
@@ -244,14 +244,40 @@ __inline __u64 user_word(__u64 address)
 	return value;
 }
 
-// Notes the socket of a *tls.Conn: its first field is a net.Conn, whose second word, for a *net.TCPConn, points to a pointer to
-// a netFD, in which the descriptor follows a mutex of 16 bytes (internal/poll.FD). Anything else is no socket, mostly.
+// How many wrappers there are around the connection that crypto/tls is given, at most.
+#define GO_WRAPPERS 4
+
+// Above all descriptors: the kernel's largest fs.nr_open is about 2^30.
+#define GO_DESCRIPTORS (1 << 30)
+
+// The descriptor of a *tls.Conn and one; 0 if it is not found. Its first field is a net.Conn, whose second word, for a *net.TCPConn,
+// points to a pointer to a netFD, in which the descriptor follows a mutex of 16 bytes (internal/poll.FD). What wraps a connection
+// has it as its first field, mostly, and then begins as the *tls.Conn does. Where the descriptor would be, the table of methods of such a
+// field has a hash of the type, 32 bits, and so hardly ever the descriptor of a socket. Not static: the verifier looks at it once.
+__attribute__((noinline)) int go_descriptor(__u64 object)
+{
+	__u64 data, first, fd;
+
+	for (__u32 i = 0; i <= GO_WRAPPERS; i++) {
+		data = user_word(object + 8);
+		first = user_word(data);
+		if (!first)
+			return 0;
+		if (bpf_probe_read_user(&fd, sizeof(fd), (void *)(first + 16)) == 0 && fd < GO_DESCRIPTORS &&
+		    sock_of((__u32)fd))
+			return (int)fd + 1;
+		object = data;
+	}
+	return 0;
+}
+
+// Notes the socket, if it is found.
 __inline void go_socket(const struct tls_key *key)
 {
-	__u64 fd = user_word(user_word(key->object + 8));
+	int fd = go_descriptor(key->object);
 
-	if (fd)
-		tls_socket(key, (__u32)user_word(fd + 16));
+	if (fd > 0)
+		tls_socket(key, (__u32)fd - 1);
 }
 
 // (*tls.Conn).handshakeContext
@@ -269,7 +295,7 @@ int on_go_handshake(void *ctx)
 SEC("uprobe/go_write")
 int on_go_write(void *ctx)
 {
-	struct tls_call call = { .object = go_argument(ctx, 0), .buffer = go_argument(ctx, 1), .via = HF_VIA_GO };
+	struct hf_tls_call call = { .object = go_argument(ctx, 0), .buffer = go_argument(ctx, 1), .via = HF_VIA_GO };
 	struct tls_key key = { .object = call.object, .tgid = bpf_get_current_pid_tgid() >> 32 };
 
 	if (!tls_wanted())
@@ -286,8 +312,8 @@ int on_go_write(void *ctx)
 SEC("uprobe/go_read")
 int on_go_read(void *ctx)
 {
-	struct tls_call call = { .object = go_argument(ctx, 0), .buffer = go_argument(ctx, 1), .via = HF_VIA_GO };
-	struct tls_caller caller = { .ids = bpf_get_current_pid_tgid() >> 32, .routine = go_routine(ctx) };
+	struct hf_tls_call call = { .object = go_argument(ctx, 0), .buffer = go_argument(ctx, 1), .via = HF_VIA_GO };
+	struct hf_tls_caller caller = { .ids = bpf_get_current_pid_tgid() >> 32, .routine = go_routine(ctx) };
 	struct tls_key key = { .object = call.object, .tgid = caller.ids };
 
 	if (!tls_wanted())
@@ -300,8 +326,8 @@ int on_go_read(void *ctx)
 SEC("uprobe/go_read_end")
 int on_go_read_end(void *ctx)
 {
-	struct tls_caller caller = { .ids = bpf_get_current_pid_tgid() >> 32, .routine = go_routine(ctx) };
-	struct tls_call *found, call;
+	struct hf_tls_caller caller = { .ids = bpf_get_current_pid_tgid() >> 32, .routine = go_routine(ctx) };
+	struct hf_tls_call *found, call;
 	__s64 size = (__s64)result_of(ctx);
 	struct tls_key key = {};
 

@@ -3,6 +3,7 @@
 // No programs: the types of wire.h, brought into BTF by a pointer each, for the generation of Go types.
 
 #include "wire.h"
+#include "wire_tls.h"
 
 enum hf_type *unused_type;
 enum hf_flag *unused_flag;
@@ -58,6 +59,8 @@ struct hf_hash_key *unused_hash_key;
 struct hf_tally *unused_tally;
 struct hf_agent *unused_agent;
 struct hf_content *unused_content;
+struct hf_tls_caller *unused_tls_caller;
+struct hf_tls_call *unused_tls_call;
 struct hf_content_exec *unused_content_exec;
 struct hf_content_asked *unused_content_asked;
 struct hf_content_spent *unused_content_spent;

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -130,7 +131,7 @@ func deedContentTLS(say) error {
 	})
 }
 
-// serve has a client and a server talk, by TLS where there is a configuration of it.
+// serve has a client and a server talk, by TLS where there is a configuration of it; the server's connection is wrapped then.
 func serve(config *tls.Config, client, server func(net.Conn) error) error {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -146,7 +147,7 @@ func serve(config *tls.Config, client, server func(net.Conn) error) error {
 		}
 		defer c.Close()
 		if config != nil {
-			c = tls.Server(c, config)
+			c = tls.Server(&countedConn{&limitedConn{Conn: c}, "server"}, config)
 		}
 		served <- server(c)
 	}()
@@ -159,6 +160,23 @@ func serve(config *tls.Config, client, server func(net.Conn) error) error {
 		c = tls.Client(c, config)
 	}
 	return errors.Join(client(c), <-served)
+}
+
+// limitedConn and countedConn wrap a connection as servers do that bound how many there are (netutil.LimitListener), or count them.
+type limitedConn struct {
+	net.Conn
+	once sync.Once
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() (err error) {
+	c.once.Do(func() { err = c.Conn.Close() })
+	return err
+}
+
+type countedConn struct {
+	net.Conn
+	name string
 }
 
 func expectText(c net.Conn, text string) error {

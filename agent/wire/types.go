@@ -719,6 +719,28 @@ type Tally struct {
 
 const _ = -uint(unsafe.Sizeof(Tally{}) ^ 256)
 
+// TlsCall is hf_tls_call of bpf/include/wire*.h, where it is documented.
+type TlsCall struct {
+	_      structs.HostLayout
+	Object uint64
+	Buffer uint64
+	Size   uint64
+	Result uint64
+	Via    uint32
+	Out    uint32
+}
+
+const _ = -uint(unsafe.Sizeof(TlsCall{}) ^ 40)
+
+// TlsCaller is hf_tls_caller of bpf/include/wire*.h, where it is documented.
+type TlsCaller struct {
+	_       structs.HostLayout
+	Ids     uint64
+	Routine uint64
+}
+
+const _ = -uint(unsafe.Sizeof(TlsCaller{}) ^ 16)
+
 // TreeKey is hf_tree_key of bpf/include/wire*.h, where it is documented.
 type TreeKey struct {
 	_       structs.HostLayout

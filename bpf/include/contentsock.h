@@ -47,11 +47,11 @@ struct {
 
 // Who is in a call to a TLS library now, on this processor: of the socket's own process, so that a packet that goes out while
 // another is interrupted is not taken for its.
-__inline const struct tls_call *call_now(const struct owner *owner)
+__inline const struct hf_tls_call *call_now(const struct owner *owner)
 {
 	struct task_struct *task = current_task();
-	struct tls_caller caller = {};
-	const struct tls_call *call;
+	struct hf_tls_caller caller = {};
+	const struct hf_tls_call *call;
 
 	caller.ids = (__u64)READ1(task, tgid) << 32 | (__u32)READ1(task, pid);
 	if (owner->tgid && owner->tgid != caller.ids >> 32)
@@ -73,7 +73,7 @@ __inline __u16 sides(const struct content_sock *state)
 __inline bool tls_object(struct content_sock *state, __u64 cookie, bool out, struct tls_key *key)
 {
 	struct tls_socket *known = bpf_map_lookup_elem(&tls_sockets, &cookie), fresh = {};
-	const struct tls_call *call = NULL;
+	const struct hf_tls_call *call = NULL;
 
 	if (known && known->key.object) {
 		*key = known->key;

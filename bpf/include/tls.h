@@ -7,6 +7,7 @@
 #pragma once
 
 #include "content.h"
+#include "wire_tls.h"
 
 struct tls_key {
 	__u64 object;
@@ -66,28 +67,12 @@ struct {
 	__type(value, struct tls_socket);
 } tls_sockets SEC(".maps");
 
-// Who is in a call: the thread's ids and 0, or IN_HANDSHAKE; or a process and a goroutine.
+// The routine of a thread that is in a handshake, which may be within a call that carries text.
 #define IN_HANDSHAKE 1
-
-struct tls_caller {
-	__u64 ids;
-	__u64 routine;
-};
-
-struct tls_call {
-	__u64 object;
-	__u64 buffer;
-	// Bytes that were given; of a call that reads, 0.
-	__u64 size;
-	// Where the number of bytes is told; 0 where it is the result.
-	__u64 result;
-	__u32 via;
-	__u32 out;
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
-	__type(key, struct tls_caller);
-	__type(value, struct tls_call);
+	__type(key, struct hf_tls_caller);
+	__type(value, struct hf_tls_call);
 } tls_calls SEC(".maps");

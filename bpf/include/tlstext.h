@@ -124,7 +124,7 @@ __inline void tls_ends(struct hf_content *r, const struct tls_flow *flow)
 }
 
 // Sends so much of the call's text.
-static __attribute__((noinline)) void tls_send(const struct tls_call *call, __u64 size)
+static __attribute__((noinline)) void tls_send(const struct hf_tls_call *call, __u64 size)
 {
 	struct tls_key key = { .object = call->object, .tgid = bpf_get_current_pid_tgid() >> 32 };
 	__u32 want, flags, out = call->out != 0, taken = size > TLS_MAX ? TLS_MAX : (__u32)size, slot;
@@ -174,7 +174,7 @@ __inline bool tls_wanted(void)
 	return content_want(origin_now(process_now())) != 0;
 }
 
-__inline void tls_caller_now(struct tls_caller *caller)
+__inline void tls_caller_now(struct hf_tls_caller *caller)
 {
 	caller->ids = bpf_get_current_pid_tgid();
 	caller->routine = 0;
@@ -225,7 +225,7 @@ __inline void tls_found(struct content_buffer *b, const struct owner *owner, str
 }
 
 // Walks over what is about to be encrypted. Where it must not leave, packets of its socket stop (refuse.h).
-static __attribute__((noinline)) void tls_walk(const struct tls_call *call)
+static __attribute__((noinline)) void tls_walk(const struct hf_tls_call *call)
 {
 	struct tls_key key = { .object = call->object, .tgid = bpf_get_current_pid_tgid() >> 32 };
 	__u32 want, left;
@@ -261,16 +261,16 @@ static __attribute__((noinline)) void tls_walk(const struct tls_call *call)
 }
 
 // A call of a C library begins. What it calls within itself with the same text was walked over.
-__inline int tls_begin(const struct tls_call *call)
+__inline int tls_begin(const struct hf_tls_call *call)
 {
-	struct tls_caller caller;
-	struct tls_call *outer;
+	struct hf_tls_caller caller;
+	struct hf_tls_call *outer;
 
 	if (!tls_wanted())
 		return 0;
 	tls_caller_now(&caller);
 	outer = bpf_map_lookup_elem(&tls_calls, &caller);
-	if (call->out && !(outer && outer->object == call->object && outer->buffer == call->buffer))
+	if (call->out && !(outer && outer->out && outer->object == call->object && outer->buffer == call->buffer))
 		tls_walk(call);
 	bpf_map_update_elem(&tls_calls, &caller, call, BPF_ANY);
 	return 0;
