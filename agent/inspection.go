@@ -112,29 +112,36 @@ func (a *Agent) inspect(ctx context.Context) error {
 // follow begins and ends what the modes ask for.
 func (i *inspection) follow() {
 	i.mu.Lock()
-	reads := map[uint64]bool{}
+	reads := map[uint64]asked{}
 	for cgroup := range i.news {
-		_, reads[cgroup] = i.asked[cgroup]
+		reads[cgroup] = i.asked[cgroup]
 	}
 	clear(i.news)
 	i.mu.Unlock()
 	log := i.agent.log.With("part", "inspection")
-	for cgroup, read := range reads {
-		if err := i.read(cgroup, read); err != nil {
+	for cgroup, to := range reads {
+		if err := i.read(cgroup, to); err != nil {
 			log.Error("what a container sends is not read", "cgroup", cgroup, "error", err)
 		}
 	}
 }
 
-// read begins or ends to read a container.
-func (i *inspection) read(cgroup uint64, begin bool) error {
-	if !begin {
+// read begins to read what is asked for of a container, or ends it.
+func (i *inspection) read(cgroup uint64, to asked) error {
+	if to == (asked{}) {
 		return i.taking.Release(cgroup)
 	}
 	if err := i.prepare(); err != nil {
 		return err
 	}
-	return i.taking.Inspect(cgroup, sensor.Budget{Rate: i.agent.cfg.ContentRate})
+	var wants sensor.Directions
+	if to.dlp {
+		wants |= sensor.Leaving
+	}
+	if to.waf {
+		wants |= sensor.Entering
+	}
+	return i.taking.Inspect(cgroup, wants, sensor.Budget{Rate: i.agent.cfg.ContentRate})
 }
 
 // prepare makes the reader when the first container is to be read. What asks for modes meanwhile does not wait for it.

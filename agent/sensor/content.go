@@ -82,6 +82,8 @@ type Content struct {
 	// changed wakes Run when taking begins.
 	changed chan struct{}
 
+	// asking is held by Inspect, Release and Close, one at a time; before reading.
+	asking sync.Mutex
 	// mu guards asked, taking and automaton, which is nil until Block. It is held for moments: who writes taking holds reading too, so
 	// that what takes long, loading and attaching, is done with that alone.
 	mu        sync.Mutex
@@ -120,10 +122,21 @@ func (s *Sensor) NewContent(cfg ContentConfig) *Content {
 	return c
 }
 
-// Inspect begins to take content of a container, by its cgroup2 id, or changes its budget. The first container brings the
-// programs in, which takes some seconds, most of them in the kernel's verifier; an error says what the kernel refuses, and nothing is taken then.
-func (c *Content) Inspect(container uint64, budget Budget) error {
-	budget = budget.withDefaults()
+// Inspect begins to take content of a container, by its cgroup2 id, or changes what is wanted of it or its budget. What is taken, the modes of
+// the policy say; what is wanted, which functions of TLS libraries have probes, since each call of one that has costs time. The first
+// container brings the programs in, which takes some seconds, most of them in the kernel's verifier; an error says what the kernel refuses, and nothing is taken then.
+func (c *Content) Inspect(container uint64, wants Directions, budget Budget) error {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if err := c.ask(container, budget.withDefaults()); err != nil {
+		return err
+	}
+	// Where less is wanted it waits for files that are looked at, and meanwhile others are read.
+	return c.files.want(container, wants)
+}
+
+// ask has the programs take content of a container, and brings them in if it is the first.
+func (c *Content) ask(container uint64, budget Budget) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	if c.taking == nil {
@@ -131,7 +144,7 @@ func (c *Content) Inspect(container uint64, budget Budget) error {
 		if err != nil {
 			return fmt.Errorf("take content: %w", c.kernel.Explain(err, probe.BPF, probe.Perfmon, probe.NetAdmin))
 		}
-		if err := c.files.use(t.programs, t.uprobes, t.noProbes); err != nil {
+		if err := c.files.use(t.programs, t.maps["tls_calls"], t.uprobes, t.noProbes); err != nil {
 			return errors.Join(err, t.close())
 		}
 		c.mu.Lock()
@@ -151,9 +164,6 @@ func (c *Content) Inspect(container uint64, budget Budget) error {
 		}
 		return err
 	}
-	if _, known := c.asked[container]; !known {
-		c.files.look(look{container: container})
-	}
 	c.asked[container] = budget
 	return nil
 }
@@ -172,8 +182,8 @@ func (t *taking) ask(container uint64, budget Budget) error {
 
 // Release ends what Inspect began. The last container takes the programs out. One that is not inspected is no error.
 func (c *Content) Release(container uint64) error {
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	c.mu.Lock()
 	_, known := c.asked[container]
 	delete(c.asked, container)
@@ -190,6 +200,8 @@ func (c *Content) Release(container uint64) error {
 	}
 	errs = append(errs, c.files.release(container))
 	if left == 0 {
+		c.reading.Lock()
+		defer c.reading.Unlock()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		errs = append(errs, c.end())
@@ -204,13 +216,15 @@ func (c *Content) end() error {
 	}
 	t := c.taking
 	c.taking = nil
-	err := c.files.use(nil, t.uprobes, "")
+	err := c.files.use(nil, nil, t.uprobes, "")
 	c.counts.add(&t.reader.counts)
 	return errors.Join(err, t.close())
 }
 
 // Close takes out what is there. Run must have returned.
 func (c *Content) Close() error {
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()

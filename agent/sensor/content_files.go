@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/agent/probe"
@@ -69,15 +68,6 @@ type ranKey struct {
 	container uint64
 }
 
-// probed is a file with probes.
-type probed struct {
-	links []link.Link
-	// places is how many there are.
-	places int
-	// users are the containers that were seen to have it.
-	users map[uint64]bool
-}
-
 // files puts probes into what inspected containers run.
 type files struct {
 	most      int
@@ -89,9 +79,13 @@ type files struct {
 	// unseen is the number of processes in opaque.
 	unseen atomic.Int64
 
+	// wants has a lock of its own, so that who asks does not wait for files that are looked at.
+	wants wants
+
 	mu sync.Mutex
-	// programs is nil while no container is inspected.
+	// programs is nil while no container is inspected; calls are those that go on.
 	programs map[string]*ebpf.Program
+	calls    *ebpf.Map
 	// uprobes is the way that the programs take. Where there is none, noProbes says why not, and no file is looked at.
 	uprobes  probe.Uprobes
 	noProbes string
@@ -125,50 +119,83 @@ func (f *files) look(l look) {
 	}
 }
 
-// use gives the programs to probe with, their way, and why it cannot be gone, if so; nil takes all probes out.
-func (f *files) use(programs map[string]*ebpf.Program, uprobes probe.Uprobes, noProbes string) error {
+// use gives the programs to probe with, the map of calls, the programs' way, and why it cannot be gone, if so; nil takes all probes out.
+func (f *files) use(programs map[string]*ebpf.Program, calls *ebpf.Map, uprobes probe.Uprobes, noProbes string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.programs, f.uprobes, f.noProbes = programs, uprobes, noProbes
+	f.programs, f.calls, f.uprobes, f.noProbes = programs, calls, uprobes, noProbes
 	var errs []error
 	for _, p := range f.at {
-		errs = append(errs, p.close())
+		errs = append(errs, p.keep(0))
 	}
 	f.clear()
 	clear(f.opaque)
+	f.wants.clear()
 	return errors.Join(errs...)
+}
+
+// want sets what is wanted of a container. What it has is looked at anew, soon, if that is more than before; probes that nobody needs
+// any more are taken out.
+func (f *files) want(container uint64, wants Directions) error {
+	before, known := f.wants.set(container, wants)
+	if !known || wants&^before != 0 {
+		f.look(look{container: container})
+	}
+	if before&^wants == 0 {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sweep()
 }
 
 // release takes out the probes that no other container needs.
 func (f *files) release(container uint64) error {
+	f.wants.remove(container)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var errs []error
 	delete(f.searched, container)
-	for key, p := range f.at {
+	for _, p := range f.at {
 		delete(p.users, container)
+	}
+	maps.DeleteFunc(f.opaque, func(_ uint32, o Opaque) bool { return o.Container == container })
+	return f.sweep()
+}
+
+// sweep takes out the probes that no container needs, and forgets the calls whose end is seen no more.
+func (f *files) sweep() error {
+	var errs []error
+	var out bool
+	for key, p := range f.at {
+		wants := f.wanted(p)
+		out = out || p.has&^wants != 0
+		errs = append(errs, p.keep(wants))
 		if len(p.users) == 0 {
-			errs = append(errs, p.close())
 			delete(f.at, key)
 		}
 	}
-	maps.DeleteFunc(f.opaque, func(_ uint32, o Opaque) bool { return o.Container == container })
+	if out {
+		errs = append(errs, f.forgetCalls())
+	}
 	return errors.Join(errs...)
 }
 
-func (p *probed) close() error {
-	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
+// wanted is what the containers want that have a file.
+func (f *files) wanted(p *probed) (all Directions) {
+	for container := range p.users {
+		wants, _ := f.wants.of(container)
+		all |= wants
 	}
-	return errors.Join(errs...)
+	return all
 }
 
 func (f *files) size() (files, probes int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.at {
-		probes += p.places
+		for _, part := range p.parts {
+			probes += part.places
+		}
 	}
 	return len(f.at), probes
 }
@@ -223,17 +250,19 @@ func (f *files) run(ctx context.Context) error {
 	}
 }
 
-// see looks at one process, or at all processes of a container.
+// see looks at one process, or at all that a container has, anew.
 func (f *files) see(l look) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.programs == nil {
+	if _, inspected := f.wants.of(l.container); f.programs == nil || !inspected {
 		return
 	}
 	if l.pid != 0 {
 		f.process(l)
 		return
 	}
+	delete(f.searched, l.container)
+	maps.DeleteFunc(f.ran, func(key ranKey, _ time.Time) bool { return key.container == l.container })
 	var pid uint32
 	var process wire.Process
 	for entries := f.processes.Iterate(); entries.Next(&pid, &process); {
@@ -322,6 +351,7 @@ func (f *files) due(key ranKey) bool {
 func (f *files) file(file *os.File, key fileKey, container uint64) bool {
 	if p, there := f.at[key]; there {
 		p.users[container] = true
+		f.complete(p, file)
 		return true
 	}
 	if _, nothing := f.none[key]; nothing {
@@ -342,15 +372,27 @@ func (f *files) file(file *os.File, key fileKey, container uint64) bool {
 		f.refuse(file, fmt.Errorf("%d files have probes already", len(f.at)))
 		return false
 	}
-	p, err := f.probe(file, list)
-	if err != nil {
+	p := &probed{list: list, users: map[uint64]bool{container: true}, parts: map[Directions]part{}}
+	if err := f.put(p, file, f.wanted(p)); err != nil {
 		f.refuse(file, err)
 		f.none[key] = err.Error()
 		return false
 	}
-	p.users = map[uint64]bool{container: true}
 	f.at[key] = p
 	return true
+}
+
+// complete puts the probes into a file that has some which its containers need beside them. What is there stays if they cannot be put,
+// and it is not tried again.
+func (f *files) complete(p *probed, file *os.File) {
+	wants := f.wanted(p)
+	if wants&^(p.has|p.failed) == 0 {
+		return
+	}
+	if err := f.put(p, file, wants); err != nil {
+		p.failed |= wants &^ p.has
+		f.refuse(file, err)
+	}
 }
 
 func (f *files) refuse(file *os.File, err error) {
@@ -377,98 +419,4 @@ func keyOf(file *os.File) (fileKey, error) {
 		return key, errors.New("it is no regular file")
 	}
 	return key, nil
-}
-
-// probe attaches everything that the libraries of a file want, or nothing.
-func (f *files) probe(file *os.File, list []tlslib.Library) (*probed, error) {
-	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
-	if err != nil {
-		return nil, err
-	}
-	p := &probed{}
-	for _, put := range placements(list) {
-		links, err := f.uprobes.Attach(executable, f.programs[put.program], put.places)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("program %s: attach: %w", put.program, err), p.close())
-		}
-		p.links = append(p.links, links...)
-		p.places += len(put.places.Offsets)
-	}
-	return p, nil
-}
-
-// placement is a program and where it goes in a file.
-type placement struct {
-	program string
-	places  probe.Places
-}
-
-// placements gives what goes into a file. What sees the returns of functions comes first, so that no call is noted whose end is not
-// seen.
-func placements(list []tlslib.Library) []placement {
-	entries, exits := map[string][]uint64{}, map[string][]uint64{}
-	for _, library := range list {
-		for _, at := range library.Probes {
-			names := programsOf(at.Function)
-			entries[names.entry] = append(entries[names.entry], at.Offset)
-			if names.exit != "" {
-				exits[names.exit] = append(exits[names.exit], at.Offset)
-			}
-		}
-	}
-	return append(placed(exits, true), placed(entries, false)...)
-}
-
-// placed brings offsets by program into an order, each once: functions with several names, and libraries with the same program.
-func placed(offsets map[string][]uint64, returns bool) []placement {
-	var all []placement
-	for _, program := range slices.Sorted(maps.Keys(offsets)) {
-		list := slices.Sorted(slices.Values(offsets[program]))
-		all = append(all, placement{program, probe.Places{Offsets: slices.Compact(list), Return: returns}})
-	}
-	return all
-}
-
-// tlsPrograms are those of a function, at its begin and, if any, at its return.
-type tlsPrograms struct{ entry, exit string }
-
-// programsOf gives those of bpf/tls.bpf.c.
-func programsOf(function tlslib.Function) tlsPrograms {
-	const ends = "on_tls_return"
-	switch function {
-	case tlslib.OpenSSLWrite:
-		return tlsPrograms{"on_openssl_write", ends}
-	case tlslib.OpenSSLWriteEx:
-		return tlsPrograms{"on_openssl_write_ex", ends}
-	case tlslib.OpenSSLWriteEx2:
-		return tlsPrograms{"on_openssl_write_ex2", ends}
-	case tlslib.OpenSSLRead:
-		return tlsPrograms{"on_openssl_read", ends}
-	case tlslib.OpenSSLReadEx:
-		return tlsPrograms{"on_openssl_read_ex", ends}
-	case tlslib.GnuTLSSend:
-		return tlsPrograms{"on_gnutls_send", ends}
-	case tlslib.GnuTLSReceive:
-		return tlsPrograms{"on_gnutls_receive", ends}
-	case tlslib.NSSWrite:
-		return tlsPrograms{"on_nss_write", ends}
-	case tlslib.NSSRead:
-		return tlsPrograms{"on_nss_read", ends}
-	case tlslib.Handshake:
-		return tlsPrograms{"on_tls_handshake", "on_tls_handshake_return"}
-	case tlslib.Socket:
-		return tlsPrograms{entry: "on_tls_socket"}
-	case tlslib.SocketThird:
-		return tlsPrograms{entry: "on_tls_socket_third"}
-	case tlslib.Free:
-		return tlsPrograms{entry: "on_tls_free"}
-	case tlslib.GoHandshake:
-		return tlsPrograms{entry: "on_go_handshake"}
-	case tlslib.GoWrite:
-		return tlsPrograms{entry: "on_go_write"}
-	case tlslib.GoRead:
-		return tlsPrograms{entry: "on_go_read"}
-	default:
-		return tlsPrograms{entry: "on_go_read_end"}
-	}
 }

@@ -3,6 +3,7 @@
 package sensor
 
 import (
+	"log/slog"
 	"reflect"
 	"testing"
 
@@ -23,15 +24,21 @@ func TestPlacements(t *testing.T) {
 		{Probes: []tlslib.Probe{{Function: tlslib.GoReadEnd, Offset: 0x520}, {Function: tlslib.GoReadEnd, Offset: 0x510}}},
 		{Probes: []tlslib.Probe{{Function: tlslib.Free, Offset: 0x600}}},
 	}
-	want := []placement{
-		{"on_tls_return", probe.Places{Offsets: []uint64{0x100, 0x200, 0x300}, Return: true}},
-		{"on_go_read_end", probe.Places{Offsets: []uint64{0x510, 0x520}}},
-		{"on_openssl_read", probe.Places{Offsets: []uint64{0x300}}},
-		{"on_openssl_write", probe.Places{Offsets: []uint64{0x100, 0x200}}},
-		{"on_tls_free", probe.Places{Offsets: []uint64{0x400, 0x600}}},
-	}
-	if got := placements(list); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v\nwant %+v", got, want)
+	for needs, want := range map[Directions][]placement{
+		Leaving: {
+			{"on_tls_return", probe.Places{Offsets: []uint64{0x100, 0x200}, Return: true}},
+			{"on_openssl_write", probe.Places{Offsets: []uint64{0x100, 0x200}}},
+		},
+		Entering: {
+			{"on_tls_return", probe.Places{Offsets: []uint64{0x300}, Return: true}},
+			{"on_go_read_end", probe.Places{Offsets: []uint64{0x510, 0x520}}},
+			{"on_openssl_read", probe.Places{Offsets: []uint64{0x300}}},
+		},
+		eitherWay: {{"on_tls_free", probe.Places{Offsets: []uint64{0x400, 0x600}}}},
+	} {
+		if got := placements(list, needs); !reflect.DeepEqual(got, want) {
+			t.Errorf("directions %d: %+v\nwant %+v", needs, got, want)
+		}
 	}
 }
 
@@ -53,5 +60,27 @@ func TestProgramsOf(t *testing.T) {
 		if !used[name] {
 			t.Errorf("no function has program %s", name)
 		}
+	}
+}
+
+// TestWants asks while files are looked at: only who wants less waits.
+func TestWants(t *testing.T) {
+	f := newFiles(1, slog.New(slog.DiscardHandler), nil)
+	f.mu.Lock()
+	for _, wants := range []Directions{Leaving, Leaving, eitherWay} {
+		must(t, f.want(7, wants))
+	}
+	f.mu.Unlock()
+	must(t, f.want(7, Entering))
+	if wants, known := f.wants.of(7); wants != Entering || !known {
+		t.Errorf("wanted is %d, %v", wants, known)
+	}
+	// It was looked at as often as more was wanted.
+	if got := len(f.looks); got != 2 {
+		t.Errorf("%d looks, want 2", got)
+	}
+	must(t, f.release(7))
+	if _, known := f.wants.of(7); known {
+		t.Error("it is known after its release")
 	}
 }

@@ -75,7 +75,14 @@ func (r *contentRig) Content(c *wire.Content, text []byte) {
 func (r *contentRig) inspected(m modes, budget Budget) *testPolicy {
 	r.t.Helper()
 	p := r.under(m)
-	must(r.t, r.content.Inspect(p.id, budget))
+	var wants Directions
+	if m[wire.SignalDlp] != wire.ModeOff {
+		wants |= Leaving
+	}
+	if m[wire.SignalWaf] != wire.ModeOff {
+		wants |= Entering
+	}
+	must(r.t, r.content.Inspect(p.id, wants, budget))
 	r.t.Cleanup(func() { must(r.t, r.content.Release(p.id)) })
 	return p
 }
@@ -184,7 +191,7 @@ func testContentPrograms(t *testing.T, r *contentRig) {
 		t.Fatal("programs are there while no container is inspected")
 	}
 	c := r.under(leaving)
-	must(t, r.content.Inspect(c.id, Budget{}))
+	must(t, r.content.Inspect(c.id, Leaving, Budget{}))
 	info, err := r.content.taking.programs["on_content_egress"].Info()
 	must(t, err)
 	id, _ := info.ID()

@@ -3,14 +3,17 @@
 package sensor
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-project/holdfast/agent/tlslib"
 	"github.com/holdfast-project/holdfast/agent/wire"
 )
 
@@ -38,6 +41,8 @@ func TestNetworkContent(t *testing.T) {
 		{"others", testContentOthers},
 		{"time", testContentTime},
 		{"go", testContentGo},
+		{"directions", testContentDirections},
+		{"calls", testContentCalls},
 		{"opaque", testContentOpaque},
 		{"programs", testContentPrograms},
 	} {
@@ -172,6 +177,109 @@ func testContentGo(t *testing.T, r *contentRig) {
 	r.has(c.id, "what a server reads", contentQuestion+string(largeText(20000)), via(false, true))
 	r.has(c.id, "what a server writes", contentAnswer, via(true, true))
 	r.checkTLS(t, c.id)
+}
+
+// testContentDirections changes what is wanted of two containers with the same program: its probes are those that one of them needs,
+// and those that stay are not put anew.
+func testContentDirections(t *testing.T, r *contentRig) {
+	first, second := r.inspected(leaving, Budget{}), r.inspected(modes{}, Budget{})
+	for _, c := range []*testPolicy{first, second} {
+		read, write, err := os.Pipe()
+		must(t, err)
+		defer write.Close()
+		d := c.begin("content tls", read)
+		read.Close()
+		defer d.end()
+		defer func() { _, _ = write.Write([]byte{1}) }()
+	}
+	var kept []link.Link
+	for _, step := range []struct {
+		first, second, want Directions
+	}{
+		{Leaving, 0, Leaving},
+		{Leaving, Entering, eitherWay},
+		{Leaving, 0, Leaving},
+		{eitherWay, 0, eitherWay},
+		{eitherWay, Leaving, eitherWay},
+		{Entering, Leaving, eitherWay},
+		{Leaving, Leaving, Leaving},
+	} {
+		must(t, r.content.Inspect(first.id, step.first, Budget{}))
+		must(t, r.content.Inspect(second.id, step.second, Budget{}))
+		r.until(t, fmt.Sprintf("%+v", step), func() bool { return r.hasProbes(step.want) })
+		now := r.probesOf(Leaving)
+		if kept == nil {
+			kept = now
+		}
+		if len(kept) == 0 || !slices.Equal(kept, now) {
+			t.Errorf("%+v: the probes of what leaves are others", step)
+		}
+	}
+}
+
+// hasProbes reports whether the files with Go's TLS have probes for just these directions.
+func (r *contentRig) hasProbes(want Directions) bool {
+	f := r.content.files
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var some bool
+	for _, p := range f.at {
+		if p.list[0].Kind == tlslib.Go {
+			_, in := p.parts[Entering]
+			_, out := p.parts[Leaving]
+			_, both := p.parts[eitherWay]
+			if p.has != want || in != (want&Entering != 0) || out != (want&Leaving != 0) || !both {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
+}
+
+// probesOf gives the links of the parts of files with Go's TLS that are for a direction alone.
+func (r *contentRig) probesOf(needs Directions) (links []link.Link) {
+	r.content.files.mu.Lock()
+	defer r.content.files.mu.Unlock()
+	for _, p := range r.content.files.at {
+		if p.list[0].Kind == tlslib.Go {
+			links = append(links, p.parts[needs].links...)
+		}
+	}
+	return links
+}
+
+// testContentCalls has calls that were noted: those of which nothing is wanted any more are forgotten.
+func testContentCalls(t *testing.T, r *contentRig) {
+	c := r.inspected(modes{wire.SignalDlp: wire.ModeMonitor, wire.SignalWaf: wire.ModeMonitor}, Budget{})
+	read, write, err := os.Pipe()
+	must(t, err)
+	defer write.Close()
+	d := c.begin("content tls", read)
+	read.Close()
+	defer d.end()
+	defer func() { _, _ = write.Write([]byte{1}) }()
+	r.until(t, "there are probes", func() bool { return r.hasProbes(eitherWay) })
+	pid := uint64(d.cmd.Process.Pid)
+	notes := map[wire.TlsCaller]wire.TlsCall{
+		{Ids: pid<<32 | pid}:             {Object: 1, Buffer: 1, Out: 1},
+		{Ids: pid<<32 | pid, Routine: 1}: {Object: 1},
+		{Ids: pid<<32 | 1}:               {Object: 1, Buffer: 1},
+		{Ids: pid, Routine: 1 << 40}:     {Object: 1, Buffer: 1},
+		{Ids: 1<<32 | 1}:                 {Object: 1, Buffer: 1, Out: 1},
+	}
+	calls := r.content.taking.maps["tls_calls"]
+	for caller, call := range notes {
+		must(t, calls.Put(&caller, &call))
+	}
+	must(t, r.content.Inspect(c.id, Leaving, Budget{}))
+	for caller, call := range notes {
+		var found wire.TlsCall
+		err := calls.Lookup(&caller, &found)
+		if want := caller.Ids>>32 == pid && (call.Out != 0 || call.Buffer == 0); (err == nil) != want {
+			t.Errorf("%+v: %+v: %v", caller, call, err)
+		}
+	}
 }
 
 // testContentOpaque has a process send what looks like TLS, and that no library makes.
