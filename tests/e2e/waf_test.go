@@ -142,9 +142,9 @@ func (s *web) check(t *testing.T, a *view.Alert, class string) {
 	}
 }
 
-// TestAttacksOnServers sends attacks to servers in containers, plain and over the TLS of OpenSSL and of Go: each is told, with the
-// server's process. Before that they serve ordinary traffic, of which nothing is told, though what follows on the same
-// connections is.
+// TestAttacksOnServers sends attacks to servers in containers, plain and over the TLS of OpenSSL and of Go, there also where the
+// server wraps its connections: each is told, with the server's process. Before that they serve ordinary traffic, of which
+// nothing is told, though what follows on the same connections is.
 func TestAttacksOnServers(t *testing.T) {
 	r := startRig(t, rig.Config{AgentArgs: []string{"--waf-mode", "monitor"}})
 	servers := startWebServers(t, r)
@@ -199,7 +199,8 @@ http {
 // goPort is where the server in Go listens.
 const goPort = 8443
 
-// startWebServers runs nginx, with OpenSSL, and a server with Go's TLS.
+// startWebServers runs nginx, with OpenSSL, a server with Go's TLS, and Prometheus, which wraps its connections before it gives
+// them to that.
 func startWebServers(t *testing.T, r *rig.Rig) []*web {
 	t.Helper()
 	cert, key, err := rig.Certificate()
@@ -219,7 +220,13 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, image := range []lab.Image{nginx, gopher} {
+	metrics, err := dressed(lab.Prometheus, "waf-prometheus", map[string]string{"/etc/prometheus/web.yml": "web.yml"},
+		lab.File{Path: "/etc/prometheus/prometheus.yml", Mode: 0o644, Content: []byte("global: {}\n")},
+		lab.File{Path: "/etc/prometheus/tls.pem", Mode: 0o644, Content: cert}, lab.File{Path: "/etc/prometheus/tls-key.pem", Mode: 0o644, Content: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, image := range []lab.Image{nginx, gopher, metrics} {
 		built, err := image.Build()
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +238,10 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 	pod := runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "web"})
 	run(t, pod, lab.ContainerConfig{Name: "nginx", Image: nginx.Name})
 	run(t, pod, lab.ContainerConfig{Name: "go", Image: gopher.Name, Args: []string{fmt.Sprint(":", goPort), "/etc/tls.pem", "/etc/tls-key.pem"}})
-	for _, port := range []uint16{80, 443, goPort} {
+	run(t, pod, lab.ContainerConfig{Name: "metrics", Image: metrics.Name, Args: []string{
+		"--config.file=/etc/prometheus/prometheus.yml", "--web.config.file=/etc/prometheus/web.yml", "--storage.tsdb.path=/var/lib/prometheus",
+	}})
+	for _, port := range []uint16{80, 443, goPort, lab.PrometheusPort} {
 		if err := pod.AwaitPort(t.Context(), port); err != nil {
 			t.Fatal(err)
 		}
@@ -242,6 +252,7 @@ func startWebServers(t *testing.T, r *rig.Rig) []*web {
 		{name: "plain", container: "nginx", process: "nginx", source: "packet", address: at(80), from: netip.MustParseAddr("198.18.1.0")},
 		{name: "openssl", container: "nginx", process: "nginx", source: "openssl", address: at(443), tls: true, from: netip.MustParseAddr("198.18.2.0")},
 		{name: "go", container: "go", process: "goserver", source: "go", address: at(goPort), tls: true, from: netip.MustParseAddr("198.18.3.0")},
+		{name: "go, wrapped", container: "metrics", process: "prometheus", source: "go", address: at(lab.PrometheusPort), tls: true, from: netip.MustParseAddr("198.18.4.0")},
 	}
 }
 
