@@ -5,9 +5,11 @@ package vm
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // Outcome is the result of a machine together with the error that ended it.
@@ -115,10 +117,25 @@ func (r Report) machines(to io.Writer) {
 	}
 }
 
+// worthSaying is how long a test takes at least whose time is told.
+const worthSaying = 10 * time.Second
+
+// cell is a test's outcome, with its time if that is long; nothing, if the machine has no such test.
+func cell(test Test) string {
+	switch {
+	case test.Status == "":
+		return "-"
+	case test.Took < worthSaying:
+		return string(test.Status)
+	default:
+		return fmt.Sprintf("%s %.0fs", test.Status, test.Took.Seconds())
+	}
+}
+
 // tests writes tests by machines. Subtests have a row only where one of them has
 // not passed: the test above them stands for the others.
 func (r Report) tests(to io.Writer) {
-	cells := make(map[string]map[int]Status)
+	cells := make(map[string]map[int]Test)
 	var order []string
 	for column, outcome := range r.Outcomes {
 		for _, test := range outcome.Tests {
@@ -127,10 +144,10 @@ func (r Report) tests(to io.Writer) {
 			}
 			name := test.Title()
 			if cells[name] == nil {
-				cells[name] = make(map[int]Status)
+				cells[name] = make(map[int]Test)
 				order = append(order, name)
 			}
-			cells[name][column] = test.Status
+			cells[name][column] = test
 		}
 	}
 	rows := table(to)
@@ -141,12 +158,12 @@ func (r Report) tests(to io.Writer) {
 	}
 	fmt.Fprintln(rows)
 	for _, name := range order {
-		if subtest(name) && !slices.ContainsFunc(values(cells[name]), notPassed) {
+		if subtest(name) && !slices.ContainsFunc(slices.Collect(maps.Values(cells[name])), notPassed) {
 			continue
 		}
 		fmt.Fprint(rows, name)
 		for column := range r.Outcomes {
-			fmt.Fprintf(rows, "\t%s", or(cells[name][column], "-"))
+			fmt.Fprintf(rows, "\t%s", cell(cells[name][column]))
 		}
 		fmt.Fprintln(rows)
 	}
@@ -226,19 +243,4 @@ func subtest(title string) bool {
 	return strings.Contains(name, "/")
 }
 
-func notPassed(status Status) bool { return status != Pass }
-
-func values(cells map[int]Status) []Status {
-	all := make([]Status, 0, len(cells))
-	for _, status := range cells {
-		all = append(all, status)
-	}
-	return all
-}
-
-func or(status Status, otherwise string) string {
-	if status == "" {
-		return otherwise
-	}
-	return string(status)
-}
+func notPassed(test Test) bool { return test.Status != Pass }

@@ -14,18 +14,18 @@ func TestReport(t *testing.T) {
 	report := Report{[]Outcome{
 		{Result: Result{Machine: "5.10 bpf", Release: "5.10.0", LSMs: "bpf", Took: 3 * time.Second,
 			Tests: []Test{
-				{"agent/x", "TestA", Pass, "", nil}, {"agent/x", "TestA/one", Pass, "", nil},
-				{"agent/x", "TestA/two", Pass, "", nil},
+				{"agent/x", "TestA", Pass, "", nil, 71 * time.Second}, {"agent/x", "TestA/one", Pass, "", nil, 0},
+				{"agent/x", "TestA/two", Pass, "", nil, 0},
 			},
 			Hooks: []Used{{"exec", "lsm/a"}, {"exec", "lsm/a"}}}},
 		{Result: Result{Machine: "6.1 nobpf", Release: "6.1.0", LSMs: "yama", Took: 4 * time.Second,
 			Tests: []Test{
-				{"agent/x", "TestA", Fail, "broken", []string{"what it printed"}}, {"agent/x", "TestA/one", Pass, "", nil},
-				{"agent/x", "TestA/two", Fail, "broken below", nil}, {"agent/x", "TestB", Skip, "loop needs 6.9", nil},
+				{"agent/x", "TestA", Fail, "broken", []string{"what it printed"}, 0}, {"agent/x", "TestA/one", Pass, "", nil, 0},
+				{"agent/x", "TestA/two", Fail, "broken below", nil, 0}, {"agent/x", "TestB", Skip, "loop needs 6.9", nil, 0},
 			},
 			Hooks: []Used{{"exec", "fmod_ret/a"}, {"connect", "cgroup/c"}}}},
 		{Result: Result{Machine: "7 bpf", Console: "last words\r\n"}, Err: errors.New("the kernel panicked")},
-		{Result: Result{Machine: "7 nobpf", Tests: []Test{{"agent/x", "", Pass, "", []string{"testing: warning: no tests to run", "PASS"}}}}},
+		{Result: Result{Machine: "7 nobpf", Tests: []Test{{"agent/x", "", Pass, "", []string{"testing: warning: no tests to run", "PASS"}, 0}}}},
 	}}
 	var text strings.Builder
 	if err := report.Write(&text); err != nil {
@@ -44,7 +44,7 @@ MACHINE    RELEASE  LSM LIST  TOOK
 7 nobpf                       0s
 
 TEST               5.10 bpf  6.1 nobpf  7 bpf  7 nobpf
-agent/x TestA      PASS      FAIL       -      -
+agent/x TestA      PASS 71s  FAIL       -      -
 agent/x TestA/two  PASS      FAIL       -      -
 agent/x TestB      -         SKIP       -      -
 

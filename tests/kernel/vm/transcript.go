@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Status is the outcome of a test.
@@ -26,6 +27,7 @@ type Test struct {
 	Status  Status   // empty while it runs
 	Reason  string   // of a failure or skip, one line
 	Output  []string // the last lines that it printed
+	Took    time.Duration
 }
 
 // Used is a line of the table of hooks: what a machine uses for a hook.
@@ -138,7 +140,7 @@ func (t *transcript) stop(reason string) {
 
 var (
 	frameStart  = regexp.MustCompile(`^=== (RUN|NAME|CONT|PAUSE|ATTR) +(\S+)`)
-	frameResult = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(`)
+	frameResult = regexp.MustCompile(`^--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+s)?`)
 )
 
 // frame takes a line of the testing package. It returns false for what is none.
@@ -166,6 +168,7 @@ func (t *transcript) frame(text string) bool {
 		return strings.HasPrefix(text, "===") || strings.HasPrefix(text, "---")
 	}
 	t.current = t.test(match[2])
+	t.current.Took, _ = time.ParseDuration(match[3])
 	if t.current.Status != Fail {
 		t.current.Status = Status(match[1])
 		if t.current.Status != Pass {
