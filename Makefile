@@ -37,8 +37,11 @@ VMTEST := go run ./tests/kernel/cmd/vmtest --quiet --build 386/./tests/kernel/gu
 # Each start of an agent takes many seconds in a machine: what restarts it again
 # and again runs there with make test-kernel only, which also has each kernel
 # both with and without bpf in the LSM list. Natively, make test runs all.
-MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Reloads|Egress|Network|Events|Texts)
+MACHINE_TESTS := ^Test(Machine|FileSystems|Isolation|Tracepoint|ExecVerdict|LSM|RunFinds|Unsupported|Apply|Restart|Egress|Events|Texts)|^TestNetwork(Block|Deed|Existing|FlowsFull|WithoutHooks)?$$
 EFFECT_TESTS  := ^Test(Effects|Page)
+
+# What one goroutine does alone, and kernel programs that are loaded once more, have no races: these only take long.
+NO_RACES := ^Test(NetworkWithoutHooks|TLSLibraries|Egress|Bombs|NestedBombs|EndlessStreams|DecodersAtRandom|Limits)$$|^TestStore$$/^(removed|overlays|observed_profiles_are)
 
 .PHONY: help build programs images deb toolchain generate manifests fmt check test demo test-kernel test-nri test-cluster bench fuzz clean
 
@@ -96,7 +99,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
 		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally ./tests/wait" \
-		"race: -race -short $(PRODUCT)" \
+		"race: -race -short -skip $(NO_RACES) $(PRODUCT)" \
 		"chart: -C tests/chart ./..." \
 		"containers: -p 1 -timeout 20m ./tests/lab/... ./tests/install" \
 		"end to end: -v -p 1 -timeout 30m ./tests/e2e/..." \

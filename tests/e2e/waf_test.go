@@ -286,10 +286,9 @@ func (s *web) warm(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// replayed is how many ordinary requests each server is sent, over how many connections, and the bytes a second that are within
-// the budget of its container.
+// replayConns is how many connections have the ordinary requests, replayedRate the bytes a second that are within the budget of a
+// container.
 const (
-	replayed     = 3000
 	replayConns  = 6
 	replayedRate = 2 << 20
 )
@@ -297,6 +296,10 @@ const (
 // replay sends ordinary requests, with an attack at the end of each connection, and nothing but that is told.
 func (s *web) replay(t *testing.T, r *rig.Rig) {
 	t.Helper()
+	replayed := 600
+	if long() {
+		replayed = 3000
+	}
 	generator, sent, began := traffic.New(uint64(s.address.Port())), 0, time.Now()
 	var addresses []netip.Addr
 	for range replayConns {
