@@ -98,7 +98,7 @@ test: ## Install what is missing, then check, unit, race, end-to-end and kernel 
 	@.ci/prepare generate race lab servers kernel packages
 	@$(MAKE) --no-print-directory check build
 	go run ./tests/tally \
-		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/tally ./tests/wait" \
+		"unit: $(PRODUCT) ./deploy/... ./tests/arch ./tests/metrics ./tests/tally ./tests/wait" \
 		"race: -race -short -skip $(NO_RACES) $(PRODUCT)" \
 		"chart: -C tests/chart ./..." \
 		"containers: -p 1 -timeout 20m ./tests/lab/... ./tests/install" \

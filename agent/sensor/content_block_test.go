@@ -134,7 +134,7 @@ func deedContentBlock(s say) error {
 	b := &blockings[way]
 	var config *tls.Config
 	if b.tls {
-		certificate, _, err := selfSigned()
+		certificate, err := selfSigned()
 		if err != nil {
 			return err
 		}

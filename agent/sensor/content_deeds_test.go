@@ -4,22 +4,17 @@ package sensor
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/tests/certificate"
 )
 
 // What the deeds send.
@@ -105,7 +100,7 @@ func deedContentTLS(say) error {
 	if _, err := os.NewFile(4, "go").Read(make([]byte, 1)); err != nil {
 		return err
 	}
-	certificate, _, err := selfSigned()
+	certificate, err := selfSigned()
 	if err != nil {
 		return err
 	}
@@ -201,26 +196,13 @@ func deedContentICMP(say) error {
 	return unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
 }
 
-// selfSigned makes a certificate for localhost, also as PEM with its key.
-func selfSigned() (tls.Certificate, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// selfSigned makes a certificate for localhost.
+func selfSigned() (tls.Certificate, error) {
+	cert, key, err := certificate.SelfSigned("localhost")
 	if err != nil {
-		return tls.Certificate{}, nil, err
+		return tls.Certificate{}, err
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0), DNSNames: []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, text, nil
+	return tls.X509KeyPair(cert, key)
 }
 
 // deedContentOpaque begins as TLS does, goes on in the clear, and stays until it is told to end.

@@ -122,7 +122,7 @@ func deedContentClient(s say) error {
 	if _, err := fmt.Fscanln(os.NewFile(4, "client"), &client); err != nil {
 		return err
 	}
-	certificate, _, err := selfSigned()
+	certificate, err := selfSigned()
 	if err != nil {
 		return err
 	}

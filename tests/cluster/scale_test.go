@@ -3,13 +3,10 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/holdfast-project/holdfast/tests/metrics"
 )
 
 // How much there is on the node and in the cluster, and how much memory the
@@ -174,33 +173,10 @@ func (h *holdfast) makeService(ctx context.Context, n int) error {
 // metrics are the agent's, by series.
 func (h *holdfast) metrics(t *testing.T) map[string]float64 {
 	t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return h.Node.DialContext(ctx, network, address)
-	}}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
+	client := &http.Client{Transport: &http.Transport{DialContext: h.Node.DialContext, DisableKeepAlives: true}, Timeout: time.Minute}
+	all, err := metrics.Read(t.Context(), client, "http://"+metricsAddress+"/metrics")
 	if err != nil {
 		t.Fatal(err)
-	}
-	answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	all := map[string]float64{}
-	lines := bufio.NewScanner(answer.Body)
-	for lines.Scan() {
-		series, value, ok := strings.Cut(lines.Text(), " ")
-		if !ok || strings.HasPrefix(series, "#") {
-			continue
-		}
-		// Values of labels may have spaces in them; those asked for here have none.
-		if v, err := strconv.ParseFloat(value, 64); err == nil {
-			all[series] = v
-		}
-	}
-	if err := lines.Err(); err != nil || len(all) == 0 {
-		t.Fatalf("the agent's metrics: %d series, %v", len(all), err)
 	}
 	return all
 }

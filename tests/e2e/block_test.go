@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/certificate"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
@@ -162,7 +163,7 @@ func TestSecretDoesNotLeave(t *testing.T) {
 	began := time.Now()
 	r := startRig(t, rig.Config{})
 	sink := newSecretSink(t, r, "203.0.113.9")
-	_, key, err := rig.Certificate()
+	_, key, err := certificate.SelfSigned()
 	if err != nil {
 		t.Fatal(err)
 	}

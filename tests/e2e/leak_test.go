@@ -65,7 +65,7 @@ func startLeaker(t *testing.T) *leaker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image = image.With("docker.io/acme/leaker:1", programs...)
+	image = image.With("docker.io/acme/leaker:1", append(programs, lab.File{Path: sendPath, Mode: 0o644, Source: "testdata/channels/send.py"})...)
 	if err := r.Lab.Import(t.Context(), image); err != nil {
 		t.Fatal(err)
 	}
@@ -288,22 +288,10 @@ func testNames(t *testing.T, l *leaker) {
 	inOrder(t, a.Output, "tunnel.example")
 }
 
-// pingProgram is a program for Python that sends a file in the payloads of pings.
-const pingProgram = `import socket, struct, sys
-def total(text):
-    words = struct.unpack("!%dH" % (len(text) // 2), text)
-    n = sum(words)
-    n = (n >> 16) + (n & 0xffff)
-    return ~(n + (n >> 16)) & 0xffff
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-with open("/usr/bin/gzip", "rb") as f:
-    for n in range(40):
-        text = struct.pack("!BBHHH", 8, 0, 0, 7, n) + f.read(200)
-        s.sendto(text[:2] + struct.pack("!H", total(text)) + text[4:], (sys.argv[1], 0))`
-
+// testPings sends a file in the payloads of pings.
 func testPings(t *testing.T, l *leaker) {
 	to := l.sink(t)
-	got, err := l.c.Exec(t.Context(), "python3", "-c", pingProgram, to)
+	got, err := l.c.Exec(t.Context(), "python3", sendPath, "pings", to, "/usr/bin/gzip")
 	if err != nil || got.Code != 0 {
 		t.Fatalf("%v: %+v", err, got)
 	}

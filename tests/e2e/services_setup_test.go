@@ -16,6 +16,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/holdfast-project/holdfast/tests/certificate"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 )
@@ -208,7 +209,7 @@ func edgeImage(f *field) (lab.Image, error) {
 }
 
 func metricsImage(*field) (lab.Image, error) {
-	cert, key, err := rig.Certificate("metrics", "localhost")
+	cert, key, err := certificate.SelfSigned("metrics", "localhost")
 	if err != nil {
 		return lab.Image{}, err
 	}

@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"bufio"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,13 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/metrics"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
@@ -319,34 +317,17 @@ func (s *steady) lost() map[string]uint64 {
 // metric reads from the agent the series of a name that have a label, by their labels.
 func (s *steady) metric(name, label string) map[string]uint64 {
 	s.t.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return s.r.Lab.DialContext(ctx, network, addr)
-	}, DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
+	client := &http.Client{Transport: &http.Transport{DialContext: s.r.Lab.DialContext, DisableKeepAlives: true}}
+	all, err := metrics.Read(s.t.Context(), client, "http://"+metricsAddress+"/metrics")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
 	found := map[string]uint64{}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		series, value, _ := strings.Cut(lines.Text(), "} ")
-		labels, ok := strings.CutPrefix(series, name+"{")
-		if !ok || !strings.Contains(labels, label) {
-			continue
+	for series, n := range all {
+		labels, ok := strings.CutPrefix(strings.TrimSuffix(series, "}"), name+"{")
+		if ok && strings.Contains(labels, label) {
+			found[labels] = uint64(n)
 		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		found[labels] = uint64(n)
-	}
-	if err := lines.Err(); err != nil {
-		s.t.Fatal(err)
 	}
 	return found
 }

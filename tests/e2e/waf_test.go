@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/certificate"
 	"github.com/holdfast-project/holdfast/tests/lab"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/traffic"
@@ -203,7 +204,7 @@ const goPort = 8443
 // them to that.
 func startWebServers(t *testing.T, r *rig.Rig) []*web {
 	t.Helper()
-	cert, key, err := rig.Certificate()
+	cert, key, err := certificate.SelfSigned()
 	if err != nil {
 		t.Fatal(err)
 	}

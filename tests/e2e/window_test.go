@@ -3,17 +3,14 @@
 package e2e
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/metrics"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
@@ -30,53 +27,29 @@ func TestPolicyWindow(t *testing.T) {
 	for i := range count {
 		run(t, pod, lab.ContainerConfig{Name: fmt.Sprintf("c%d", i), Image: lab.BusyboxImage, Args: []string{"-c", "sleep 100000"}})
 	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return r.Lab.DialContext(ctx, network, address)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	var buckets []string
-	var counted, sum float64
+	client := &http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	const name = "holdfast_agent_policy_window_seconds"
+	var all map[string]float64
 	err := wait.For(t.Context(), 30*time.Second, func() error {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
-		if err != nil {
-			return err
+		var err error
+		if all, err = metrics.Read(t.Context(), client, "http://"+address+"/metrics"); err == nil && all[name+"_count"] != count {
+			err = fmt.Errorf("%v containers are measured, want %d", all[name+"_count"], count)
 		}
-		answer, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = answer.Body.Close() }()
-		buckets = nil
-		for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-			name, value, _ := strings.Cut(lines.Text(), " ")
-			switch rest, ok := strings.CutPrefix(name, "holdfast_agent_policy_window_seconds"); {
-			case !ok:
-			case strings.HasPrefix(rest, "_bucket"):
-				buckets = append(buckets, rest+" "+value)
-			case rest == "_count":
-				counted, err = strconv.ParseFloat(value, 64)
-			case rest == "_sum":
-				sum, err = strconv.ParseFloat(value, 64)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if counted != count {
-			return fmt.Errorf("%v containers are measured, want %d", counted, count)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d containers, %.1f ms each on the average", count, sum/count*1000)
-	for _, b := range buckets {
-		t.Log(b)
+	t.Logf("%d containers, %.1f ms each on the average", count, all[name+"_sum"]/count*1000)
+	buckets := 0
+	for series, n := range all {
+		if strings.HasPrefix(series, name+"_bucket") {
+			t.Log(series, n)
+			buckets++
+		}
 	}
 	// With the list of upper bounds, what is beyond all of them.
-	if len(buckets) < 10 || !strings.HasSuffix(buckets[len(buckets)-1], fmt.Sprintf(" %d", count)) {
-		t.Errorf("%d buckets, the last one %s", len(buckets), buckets[len(buckets)-1])
+	if n := all[name+`_bucket{le="+Inf"}`]; buckets < 10 || n != count {
+		t.Errorf("%d buckets, the last one %g", buckets, n)
 	}
 }

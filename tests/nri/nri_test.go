@@ -3,7 +3,6 @@
 package nri
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/collector/view"
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/metrics"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
@@ -167,26 +167,17 @@ func before(t *testing.T, r *rig.Rig, want string) view.Capability {
 	return word
 }
 
-// metrics reads the agent's, by name and labels.
-func metrics(t *testing.T, r *rig.Rig) map[string]float64 {
+// measured reads the agent's metrics, by name and labels without what all names begin with.
+func measured(t *testing.T, r *rig.Rig) map[string]float64 {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + metricsAddress + "/metrics")
+	client := &http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}}
+	all, err := metrics.Read(t.Context(), client, "http://"+metricsAddress+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
 	values := map[string]float64{}
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		line := strings.TrimPrefix(lines.Text(), "holdfast_agent_")
-		space := strings.LastIndexByte(line, ' ')
-		if v, err := strconv.ParseFloat(line[space+1:], 64); err == nil && space > 0 {
-			values[line[:space]] = v
-		}
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+	for series, v := range all {
+		values[strings.TrimPrefix(series, "holdfast_agent_")] = v
 	}
 	return values
 }
@@ -240,7 +231,7 @@ func TestFirstProgram(t *testing.T) {
 				defer starve(t, r)()
 			}
 			ran, killed := unlisted(t, r, pods, way.count)
-			m := metrics(t, r)
+			m := measured(t, r)
 			t.Logf("%d of %d first programs ran, %d were killed; %s", ran, way.count, killed, window(m))
 			if way.block != view.SupportYes {
 				return
@@ -406,7 +397,7 @@ func TestAnnotation(t *testing.T) {
 func sessions(t *testing.T, r *rig.Rig, want float64) {
 	t.Helper()
 	wait.Until(t, time.Minute, func() error {
-		m := metrics(t, r)
+		m := measured(t, r)
 		if m["nri_sessions_total"] < want || m[`capability{mechanism="up",signal="names from nri"}`] != 1 {
 			return fmt.Errorf("%.0f sessions with the runtime, want %.0f", m["nri_sessions_total"], want)
 		}

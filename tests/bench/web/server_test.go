@@ -3,7 +3,6 @@
 package web
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,9 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/rules/profile"
+	"github.com/holdfast-project/holdfast/tests/certificate"
 	"github.com/holdfast-project/holdfast/tests/lab"
+	"github.com/holdfast-project/holdfast/tests/metrics"
 	"github.com/holdfast-project/holdfast/tests/rig"
 	"github.com/holdfast-project/holdfast/tests/traffic"
 )
@@ -115,7 +116,7 @@ func serverImage() (lab.Image, error) {
 	if err != nil {
 		return lab.Image{}, err
 	}
-	cert, key, err := rig.Certificate()
+	cert, key, err := certificate.SelfSigned()
 	if err != nil {
 		return lab.Image{}, err
 	}
@@ -256,21 +257,8 @@ func processTime(pid int) (float64, error) {
 // metric asks the agent for one of its metrics, of which the name with labels is given as it is written; 0 if there is none.
 func (s *server) metric(ctx context.Context, name string) (float64, error) {
 	client := &http.Client{Transport: &http.Transport{DialContext: s.rig.Lab.DialContext, DisableKeepAlives: true}}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	answer, err := client.Do(q)
-	if err != nil {
-		return 0, err
-	}
-	defer answer.Body.Close()
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, nil
+	all, err := metrics.Read(ctx, client, "http://"+metricsAddress+"/metrics")
+	return all[name], err
 }
 
 // lost is how much the agent has lost for a cause.

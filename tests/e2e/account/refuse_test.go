@@ -115,8 +115,8 @@ func TestRefused(t *testing.T) {
 			}
 			counts[test.cause]++
 			series := fmt.Sprintf(`holdfast_collector_refused_total{cause=%q,credential="service_account"}`, test.cause)
-			if got := c.metric(t, series); got != fmt.Sprint(counts[test.cause]) {
-				t.Errorf("%s is %q, expected %d", series, got, counts[test.cause])
+			if got := c.metric(t, series); got != float64(counts[test.cause]) {
+				t.Errorf("%s is %g, expected %d", series, got, counts[test.cause])
 			}
 			r := c.reported(t, test.node, host, string(test.cause))
 			if r.Credential != "service_account" || r.Count != 1 || !strings.Contains(r.Reason, test.says) {

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +35,7 @@ import (
 	"github.com/holdfast-project/holdfast/collector/collectortest"
 	"github.com/holdfast-project/holdfast/collector/store"
 	"github.com/holdfast-project/holdfast/collector/view"
+	"github.com/holdfast-project/holdfast/tests/metrics"
 	"github.com/holdfast-project/holdfast/tests/rig/kube"
 	"github.com/holdfast-project/holdfast/tests/wait"
 )
@@ -215,22 +215,13 @@ func (c *central) connected(t *testing.T, node string) {
 	})
 }
 
-// metric is the value of a series of the collector's, as text; empty if there is none.
-func (c *central) metric(t *testing.T, series string) string {
+// metric is the value of a series of the collector's; 0 if there is none.
+func (c *central) metric(t *testing.T, series string) float64 {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Authority().Roots()}}}
-	defer client.CloseIdleConnections()
-	answer, err := client.Get("https://" + c.HTTPAddr().String() + "/metrics")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: c.Authority().Roots()}, DisableKeepAlives: true}}
+	all, err := metrics.Read(t.Context(), client, "https://"+c.HTTPAddr().String()+"/metrics")
 	check(t, err)
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	check(t, err)
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, series+" "); ok {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
+	return all[series]
 }
 
 // nodeOf is the node that a certificate is of.

@@ -43,16 +43,27 @@ def resolver(host, text):
         pass
 
 
-def icmp(host, text):
-    body = struct.pack("!HH", 7, 1) + text
+def echo(host, number, text):
+    # A request for an echo, and the socket that gets the answer.
+    body = struct.pack("!HH", 7, number) + text
     body += b"\0" * (len(body) % 2)
     total = sum(struct.unpack("!%dH" % (len(body) // 2), body)) + 0x0800
     while total >> 16:
         total = (total & 0xffff) + (total >> 16)
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    s.settimeout(5)
     s.sendto(struct.pack("!BBH", 8, 0, ~total & 0xffff) + body, (host, 0))
+    return s
+
+
+def icmp(host, text):
+    s = echo(host, 1, text)
+    s.settimeout(5)
     s.recv(512)
+
+
+def pings(host, text):
+    for number in range(40):
+        echo(host, number, text[number * 200:][:200]).close()
 
 
 def sendfile(host, _):
