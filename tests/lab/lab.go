@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -104,7 +105,12 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := l.awaitHolder(ctx); err != nil {
 		return err
 	}
-	if err := l.openNamespaces(); err != nil {
+	err = l.openNamespaces()
+	if errors.Is(err, fs.ErrNotExist) {
+		// The holder was there, and takes away what it made when containerd is not.
+		return fmt.Errorf("containerd ended: %w", err)
+	}
+	if err != nil {
 		return err
 	}
 	if err := l.connect(ctx); err != nil {
