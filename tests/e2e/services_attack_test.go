@@ -55,10 +55,8 @@ var attacks = []attack{
 	}},
 	{name: "Redis writes keys", service: "redis", signal: "file", absent: []string{"/tmp/authorized_keys"},
 		do: saveKeys, repair: func(t *testing.T, f *field) {
-			for _, command := range [][]string{{"CONFIG", "SET", "dir", "/var/lib/redis"}, {"CONFIG", "SET", "dbfilename", "dump.rdb"}, {"BGSAVE"}} {
-				if _, err := f.redis(t.Context(), command...); err != nil {
-					t.Error(err)
-				}
+			if err := f.save(t, "/var/lib/redis", "dump.rdb"); err != nil {
+				t.Error(err)
 			}
 		}},
 	{name: "Redis follows a stranger", service: "redis", signal: "egress", do: func(t *testing.T, f *field) error {
@@ -83,14 +81,20 @@ var attacks = []attack{
 
 // saveKeys has Redis save what it holds where a shell looks for keys.
 func saveKeys(t *testing.T, f *field) error {
-	for _, command := range [][]string{
-		{"SET", "k", "\n\nssh-ed25519 AAAA intruder\n\n"}, {"CONFIG", "SET", "dir", "/tmp"}, {"CONFIG", "SET", "dbfilename", "authorized_keys"},
-	} {
+	if _, err := f.redis(t.Context(), "SET", "k", "\n\nssh-ed25519 AAAA intruder\n\n"); err != nil {
+		return err
+	}
+	return f.save(t, "/tmp", "authorized_keys")
+}
+
+// save has Redis save what it holds, in a file.
+func (f *field) save(t *testing.T, dir, file string) error {
+	for _, command := range [][]string{{"CONFIG", "SET", "dir", dir}, {"CONFIG", "SET", "dbfilename", file}} {
 		if _, err := f.redis(t.Context(), command...); err != nil {
 			return err
 		}
 	}
-	// One may be under way.
+	// Redis may be saving by itself.
 	return wait.For(t.Context(), 20*time.Second, func() error {
 		_, err := f.redis(t.Context(), "BGSAVE")
 		return err
