@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -336,7 +337,9 @@ func (t *taking) load(spec *ebpf.CollectionSpec, cfg ContentConfig, shared map[s
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: types})
 	if err != nil {
 		if words := lastWords(err); words != nil {
-			return words
+			// The library's begin with the program.
+			program, _, _ := strings.Cut(err.Error(), ": load program")
+			return fmt.Errorf("%s: %w", program, words)
 		}
 		return err
 	}

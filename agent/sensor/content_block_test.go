@@ -69,6 +69,7 @@ func TestNetworkBlock(t *testing.T) {
 	must(t, r.content.Block(builtinInline(t)))
 	// Programs are there from here on, rather than from each container on.
 	r.inspected(leaving, Budget{})
+	r.fits()
 	for i := range blockings {
 		for _, mode := range []wire.Mode{wire.ModeEnforce, wire.ModeMonitor} {
 			t.Run(fmt.Sprint(blockings[i].name, " ", mode), func(t *testing.T) {

@@ -222,3 +222,21 @@ func (r *contentRig) attached(t *testing.T, at ebpf.AttachType) []ebpf.ProgramID
 	}
 	return list
 }
+
+// fits checks that no program comes near what a verifier is willing to follow, a million instructions since Linux 5.2: a later one may
+// follow more of the same program. Kernels tell since 5.16.
+func (r *contentRig) fits() {
+	r.t.Helper()
+	const most = 500_000
+	for name, program := range r.content.taking.programs {
+		info, err := program.Info()
+		must(r.t, err)
+		n, told := info.VerifiedInstructions()
+		if n > most {
+			r.t.Errorf("program %s: the verifier followed %d instructions, at most %d", name, n, most)
+		}
+		if told && n > most/10 {
+			r.t.Logf("program %s: the verifier followed %d instructions", name, n)
+		}
+	}
+}

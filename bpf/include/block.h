@@ -39,12 +39,15 @@ struct {
 #define BLOCK_HASHED 12
 #define BLOCK_LOOKED 19
 
-// A hash of the last letters and digits before the end in the buffer.
-__inline __u32 block_hash(const struct content_buffer *b, __u32 end)
+// A hash of the last letters and digits before the end in the buffer. It begins with what is read from memory, of which the verifier
+// knows nothing: that of Linux 7 would follow each hash that there may be.
+__inline __u32 block_hash(struct content_buffer *b, __u32 end)
 {
-	__u32 hash = 2166136261, taken = 0;
+	__u32 hash, taken = 0;
 	__u8 c;
 
+	b->hash = 2166136261;
+	hash = (__u32) * (volatile __u64 *)&b->hash;
 	for (__u32 i = 1; i <= BLOCK_LOOKED; i++) {
 		if (i > end || taken == BLOCK_HASHED)
 			break;
@@ -190,12 +193,14 @@ __attribute__((noinline)) __u32 block_fast(__u32 slot, __u32 at, __u32 state)
 	return (v & (HF_BLOCK_STATES - 1)) | (seen & HF_BLOCK_ACCEPT);
 }
 
-// What is left from a place on. It is reckoned from a copy, so that what the verifier learns of it is forgotten with it, and one round of a
-// loop looks like the other.
+// What is left from a place on, of less than 2 GiB. The verifier of Linux 7 knows how a register came from another by adding, and so of the
+// length what is found out of the rest, a different thing in each round of a loop; with the bits cut it does not, and one round looks like
+// the other.
 __inline __u32 block_left(__u32 length, __u32 at)
 {
+	length -= at;
 	barrier_var(length);
-	return length - at;
+	return length & 0x7fffffff;
 }
 
 // Walks over so much of the text of the slot, at most HF_CONTENT_MAX, and gives the state.

@@ -45,6 +45,8 @@ struct content_buffer {
 	struct block_key key;
 	struct block_count fresh;
 	__u64 found;
+	// That of what was found (block_hash).
+	__u64 hash;
 	struct block_ends ends;
 	struct hf_content record;
 	__u8 text[HF_CONTENT_MAX];

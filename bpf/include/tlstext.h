@@ -180,29 +180,43 @@ __inline void tls_caller_now(struct hf_tls_caller *caller)
 	caller->routine = 0;
 }
 
-// What is walked over of one call at most, 4 MiB. The verifier follows each piece of it by itself.
-#define TLS_WALKED 1024
+// What is walked over of one call at most, 4 MiB: so many stretches of so many pieces. The verifier follows each piece of one stretch, and then
+// each stretch, by itself.
+#define TLS_STRETCHES 32
+#define TLS_STRETCH (32 * HF_CONTENT_MAX)
+#define TLS_WALKED (TLS_STRETCHES * TLS_STRETCH)
 
-// Reads what is at the address into the buffer of the slot, piece by piece, and walks over it. Gives the state.
-__attribute__((noinline)) __u32 tls_range(__u32 slot, __u64 address, __u32 left, __u32 state)
+// Reads up to a stretch of what is at the address into the buffer of the slot, piece by piece, and walks over it. Gives the state.
+__attribute__((noinline)) __u32 tls_stretch(__u32 slot, __u64 address, __u32 left, __u32 state)
 {
 	struct content_buffer *b = bpf_map_lookup_elem(&content_buffers, &slot);
 	__u32 length;
 
 	if (!b)
 		return state;
-	for (__u32 i = 0; i < TLS_WALKED; i++) {
-		if (left <= i * HF_CONTENT_MAX)
+	for (__u32 at = 0; at < TLS_STRETCH; at += HF_CONTENT_MAX) {
+		if (left <= at)
 			break;
-		length = block_left(left, i * HF_CONTENT_MAX);
+		length = block_left(left, at);
 		if (length > HF_CONTENT_MAX)
 			length = HF_CONTENT_MAX;
 		barrier_var(length);
 		length = ((length - 1) & (HF_CONTENT_MAX - 1)) + 1;
-		if (bpf_probe_read_user(b->text, length, (void *)(address + i * HF_CONTENT_MAX)) < 0)
+		if (bpf_probe_read_user(b->text, length, (void *)(address + at)) < 0)
 			count(HF_C_CONTENT_READ);
 		else
 			state = block_walk(slot, length, state);
+	}
+	return state;
+}
+
+// Walks over what is at the address. Gives the state.
+__attribute__((noinline)) __u32 tls_range(__u32 slot, __u64 address, __u32 left, __u32 state)
+{
+	for (__u32 at = 0; at < TLS_WALKED; at += TLS_STRETCH) {
+		if (left <= at)
+			break;
+		state = tls_stretch(slot, address + at, block_left(left, at), state);
 	}
 	return state;
 }
@@ -245,7 +259,7 @@ static __attribute__((noinline)) void tls_walk(const struct hf_tls_call *call)
 	b->key.id = key.object;
 	b->key.tgid = key.tgid;
 	b->found = 0;
-	left = call->size > TLS_WALKED * HF_CONTENT_MAX ? TLS_WALKED * HF_CONTENT_MAX : (__u32)call->size;
+	left = call->size > TLS_WALKED ? TLS_WALKED : (__u32)call->size;
 	flow->block.before = flow->block.walk;
 	flow->block.walk = (__u16)tls_range(b->record.head.slot, call->buffer, left, flow->block.walk);
 	found = b->found != 0;
