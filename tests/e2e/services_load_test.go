@@ -263,7 +263,7 @@ const patience = 5 * time.Minute
 // pgbench uses the database from a container, at a bounded rate.
 func (f *field) pgbench(t *testing.T, round string, last time.Duration) *lab.Container {
 	t.Helper()
-	script := fmt.Sprintf("pgbench -h %[1]s -i -q postgres && pgbench -h %[1]s -c 2 -R 20 -T %.0f postgres && psql -h %[1]s -qc 'VACUUM FULL' postgres",
+	script := fmt.Sprintf("pgbench -h %[1]s -i -q postgres && pgbench -h %[1]s -c 2 -R 20 -T %.0f postgres && psql -h %[1]s -qc 'VACUUM FULL' -c CHECKPOINT postgres",
 		f.running["postgres"].Pod.IP, last.Seconds())
 	pod := runPod(t, f.r, lab.PodConfig{Namespace: "load", Name: "postgres-" + round})
 	return run(t, pod, lab.ContainerConfig{Name: "client", Image: lab.PostgresImage, Command: []string{"/bin/sh", "-c", script}})
