@@ -5,6 +5,7 @@ package tlslib
 import (
 	"bytes"
 	"debug/elf"
+	"iter"
 	"slices"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -21,6 +22,23 @@ const prologue = 96
 
 // endbr64 marks where indirect calls may lead; x86asm does not know it.
 var endbr64 = []byte{0xf3, 0x0f, 0x1e, 0xfa}
+
+// instructions gives those of the code with their places, up to one that cannot be read.
+func instructions(code []byte) iter.Seq2[int, x86asm.Inst] {
+	return func(yield func(int, x86asm.Inst) bool) {
+		for at := 0; at < len(code); {
+			if bytes.HasPrefix(code[at:], endbr64) {
+				at += len(endbr64)
+				continue
+			}
+			i, err := x86asm.Decode(code[at:], 64)
+			if err != nil || !yield(at, i) {
+				return
+			}
+			at += i.Len
+		}
+	}
+}
 
 // emulated reports whether the kernel emulates the instruction that the code begins with.
 func emulated(code []byte) bool {
@@ -130,16 +148,8 @@ func (f *file) cheap(address uint64, function Function) uint64 {
 func cheapIn(code []byte, function Function) uint64 {
 	keep := append([]x86asm.Reg{x86asm.RSP}, function.read()...)
 	var grows bool
-	for at := 0; at < len(code); {
+	for at, i := range instructions(code) {
 		rest := code[at:]
-		if bytes.HasPrefix(rest, endbr64) {
-			at += len(endbr64)
-			continue
-		}
-		i, err := x86asm.Decode(rest, 64)
-		if err != nil {
-			return 0
-		}
 		switch {
 		case grows && branches(rest) && emulated(code[at+i.Len:]):
 			// What follows is executed once in each call.
@@ -150,7 +160,6 @@ func cheapIn(code []byte, function Function) uint64 {
 			return 0
 		}
 		grows = looksForStack(i)
-		at += i.Len
 	}
 	return 0
 }
@@ -170,22 +179,12 @@ func looksForStack(i x86asm.Inst) bool {
 // the way it may turn off (turns). 0 for none.
 func (f *file) callee(address uint64, registers []x86asm.Reg, turns bool) uint64 {
 	code := f.code(address)
-	for at := 0; at < len(code); {
-		rest := code[at:]
-		if bytes.HasPrefix(rest, endbr64) {
-			at += len(endbr64)
-			continue
-		}
-		i, err := x86asm.Decode(rest, 64)
-		if err != nil {
-			return 0
-		}
-		at += i.Len
+	for at, i := range instructions(code) {
 		to, relative := i.Args[0].(x86asm.Rel)
 		switch {
 		case relative && (i.Op == x86asm.CALL || i.Op == x86asm.JMP):
-			return address + uint64(at) + uint64(int64(to))
-		case turns && branches(rest):
+			return address + uint64(at+i.Len) + uint64(int64(to))
+		case turns && branches(code[at:]):
 		case relative, !passes(i, registers):
 			return 0
 		}
